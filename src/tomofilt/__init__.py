@@ -1,0 +1,3 @@
+"""Filtered back-projection for cryo-electron tomography."""
+
+__version__ = "0.1.0"

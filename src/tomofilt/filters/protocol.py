@@ -1,0 +1,100 @@
+"""What a filter is: gains on physical frequency, for given views."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Filter", "FilterContext", "Interpolation", "Padding"]
+
+Padding = Literal["reflect", "zero", "imod"]
+Interpolation = Literal["fine", "linear", "imod"]
+
+
+@dataclass(frozen=True, eq=False)
+class FilterContext:
+    """What a filter may know about the series it is made for.
+
+    Parameters
+    ----------
+    tilt_deg : (view,)
+        Direction of each central slice in the x-z plane, in any order.
+    scale : (view,)
+        Magnification of each view across the tilt axis (1 without).
+    pixel_angst : float
+        Pixel size of the images that are filtered; "cycles per pixel" refers to it.
+    density_pixel_angst : float
+        Length unit of the line integrals: an image value is a sum of densities over voxels of this
+        size (the input's pixel size), so that binning does not change densities.
+    thickness_angst : float
+        Thickness of the specimen (the tomogram's, when nothing better is known).
+    width_px, padded_px : int
+        Length of an image row across the tilt axis, before and after padding.
+    """
+
+    tilt_deg: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    pixel_angst: float
+    density_pixel_angst: float
+    thickness_angst: float
+    width_px: int
+    padded_px: int
+
+
+class Filter(ABC):
+    """Gains on physical frequency, and what goes with them.
+
+    Attributes
+    ----------
+    two_dimensional
+        Whether the gains depend on the frequency along the tilt axis too.
+    padding
+        How rows are extended before the FFT: mirrored and tapered, by zeros, or as IMOD does.
+    keeps_mean
+        False: each image's background level is subtracted first, and areas without data are zero.
+        True: images keep their mean; areas without data count as the stack's mean (IMOD).
+    offset
+        Constant added to the tomogram.
+    interpolation
+        How the projector samples the filtered rows unless the user says otherwise.
+    dtype
+        Data type of the tomogram unless the user says otherwise.
+    """
+
+    two_dimensional: ClassVar[bool] = False
+    padding: ClassVar[Padding] = "reflect"
+    keeps_mean: ClassVar[bool] = False
+    offset: float = 0.0
+    interpolation: Interpolation = "fine"
+    dtype: str = "float32"
+
+    @property
+    @abstractmethod
+    def spec(self) -> str:
+        """The canonical command-line spelling, ``"gaussian:0.06"`` say; records hold it."""
+
+    @abstractmethod
+    def gains(
+        self,
+        k_across: NDArray[np.float64],
+        k_along: NDArray[np.float64],
+        context: FilterContext,
+    ) -> NDArray[np.float64]:
+        """Real gains of every view.
+
+        Parameters
+        ----------
+        k_across, k_along : broadcastable arrays
+            Frequency across and along the tilt axis, 1/angstrom; gains are even in both together.
+            The zero-frequency bin arrives as ``2 / pi^2`` of the first bin, where a ramp takes the
+            value that the band-limited real-space ramp kernel has at zero frequency.
+        context : FilterContext
+
+        Returns
+        -------
+        (view, ...) array: the broadcast shape of the frequencies behind the views.
+        """

@@ -1,0 +1,97 @@
+"""A tilt series as tomofilt works with it: lazy images, geometry, and where each number is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.geometry import TiltGeometry, VolumeGrid
+
+if TYPE_CHECKING:
+    from tomofilt.filters.protocol import Filter
+
+__all__ = ["ImageSource", "Sourced", "TiltSeries"]
+
+
+class ImageSource(Protocol):
+    """Images that are read when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(image, y, x)."""
+
+    @property
+    def pixel_angst(self) -> float:
+        """Pixel size in angstrom."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file the images come from."""
+
+    def read(self, image: int, y_start: int = 0, y_stop: int | None = None) -> NDArray[np.float32]:
+        """Rows y_start..y_stop of one image as float32, shape (rows, x)."""
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """A value with the place it was taken from, for `inspect` and the record."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class TiltSeries:
+    """One tilt series, as a project plug-in hands it over.
+
+    Parameters
+    ----------
+    name : str
+        Base name of the results.
+    images : ImageSource
+        The images that the view maps speak of: an aligned stack, or raw images.
+    geometry : TiltGeometry
+        One map for each *used* view, in the order of ``views``.
+    views : (view,) int
+        Index into ``images`` of each used view.
+    tilt_deg : (view,)
+        Tilt angle of each used view, as applied, for weights, filters and display.
+    grid : VolumeGrid
+        Default tomogram at the pixel size of ``images`` (unbinned).
+    excluded : tuple of int
+        Image indices (0-based) left out on request or by the project.
+    halves : pair of ImageSource, optional
+        Even- and odd-frame images, same shape as ``images``.
+    dose_e_per_a2 : (view,), optional
+        Exposure before each used view, electrons per square angstrom.
+    log_base : float, optional
+        When given, images are replaced by log10(max(value + base, floor)) (IMOD's LOG).
+    native_filter : Filter, optional
+        What the project's own reconstruction program would apply.
+    facts : mapping of name to Sourced
+        Every number used and where it came from.
+    notes : tuple of str
+        What was found and is not used, and why; what was assumed.
+    files : tuple of Path
+        Every input file read, images included.
+    """
+
+    name: str
+    images: ImageSource
+    geometry: TiltGeometry
+    views: NDArray[np.intp]
+    tilt_deg: NDArray[np.float64]
+    grid: VolumeGrid
+    excluded: tuple[int, ...] = ()
+    halves: tuple[ImageSource, ImageSource] | None = None
+    dose_e_per_a2: NDArray[np.float64] | None = None
+    log_base: float | None = None
+    native_filter: Filter | None = None
+    facts: Mapping[str, Sourced] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
