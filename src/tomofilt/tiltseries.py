@@ -63,6 +63,9 @@ class TiltSeries:
         Tilt angle of each used view, as applied, for weights, filters and display.
     grid : VolumeGrid
         Default tomogram at the pixel size of ``images`` (unbinned).
+    aligned_shape : (ny, nx), optional
+        Size in pixels of the images once aligned (IMOD's aligned stack); default: the images' own
+        size, turned with the tilt axis.
     excluded : tuple of int
         Image indices (0-based) left out on request or by the project.
     halves : pair of ImageSource, optional
@@ -87,6 +90,7 @@ class TiltSeries:
     views: NDArray[np.intp]
     tilt_deg: NDArray[np.float64]
     grid: VolumeGrid
+    aligned_shape: tuple[int, int] | None = None
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None

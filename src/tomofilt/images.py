@@ -1,0 +1,468 @@
+"""From the images of a tilt series to images on the common tilt axis, ready to be filtered.
+
+Each image is surveyed once (levels, broken pixels), and then either read row by row as it is, or
+resampled exactly once: low-passed to the output's pixel size by a Fourier crop and interpolated
+with cubic B-splines through the in-plane warp of :meth:`TiltGeometry.factor`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from tomofilt.errors import InputError
+from tomofilt.geometry import ImageGrid, SliceGeometry
+from tomofilt.projectors.threads import run_all
+from tomofilt.tiltseries import ImageSource
+
+__all__ = ["AlignedImages", "Survey", "align", "crop_images", "survey"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Levels of every used view, and how to read it with its background subtracted.
+
+    Attributes
+    ----------
+    source : ImageSource
+    views : (view,) int
+        Image index of each view.
+    background : (view,)
+        What :meth:`read` subtracts.
+    fill : (view,)
+        Value, after the subtraction, of areas where a view has no data.
+    mean : float
+        Mean over all used views.
+    blank : tuple of int
+        Views (positions in ``views``) whose pixels are all equal.
+    """
+
+    source: ImageSource
+    views: NDArray[np.intp]
+    background: Float64
+    fill: Float64
+    mean: float
+    blank: tuple[int, ...]
+    logarithm: Callable[[Float32], Float32] | None
+
+    def read(self, view: int, y_start: int = 0, y_stop: int | None = None) -> Float32:
+        """Rows of one view, background subtracted."""
+        rows = self.source.read(int(self.views[view]), y_start, y_stop)
+        if self.logarithm is not None:
+            rows = self.logarithm(rows)
+        return np.asarray(rows - np.float32(self.background[view]), dtype=np.float32)
+
+
+def survey(
+    source: ImageSource,
+    views: NDArray[np.intp],
+    *,
+    keep_mean: bool,
+    log_base: float | None,
+    threads: int,
+) -> Survey:
+    """Read every used image once and measure its levels.
+
+    Parameters
+    ----------
+    source, views
+        The images, and the index of each used view.
+    keep_mean : bool
+        True (IMOD): one background for all, the mean of the series, and an area without data
+        counts as its own image's mean. False: each image's background is the mean of its border.
+    log_base : float, optional
+        Replace values by ``log10(max(value + base, (max - min) / 1000))``, as IMOD's LOG does.
+    threads : int
+
+    Raises
+    ------
+    InputError
+        If an image holds NaN or infinity; names the file and the image.
+    """
+    extremes = np.empty((len(views), 2))
+    logarithm: Callable[[Float32], Float32] | None = None
+
+    def measure_range(view: int) -> None:
+        image = source.read(int(views[view]))
+        extremes[view] = image.min(), image.max()
+
+    if log_base is not None:
+        run_all(threads, measure_range, range(len(views)))
+        floor = np.float32(0.001 * (extremes[:, 1].max() - extremes[:, 0].min()))
+        base = np.float32(log_base)
+
+        def logarithm(rows: Float32) -> Float32:
+            return np.log10(np.maximum(rows + base, floor))
+
+    means, borders = np.empty(len(views)), np.empty(len(views))
+
+    def measure(view: int) -> None:
+        image = source.read(int(views[view]))
+        if logarithm is not None:
+            image = logarithm(image)
+        means[view] = image.mean(dtype=np.float64)
+        borders[view] = _border_mean(image)
+        extremes[view] = image.min(), image.max()
+
+    run_all(threads, measure, range(len(views)))
+    broken = np.flatnonzero(~np.isfinite(means) | ~np.isfinite(extremes).all(axis=1))
+    if len(broken):
+        index = int(views[broken[0]])
+        path = source.files[min(index, len(source.files) - 1)]
+        raise InputError(
+            f"{path}: image {index + 1} holds NaN or infinite values ({len(broken)} of "
+            f"{len(views)} views do): repair it, or leave it out with --exclude {index + 1}"
+        )
+    mean = float(means.mean())
+    return Survey(
+        source,
+        views,
+        background=np.full(len(views), mean) if keep_mean else borders,
+        fill=means - mean if keep_mean else np.zeros(len(views)),
+        mean=mean,
+        blank=tuple(int(i) for i in np.flatnonzero(extremes[:, 0] == extremes[:, 1])),
+        logarithm=logarithm,
+    )
+
+
+def _border_mean(image: Float32) -> float:
+    """Mean of a frame one twentieth of the image wide."""
+    y, x = (max(4, n // 20) for n in image.shape)
+    if 2 * y >= image.shape[0] or 2 * x >= image.shape[1]:
+        return float(image.mean(dtype=np.float64))
+    parts = (image[:y], image[-y:], image[y:-y, :x], image[y:-y, -x:])
+    return float(sum(part.sum(dtype=np.float64) for part in parts) / sum(p.size for p in parts))
+
+
+class RowStore(Protocol):
+    """Where aligned images lie."""
+
+    def put(self, view: int, image: Float32) -> None:
+        """Store one image."""
+
+    def get(self, view: int, start: int, stop: int) -> Float32:
+        """Rows start..stop of one image."""
+
+
+class _Memory:
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.stack = np.empty(shape, dtype=np.float32)
+
+    def put(self, view: int, image: Float32) -> None:
+        self.stack[view] = image
+
+    def get(self, view: int, start: int, stop: int) -> Float32:
+        return self.stack[view, start:stop]
+
+
+class _Disk:
+    """A nameless file: it is gone when the process is, whatever ends it."""
+
+    def __init__(self, shape: tuple[int, int, int], folder: Path) -> None:
+        self.shape = shape
+        self.file = tempfile.TemporaryFile(dir=folder)
+
+    def put(self, view: int, image: Float32) -> None:
+        data = memoryview(np.ascontiguousarray(image)).cast("B")
+        offset = view * len(data)
+        while data:
+            written = os.pwrite(self.file.fileno(), data, offset)
+            data, offset = data[written:], offset + written
+
+    def get(self, view: int, start: int, stop: int) -> Float32:
+        _, ny, nx = self.shape
+        data = os.pread(self.file.fileno(), 4 * (stop - start) * nx, 4 * nx * (view * ny + start))
+        return np.frombuffer(data, dtype=np.float32).reshape(stop - start, nx)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedImages:
+    """Images whose tilt axis is y, on a grid whose rows are the tomogram's rows of voxels.
+
+    Attributes
+    ----------
+    grid : ImageGrid
+        Row j is voxel row j.
+    slices : SliceGeometry
+    resampled : bool
+        False when the images are used as they are.
+    """
+
+    grid: ImageGrid
+    slices: SliceGeometry
+    resampled: bool
+    _read: Callable[[int, int, int], Float32]
+
+    def rows(self, view: int, start: int, stop: int) -> Float32:
+        """Rows start..stop of a view, zero where the image has none; they may begin below 0."""
+        return self._read(view, start, stop)
+
+
+def align(
+    images: Survey,
+    slices: SliceGeometry,
+    image_from_aligned: Float64,
+    grid: ImageGrid,
+    *,
+    image_filter: Callable[[int, Float32], Float32] | None,
+    halo: int,
+    threads: int,
+    memory_bytes: int,
+    folder: Path,
+    advance: Callable[[], None] = lambda: None,
+) -> AlignedImages:
+    """Bring the images onto the common tilt axis.
+
+    Parameters
+    ----------
+    images : Survey
+    slices, image_from_aligned
+        From :meth:`TiltGeometry.factor`.
+    grid : ImageGrid
+        The aligned grid wanted; its rows are the tomogram's rows.
+    image_filter : callable, optional
+        Applied to each aligned image (two-dimensional filters).
+    halo : int
+        Rows beyond the grid, on either side, that x tilt may need.
+    memory_bytes : int
+        Larger sets of resampled images are kept on disk in ``folder`` meanwhile.
+    advance : callable
+        Called after each resampled image.
+    """
+    source = images.source
+    pixel = source.pixel_angst
+    shape = source.shape[1:]
+    plain = ImageGrid.centred((shape[0], shape[1]), pixel)
+    offset = (image_from_aligned[:, 1, 2] / pixel) + plain.centre[0] - grid.centre[0]
+    unwarped = (
+        np.allclose(image_from_aligned[:, :, :2], np.eye(2), atol=1e-6)
+        and np.allclose(image_from_aligned[:, 0, 2], 0.0)
+        and np.allclose(offset, np.rint(offset), atol=1e-4)
+        and np.allclose(grid.pixel_angst, pixel, rtol=1e-6)
+        and grid.shape[1] == shape[1]
+    )
+    if unwarped and image_filter is None:
+        first = np.rint(offset).astype(int)
+
+        def read(view: int, start: int, stop: int) -> Float32:
+            return _padded(
+                lambda a, b: images.read(view, a, b),
+                start + first[view],
+                stop + first[view],
+                (shape[0], shape[1]),
+            )
+
+        return AlignedImages(grid, slices, False, read)
+
+    ny, nx = grid.shape
+    stored = (len(images.views), ny + 2 * halo, nx)
+    store: RowStore = (
+        _Memory(stored) if 4 * np.prod(stored) <= memory_bytes else _Disk(stored, folder)
+    )
+
+    def resample(view: int) -> None:
+        warped = np.empty(stored[1:], dtype=np.float32)
+        spline, spline_grid = _spline(images.read(view), pixel, grid.pixel_angst)
+        matrix = _index_matrix(image_from_aligned[view], grid, spline_grid, halo)
+        edge = _edges(plain, spline_grid)
+        _interpolate(spline, matrix, edge, np.float32(images.fill[view]), warped)
+        if image_filter is not None:
+            warped = image_filter(view, warped)
+        store.put(view, warped)
+        advance()
+
+    run_all(threads, resample, range(len(images.views)))
+
+    def read_stored(view: int, start: int, stop: int) -> Float32:
+        return _padded(
+            lambda a, b: store.get(view, a, b), start + halo, stop + halo, (stored[1], nx)
+        )
+
+    return AlignedImages(grid, slices, True, read_stored)
+
+
+def crop_images(
+    images: Survey,
+    pixel_angst: float,
+    image_filter: Callable[[int, Float32, tuple[float, float]], Float32],
+    threads: int,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Float32, ImageGrid]:
+    """Images in their own frame, for the direct projector: filtered, binned but never warped.
+
+    Returns
+    -------
+    stack : (view, y, x) float32
+    grid : ImageGrid
+        Its pixels are close to ``pixel_angst`` and its centre is where the images' centre is.
+    """
+    source = images.source
+    _, ny, nx = source.shape
+    fraction = source.pixel_angst / pixel_angst
+    if abs(fraction - 1) < 1e-6:
+        shape, fraction = (ny, nx), 1.0
+    else:
+        shape = (2 * round(ny * fraction / 2), 2 * round(nx * fraction / 2))
+    spacing = (source.pixel_angst * ny / shape[0], source.pixel_angst * nx / shape[1])
+    centre = ((ny - 1) / 2 * shape[0] / ny, (nx - 1) / 2 * shape[1] / nx)
+    stack = np.empty((len(images.views), *shape), dtype=np.float32)
+
+    def one(view: int) -> None:
+        image = images.read(view)
+        if shape != (ny, nx):
+            image = _fourier_crop(image, shape)
+        stack[view] = image_filter(view, image, spacing)
+        advance()
+
+    run_all(threads, one, range(len(images.views)))
+    return stack, ImageGrid(shape, spacing, centre)
+
+
+def _padded(
+    read: Callable[[int, int], Float32], start: int, stop: int, shape: tuple[int, int]
+) -> Float32:
+    """Rows start..stop through ``read``, zeros outside the image."""
+    low, high = min(max(start, 0), shape[0]), min(max(stop, 0), shape[0])
+    if (low, high) == (start, stop):
+        return read(start, stop)
+    rows = np.zeros((stop - start, shape[1]), dtype=np.float32)
+    if high > low:
+        rows[low - start : high - start] = read(low, high)
+    return rows
+
+
+def _spline(
+    image: Float32, pixel_angst: float, target_angst: tuple[float, float]
+) -> tuple[Float32, ImageGrid]:
+    """Cubic B-spline coefficients of an image, low-passed to coarser pixels when asked.
+
+    Cropping the spectrum and dividing it by the spline's own transfer, (2 + cos 2 pi f) / 3 on each
+    axis (Unser, IEEE Signal Process. Mag. 16, 22, 1999), are one pass in Fourier space.
+
+    Returns
+    -------
+    coefficients : (y, x)
+    grid : ImageGrid
+        Spacing of the coefficients; its centre is where the image's centre is.
+    """
+    ratios = [max(1.0, target / pixel_angst) for target in target_angst]
+    margins = [int(np.ceil(12 * ratio)) for ratio in ratios]
+    padded_shape = [
+        fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(image.shape, margins, strict=True)
+    ]
+    widths = [
+        (m, p - n - m) for n, m, p in zip(image.shape, margins, padded_shape, strict=True)
+    ]
+    mode = "reflect" if all(max(w) < n for w, n in zip(widths, image.shape, strict=True)) else "edge"
+    padded = np.pad(image, widths, mode=mode)  # type: ignore[call-overload]
+    shape = [
+        p if ratio == 1.0 else min(p, fft.next_fast_len(int(np.ceil(p / ratio)), real=True))
+        for p, ratio in zip(padded_shape, ratios, strict=True)
+    ]
+    spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
+    transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
+    transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
+    scale = shape[0] * shape[1] / padded.size
+    spectrum *= (scale / (transfer_y[:, None] * transfer_x)).astype(np.float32)
+    coefficients = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
+    spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
+    centre = [
+        (m + (n - 1) / 2) * s / p
+        for m, n, s, p in zip(margins, image.shape, shape, padded_shape, strict=True)
+    ]
+    grid = ImageGrid(
+        (shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1])
+    )
+    return coefficients, grid
+
+
+def _fourier_crop(image: Float32, shape: tuple[int, int]) -> Float32:
+    """Image on fewer, larger pixels; pixel 0 stays on pixel 0."""
+    spectrum = _crop_spectrum(fft.rfft2(image), image.shape[0], list(shape))
+    scale = np.float32(shape[0] * shape[1] / image.size)
+    return np.asarray(fft.irfft2(spectrum, s=shape) * scale, dtype=np.float32)
+
+
+def _crop_spectrum(
+    spectrum: NDArray[np.complex64], rows: int, shape: list[int]
+) -> NDArray[np.complex64]:
+    """Low frequencies of an rfft2 of ``rows`` rows, as the rfft2 of an image of ``shape``."""
+    columns = shape[1] // 2 + 1
+    if shape[0] == rows:
+        return np.ascontiguousarray(spectrum[:, :columns])
+    positive = (shape[0] + 1) // 2
+    negative = shape[0] - positive
+    return np.concatenate([spectrum[:positive, :columns], spectrum[rows - negative :, :columns]])
+
+
+def _index_matrix(
+    image_from_aligned: Float64, grid: ImageGrid, spline: ImageGrid, halo: int
+) -> Float64:
+    """2 x 3 matrix from (column, row, 1) of the aligned grid to (column, row) of the spline."""
+    spacing = np.array([grid.pixel_angst[1], grid.pixel_angst[0]])
+    centre = np.array([grid.centre[1], grid.centre[0] + halo])
+    to_index = 1.0 / np.array([spline.pixel_angst[1], spline.pixel_angst[0]])
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = image_from_aligned[:, :2] * spacing * to_index[:, None]
+    matrix[:, 2] = (
+        image_from_aligned[:, 2] * to_index
+        - matrix[:, :2] @ centre
+        + [spline.centre[1], spline.centre[0]]
+    )
+    return matrix
+
+
+def _edges(image: ImageGrid, spline: ImageGrid) -> Float64:
+    """First and last spline position (x, x, y, y) that lies within half a pixel of the image."""
+    bounds = []
+    for axis in (1, 0):
+        half = image.shape[axis] / 2 * image.pixel_angst[axis] / spline.pixel_angst[axis]
+        bounds += [spline.centre[axis] - half, spline.centre[axis] + half]
+    return np.array(bounds)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _weights(fraction, weights):
+    """Cubic B-spline weights of the four samples around a position."""
+    rest = 1 - fraction
+    weights[0] = rest * rest * rest / 6
+    weights[1] = (4 - 6 * fraction * fraction + 3 * fraction * fraction * fraction) / 6
+    weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
+    weights[3] = fraction * fraction * fraction / 6
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _interpolate(spline, matrix, edges, fill, out):
+    """Evaluate a spline at every pixel of ``out``; ``fill`` where the image has no data."""
+    ny, nx = spline.shape
+    wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
+            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
+            if x < edges[0] or x > edges[1] or y < edges[2] or y > edges[3]:
+                out[row, column] = fill
+                continue
+            i, j = int(np.floor(x)), int(np.floor(y))
+            _weights(np.float32(x - i), wx)
+            _weights(np.float32(y - j), wy)
+            value = np.float32(0)
+            for dj in range(4):
+                line = spline[min(max(j + dj - 1, 0), ny - 1)]
+                total = np.float32(0)
+                for di in range(4):
+                    total += wx[di] * line[min(max(i + di - 1, 0), nx - 1)]
+                value += wy[dj] * total
+            out[row, column] = value

@@ -1,0 +1,226 @@
+"""The default projector: slice geometry on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomofilt.errors import InputError
+from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.projectors import kernels
+from tomofilt.projectors.threads import available_threads, run_all
+
+__all__ = ["SliceProjector", "slice_table"]
+
+
+def slice_table(
+    slices: SliceGeometry,
+    volume: VolumeGrid,
+    images: ImageGrid,
+    first_px: ArrayLike = 0.0,
+    step_px: ArrayLike = 1.0,
+) -> NDArray[np.float64]:
+    """Slice geometry in index units: where voxel (z, y, x) lands in the warped images.
+
+    Parameters
+    ----------
+    slices, volume, images
+        The geometry, and the two grids that it joins.
+    first_px, step_px : scalar or (view,)
+        Pixel position of the first sample of a row, and the spacing of samples in pixels, when
+        rows are sampled otherwise than one sample a pixel.
+
+    Returns
+    -------
+    (view, 5) array of a, b, c, e, f: ``sample = a x + b z + c`` and ``row = y + e z + f``.
+
+    Raises
+    ------
+    InputError
+        If rows and voxels are not equally spaced: there is one row of pixels a row of voxels.
+    """
+    voxel = volume.voxel_angst
+    if abs(images.pixel_angst[0] / voxel - 1) > 1e-6:
+        raise InputError(
+            f"image rows are {images.pixel_angst[0]:g} A apart but voxels {voxel:g} A; "
+            "prepare the images at the voxel size"
+        )
+    zc, yc, xc = volume.centre
+    pixel = images.pixel_angst[1]
+    step = np.asarray(step_px, dtype=np.float64)
+    a = slices.a * voxel / pixel
+    b = slices.b * voxel / pixel
+    c = images.centre[1] + slices.u0_angst / pixel - a * xc - b * zc
+    offset = images.centre[0] - yc
+    f = offset - slices.e * zc
+    # a whisper of rounding would switch on the slower kernel for nothing
+    f = np.where(np.abs(f - np.rint(f)) < 1e-9, np.rint(f), f)
+    return np.stack([a / step, b / step, (c - first_px) / step, slices.e, f], axis=1)
+
+
+class SliceProjector:
+    """Back-projection and projection in slice geometry (exactly transposed).
+
+    Parameters
+    ----------
+    table : (view, 5)
+        From :func:`slice_table`.
+    image_shape : (view, rows, samples)
+    volume_shape : (z, y, x)
+    samples : (view,) int, optional
+        Samples that each view has, when fewer than the images are wide.
+    hard_edge : bool
+        A view contributes only between its first and last sample (IMOD); by default its
+        contribution falls linearly to zero over one further sample on either side.
+    threads : int, optional
+    """
+
+    def __init__(
+        self,
+        table: NDArray[np.float64],
+        image_shape: tuple[int, int, int],
+        volume_shape: tuple[int, int, int],
+        *,
+        samples: ArrayLike | None = None,
+        hard_edge: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        views, _, width = image_shape
+        if table.shape != (views, 5):
+            raise InputError(f"{views} images need a table of {views} x 5, not {table.shape}")
+        self.table = np.ascontiguousarray(table, dtype=np.float64)
+        self.image_shape = image_shape
+        self.volume_shape = volume_shape
+        self.threads = threads or available_threads()
+        last = kernels.PAD - 1.0 + np.broadcast_to(width if samples is None else samples, views)
+        soft = 0.0 if hard_edge else 1.0
+        self.limits = np.stack([np.full(views, kernels.PAD - soft), last + soft], axis=1)
+        ends = np.array([0.0, volume_shape[0] - 1.0])
+        rows = self.table[:, 3, None] * ends + self.table[:, 4, None]
+        self.has_xtilt = bool(np.any(rows != 0.0))
+        #: Rows of the images that a block of voxels may need beyond its own, on either side.
+        self.halo = int(np.ceil(np.abs(rows).max())) + 1 if self.has_xtilt else 0
+        self._local = threading.local()
+
+    def packed_buffer(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Room for the rows of one block: (view, sample, BLOCK + 2 halo)."""
+        views, _, width = self.image_shape
+        return np.empty(
+            (views, width + 2 * kernels.PAD, kernels.BLOCK + 2 * self.halo), dtype=dtype
+        )
+
+    def adjoint_block(
+        self,
+        packed: NDArray[Any],
+        volume: NDArray[Any],
+        z_start: int,
+        should_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Back-project one packed block of rows into planes z_start.. of the volume.
+
+        Parameters
+        ----------
+        packed : (view, sample, BLOCK + 2 halo)
+            Row ``halo`` belongs to the first voxel row.
+        volume : (planes, rows <= BLOCK, x)
+            Overwritten.
+        z_start : int
+            Voxel index of its first plane.
+        should_stop : callable
+            Called before each tile; whatever it raises ends the work.
+        """
+        planes, _, nx = volume.shape
+        tiles = [
+            ((z, min(z + kernels.TILE, z_start + planes)), (x, min(x + kernels.TILE, nx)))
+            for z in range(z_start, z_start + planes, kernels.TILE)
+            for x in range(0, nx, kernels.TILE)
+        ]
+
+        def one(tile: tuple[tuple[int, int], tuple[int, int]]) -> None:
+            should_stop()
+            columns = getattr(self._local, "columns", None)
+            if columns is None or columns.dtype != packed.dtype:
+                columns = np.empty((kernels.TILE**2, kernels.BLOCK), dtype=packed.dtype)
+                self._local.columns = columns
+            if self.has_xtilt:
+                kernels.backproject_tile_xtilt(
+                    packed, self.table, self.limits, self.halo, *tile, columns, volume, z_start
+                )
+            else:
+                kernels.backproject_tile(
+                    packed, self.table, self.limits, *tile, columns, volume, z_start
+                )
+
+        run_all(self.threads, one, tiles)
+
+    def adjoint(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Back-project images (view, y, sample) to a volume (z, y, x)."""
+        _check_shape(images, self.image_shape, "images")
+        volume = np.empty(self.volume_shape, dtype=images.dtype)
+        packed = self.packed_buffer(images.dtype)
+        ny = self.volume_shape[1]
+        for start in range(0, ny, kernels.BLOCK):
+            stop = min(start + kernels.BLOCK, ny)
+            rows = self._rows(images, start)
+            run_all(
+                self.threads,
+                lambda view, rows=rows: kernels.pack_rows(rows[view], packed[view]),  # type: ignore[misc]
+                range(len(images)),
+            )
+            block = np.empty((self.volume_shape[0], stop - start, self.volume_shape[2]), packed.dtype)
+            self.adjoint_block(packed, block, 0)
+            volume[:, start:stop] = block
+        return volume
+
+    def forward(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """Project a volume (z, y, x) to images (view, y, sample)."""
+        _check_shape(volume, self.volume_shape, "volume")
+        views, rows, samples = self.image_shape
+        images = np.zeros(self.image_shape, dtype=volume.dtype)
+        nz, ny, nx = self.volume_shape
+        block = np.empty((nz, nx, kernels.BLOCK), dtype=volume.dtype)
+        for start in range(0, ny, kernels.BLOCK):
+            stop = min(start + kernels.BLOCK, ny)
+            block[:, :, : stop - start] = volume[:, start:stop].transpose(0, 2, 1)
+            block[:, :, stop - start :] = 0
+            first = max(start - self.halo, 0)
+            last = max(first, min(start + kernels.BLOCK + self.halo, rows))
+            offset = first - (start - self.halo)
+
+            def one(
+                view: int,
+                block: NDArray[Any] = block,
+                first: int = first,
+                last: int = last,
+                offset: int = offset,
+            ) -> None:
+                packed = np.zeros(
+                    (samples + 2 * kernels.PAD, kernels.BLOCK + 2 * self.halo), volume.dtype
+                )
+                kernels.forward_view(
+                    block, self.table[view], self.limits[view], self.halo, packed
+                )
+                inner = packed[kernels.PAD : kernels.PAD + samples]
+                images[view, first:last] += inner[:, offset : offset + last - first].T
+
+            run_all(self.threads, one, range(views))
+        return images
+
+    def _rows(self, images: NDArray[Any], start: int) -> NDArray[Any]:
+        """Rows start - halo .. start + BLOCK + halo of all images, zero outside."""
+        low, high = start - self.halo, start + kernels.BLOCK + self.halo
+        inside = images[:, max(low, 0) : max(min(high, images.shape[1]), 0)]
+        if low >= 0:
+            return inside
+        rows = np.zeros((len(images), high - low, images.shape[2]), dtype=images.dtype)
+        rows[:, -low : -low + inside.shape[1]] = inside
+        return rows
+
+
+def _check_shape(array: NDArray[Any], expected: tuple[int, int, int], what: str) -> None:
+    if array.shape != expected:
+        raise InputError(f"{what} of shape {array.shape} given to a projector for {expected}")

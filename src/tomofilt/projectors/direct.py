@@ -1,0 +1,192 @@
+"""The reference projector: images sampled bilinearly through their full view maps.
+
+No resampling beforehand and no packing: slow and simple. The fast projector is tested against it,
+and it is what handles maps that vary over the specimen (IMOD local alignment).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.errors import InputError
+from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
+from tomofilt.projectors.threads import available_threads, run_all
+
+__all__ = ["DirectProjector", "index_maps"]
+
+_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+def index_maps(
+    image_from_volume: NDArray[np.float64],
+    volume: VolumeGrid,
+    images: ImageGrid,
+    first_px: float = 0.0,
+    step_px: float = 1.0,
+) -> NDArray[np.float64]:
+    """View maps (..., 2, 4) from angstrom to indices: (x, y, z) voxel to (column, row).
+
+    ``first_px`` and ``step_px`` tell how rows are sampled, as in
+    :func:`tomofilt.projectors.cpu.slice_table`.
+    """
+    maps = np.array(image_from_volume, dtype=np.float64)
+    zc, yc, xc = volume.centre
+    maps[..., :3] *= volume.voxel_angst
+    maps[..., 3] -= maps[..., :3] @ np.array([xc, yc, zc])
+    maps[..., 0, :] /= images.pixel_angst[1]
+    maps[..., 1, :] /= images.pixel_angst[0]
+    maps[..., 0, 3] += images.centre[1] - first_px
+    maps[..., 1, 3] += images.centre[0]
+    maps[..., 0, :] /= step_px
+    return maps
+
+
+class DirectProjector:
+    """Back-projection and projection through 2 x 4 view maps (exactly transposed).
+
+    Parameters
+    ----------
+    geometry : TiltGeometry
+    volume : VolumeGrid
+    images : ImageGrid
+        Of the images as handed over, ``shape`` included.
+    first_px, step_px : float
+        How rows are sampled.
+    threads : int, optional
+    """
+
+    def __init__(
+        self,
+        geometry: TiltGeometry,
+        volume: VolumeGrid,
+        images: ImageGrid,
+        *,
+        first_px: float = 0.0,
+        step_px: float = 1.0,
+        threads: int | None = None,
+    ) -> None:
+        local = geometry.local or LocalGeometry(
+            np.zeros(1), np.zeros(1), geometry.image_from_volume[:, None, None]
+        )
+        self.maps = index_maps(local.image_from_volume, volume, images, first_px, step_px)
+        self.patch_x = local.x_angst / volume.voxel_angst + volume.centre[2]
+        self.patch_y = local.y_angst / volume.voxel_angst + volume.centre[1]
+        self.volume_shape = volume.shape
+        self.image_shape = (len(geometry), *images.shape)
+        self.threads = threads or available_threads()
+
+    def adjoint(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Back-project images (view, y, x) to a volume (z, y, x)."""
+        volume = np.empty(self.volume_shape, dtype=images.dtype)
+        self.adjoint_rows(images, 0, volume)
+        return volume
+
+    def adjoint_rows(self, images: NDArray[Any], y_start: int, volume: NDArray[Any]) -> None:
+        """Back-project into rows y_start.. of the volume: (z, rows, x), overwritten."""
+        if images.shape != self.image_shape:
+            raise InputError(
+                f"images of shape {images.shape} given to a projector for {self.image_shape}"
+            )
+        run_all(
+            self.threads,
+            lambda row: _adjoint_row(
+                images, self.maps, self.patch_x, self.patch_y, float(y_start + row), volume[:, row]
+            ),
+            range(volume.shape[1]),
+        )
+
+    def forward(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """Project a volume (z, y, x) to images (view, y, x)."""
+        if volume.shape != self.volume_shape:
+            raise InputError(
+                f"volume of shape {volume.shape} given to a projector for {self.volume_shape}"
+            )
+        images = np.zeros(self.image_shape, dtype=volume.dtype)
+        run_all(
+            self.threads,
+            lambda view: _forward_view(
+                volume, self.maps[view], self.patch_x, self.patch_y, images[view]
+            ),
+            range(len(images)),
+        )
+        return images
+
+
+@nb.njit(**_options)
+def _bracket(positions, value):
+    """Index of the patch at or before a value, and the fraction of the way to the next one."""
+    last = len(positions) - 1
+    if last == 0 or value <= positions[0]:
+        return 0, 0.0
+    if value >= positions[last]:
+        return last - 1, 1.0
+    index = np.searchsorted(positions, value, side="right") - 1
+    return index, (value - positions[index]) / (positions[index + 1] - positions[index])
+
+
+@nb.njit(**_options)
+def _column_map(maps, patch_x, patch_y, x, y, line):
+    """Where the voxel column (x, y) goes in one view: line = (u at z = 0, du, v at z = 0, dv)."""
+    i, s = _bracket(patch_x, x)
+    j, t = _bracket(patch_y, y)
+    line[:] = 0.0
+    for dj in range(2):
+        for di in range(2):
+            weight = (s if di else 1 - s) * (t if dj else 1 - t)
+            if weight == 0.0:
+                continue
+            m = maps[j + dj, i + di]
+            line[0] += weight * (m[0, 0] * x + m[0, 1] * y + m[0, 3])
+            line[1] += weight * m[0, 2]
+            line[2] += weight * (m[1, 0] * x + m[1, 1] * y + m[1, 3])
+            line[3] += weight * m[1, 2]
+
+
+@nb.njit(**_options)
+def _adjoint_row(images, maps, patch_x, patch_y, y, volume):
+    """One row of voxels, volume (z, x)."""
+    views, ny, nx = images.shape
+    line = np.empty(4)
+    volume[:] = 0
+    for x in range(volume.shape[1]):
+        for view in range(views):
+            _column_map(maps[view], patch_x, patch_y, float(x), y, line)
+            image = images[view]
+            for z in range(volume.shape[0]):
+                u = line[0] + line[1] * z
+                v = line[2] + line[3] * z
+                if u <= -1 or v <= -1 or u >= nx or v >= ny:
+                    continue
+                column, row = int(np.floor(u)), int(np.floor(v))
+                s, t = u - column, v - row
+                for dj in range(2):
+                    for di in range(2):
+                        if 0 <= column + di < nx and 0 <= row + dj < ny:
+                            weight = (s if di else 1 - s) * (t if dj else 1 - t)
+                            volume[z, x] += weight * image[row + dj, column + di]
+
+
+@nb.njit(**_options)
+def _forward_view(volume, maps, patch_x, patch_y, image):
+    """Transpose of :func:`_adjoint_row` for one view and all rows."""
+    ny, nx = image.shape
+    line = np.empty(4)
+    for y in range(volume.shape[1]):
+        for x in range(volume.shape[2]):
+            _column_map(maps, patch_x, patch_y, float(x), float(y), line)
+            for z in range(volume.shape[0]):
+                u = line[0] + line[1] * z
+                v = line[2] + line[3] * z
+                if u <= -1 or v <= -1 or u >= nx or v >= ny:
+                    continue
+                column, row = int(np.floor(u)), int(np.floor(v))
+                s, t = u - column, v - row
+                for dj in range(2):
+                    for di in range(2):
+                        if 0 <= column + di < nx and 0 <= row + dj < ny:
+                            weight = (s if di else 1 - s) * (t if dj else 1 - t)
+                            image[row + dj, column + di] += weight * volume[z, y, x]
