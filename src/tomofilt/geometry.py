@@ -55,6 +55,35 @@ class VolumeGrid:
         nz, ny, nx = shape
         return cls(shape, voxel_angst, ((nz - 1) / 2, (ny - 1) / 2, (nx - 1) / 2))
 
+    def resized(self, shape: tuple[int, int, int]) -> VolumeGrid:
+        """A box of another size about the same middle."""
+        z, y, x = (
+            centre + (new - old) / 2
+            for centre, new, old in zip(self.centre, shape, self.shape, strict=True)
+        )
+        return VolumeGrid(shape, self.voxel_angst, (z, y, x))
+
+    def binned(self, factor: float, *, first_voxel_kept: bool = False) -> VolumeGrid:
+        """The same box in voxels ``factor`` times larger, sizes rounded down.
+
+        Parameters
+        ----------
+        factor : float
+        first_voxel_kept : bool
+            False: the middle of the box stays the middle (IMOD). True: the centre of the first
+            voxel stays where it is, so that binned voxel j is at unbinned ``factor * j`` (RELION).
+        """
+        z, y, x = (max(1, int(n / factor + 1e-6)) for n in self.shape)
+        shape = (z, y, x)
+        if first_voxel_kept:
+            zc, yc, xc = (c / factor for c in self.centre)
+        else:
+            zc, yc, xc = (
+                (new - 1) / 2 + (c - (old - 1) / 2) / factor
+                for c, new, old in zip(self.centre, shape, self.shape, strict=True)
+            )
+        return VolumeGrid(shape, self.voxel_angst * factor, (zc, yc, xc))
+
 
 @dataclass(frozen=True)
 class ImageGrid:
@@ -196,13 +225,32 @@ class TiltGeometry:
             local = replace(local, image_from_volume=local.image_from_volume[index])
         return TiltGeometry(self.image_from_volume[index], local)
 
+    def in_aligned_frame(self, image_from_aligned: FloatArray) -> TiltGeometry:
+        """Maps to warped images, from the maps to the images themselves and their warps.
+
+        Parameters
+        ----------
+        image_from_aligned : (view, 2, 3)
+            From :meth:`factor`.
+        """
+        inverse = np.linalg.inv(image_from_aligned[:, :, :2])
+
+        def warped(maps: FloatArray) -> FloatArray:
+            axes = (len(maps), *(1,) * (maps.ndim - 3))
+            moved = maps.copy()
+            moved[..., 3] -= image_from_aligned[:, :, 2].reshape(*axes, 2)
+            return np.asarray(inverse.reshape(*axes, 2, 2) @ moved)
+
+        local = self.local
+        if local is not None:
+            local = replace(local, image_from_volume=warped(local.image_from_volume))
+        return TiltGeometry(warped(self.image_from_volume), local)
+
     def project(self, points_angst: ArrayLike) -> FloatArray:
         """Detector positions (view, point, 2) of specimen points (point, 3), both (x, y[, z])."""
         points = np.asarray(points_angst, dtype=np.float64)
         maps = self.image_from_volume
-        return np.asarray(
-            np.einsum("vij,pj->vpi", maps[:, :, :3], points) + maps[:, None, :, 3]
-        )
+        return np.asarray(np.einsum("vij,pj->vpi", maps[:, :, :3], points) + maps[:, None, :, 3])
 
     def factor(self) -> tuple[FloatArray, SliceGeometry]:
         """Split each view, exactly, into an in-plane warp and a slice geometry.

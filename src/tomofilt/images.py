@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from tomofilt.errors import InputError
 from tomofilt.geometry import ImageGrid, SliceGeometry
-from tomofilt.projectors.threads import run_all
+from tomofilt.jit import kernel
+from tomofilt.threads import run_all
 from tomofilt.tiltseries import ImageSource
 
-__all__ = ["AlignedImages", "Survey", "align", "crop_images", "survey"]
+__all__ = ["AlignedImages", "Survey", "align", "crop_images", "cropped_grid", "survey"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -104,7 +104,7 @@ def survey(
         base = np.float32(log_base)
 
         def logarithm(rows: Float32) -> Float32:
-            return np.log10(np.maximum(rows + base, floor))
+            return np.asarray(np.log10(np.maximum(rows + base, floor)), dtype=np.float32)
 
     means, borders = np.empty(len(views)), np.empty(len(views))
 
@@ -175,7 +175,7 @@ class _Disk:
         self.file = tempfile.TemporaryFile(dir=folder)
 
     def put(self, view: int, image: Float32) -> None:
-        data = memoryview(np.ascontiguousarray(image)).cast("B")
+        data = np.ascontiguousarray(image).data.cast("B")
         offset = view * len(data)
         while data:
             written = os.pwrite(self.file.fileno(), data, offset)
@@ -293,41 +293,45 @@ def align(
     return AlignedImages(grid, slices, True, read_stored)
 
 
-def crop_images(
-    images: Survey,
-    pixel_angst: float,
-    image_filter: Callable[[int, Float32, tuple[float, float]], Float32],
-    threads: int,
-    advance: Callable[[], None] = lambda: None,
-) -> tuple[Float32, ImageGrid]:
-    """Images in their own frame, for the direct projector: filtered, binned but never warped.
+def cropped_grid(source: ImageSource, pixel_angst: float) -> ImageGrid:
+    """Grid of a source's images in their own frame, binned to about ``pixel_angst``.
 
-    Returns
-    -------
-    stack : (view, y, x) float32
-    grid : ImageGrid
-        Its pixels are close to ``pixel_angst`` and its centre is where the images' centre is.
+    Sizes are even; pixel 0 stays on pixel 0, so the image centre moves off the middle by a hair.
     """
-    source = images.source
     _, ny, nx = source.shape
     fraction = source.pixel_angst / pixel_angst
     if abs(fraction - 1) < 1e-6:
-        shape, fraction = (ny, nx), 1.0
-    else:
-        shape = (2 * round(ny * fraction / 2), 2 * round(nx * fraction / 2))
+        return ImageGrid.centred((ny, nx), source.pixel_angst)
+    shape = (2 * round(ny * fraction / 2), 2 * round(nx * fraction / 2))
     spacing = (source.pixel_angst * ny / shape[0], source.pixel_angst * nx / shape[1])
     centre = ((ny - 1) / 2 * shape[0] / ny, (nx - 1) / 2 * shape[1] / nx)
-    stack = np.empty((len(images.views), *shape), dtype=np.float32)
+    return ImageGrid(shape, spacing, centre)
+
+
+def crop_images(
+    images: Survey,
+    grid: ImageGrid,
+    image_filter: Callable[[int, Float32], Float32],
+    threads: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Float32:
+    """Images in their own frame, for the direct projector: binned and filtered, never warped.
+
+    Returns
+    -------
+    (view, y, x) float32, on ``grid`` (from :func:`cropped_grid`).
+    """
+    stack = np.empty((len(images.views), *grid.shape), dtype=np.float32)
 
     def one(view: int) -> None:
         image = images.read(view)
-        if shape != (ny, nx):
-            image = _fourier_crop(image, shape)
-        stack[view] = image_filter(view, image, spacing)
+        if image.shape != grid.shape:
+            image = _fourier_crop(image, grid.shape)
+        stack[view] = image_filter(view, image)
         advance()
 
     run_all(threads, one, range(len(images.views)))
-    return stack, ImageGrid(shape, spacing, centre)
+    return stack
 
 
 def _padded(
@@ -362,10 +366,10 @@ def _spline(
     padded_shape = [
         fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(image.shape, margins, strict=True)
     ]
-    widths = [
-        (m, p - n - m) for n, m, p in zip(image.shape, margins, padded_shape, strict=True)
-    ]
-    mode = "reflect" if all(max(w) < n for w, n in zip(widths, image.shape, strict=True)) else "edge"
+    widths = [(m, p - n - m) for n, m, p in zip(image.shape, margins, padded_shape, strict=True)]
+    mode = (
+        "reflect" if all(max(w) < n for w, n in zip(widths, image.shape, strict=True)) else "edge"
+    )
     padded = np.pad(image, widths, mode=mode)  # type: ignore[call-overload]
     shape = [
         p if ratio == 1.0 else min(p, fft.next_fast_len(int(np.ceil(p / ratio)), real=True))
@@ -382,9 +386,7 @@ def _spline(
         (m + (n - 1) / 2) * s / p
         for m, n, s, p in zip(margins, image.shape, shape, padded_shape, strict=True)
     ]
-    grid = ImageGrid(
-        (shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1])
-    )
+    grid = ImageGrid((shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1]))
     return coefficients, grid
 
 
@@ -433,8 +435,8 @@ def _edges(image: ImageGrid, spline: ImageGrid) -> Float64:
     return np.array(bounds)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
-def _weights(fraction, weights):
+@kernel
+def _weights(fraction: np.float32, weights: Float32) -> None:
     """Cubic B-spline weights of the four samples around a position."""
     rest = 1 - fraction
     weights[0] = rest * rest * rest / 6
@@ -443,8 +445,10 @@ def _weights(fraction, weights):
     weights[3] = fraction * fraction * fraction / 6
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _interpolate(spline, matrix, edges, fill, out):
+@kernel
+def _interpolate(
+    spline: Float32, matrix: Float64, edges: Float64, fill: np.float32, out: Float32
+) -> None:
     """Evaluate a spline at every pixel of ``out``; ``fill`` where the image has no data."""
     ny, nx = spline.shape
     wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)

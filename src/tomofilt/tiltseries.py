@@ -66,6 +66,10 @@ class TiltSeries:
     aligned_shape : (ny, nx), optional
         Size in pixels of the images once aligned (IMOD's aligned stack); default: the images' own
         size, turned with the tilt axis.
+    binning : float
+        Default output voxel in pixels of ``images``, as the project bins.
+    first_voxel_kept : bool
+        How a binned tomogram lies over the unbinned one: see :meth:`VolumeGrid.binned`.
     excluded : tuple of int
         Image indices (0-based) left out on request or by the project.
     halves : pair of ImageSource, optional
@@ -91,6 +95,8 @@ class TiltSeries:
     tilt_deg: NDArray[np.float64]
     grid: VolumeGrid
     aligned_shape: tuple[int, int] | None = None
+    binning: float = 1.0
+    first_voxel_kept: bool = False
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomofilt.errors import InputError
 from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors import kernels
-from tomofilt.projectors.threads import available_threads, run_all
+from tomofilt.threads import available_threads, run_all
 
 __all__ = ["SliceProjector", "slice_table"]
 
@@ -59,7 +59,10 @@ def slice_table(
     f = offset - slices.e * zc
     # a whisper of rounding would switch on the slower kernel for nothing
     f = np.where(np.abs(f - np.rint(f)) < 1e-9, np.rint(f), f)
-    return np.stack([a / step, b / step, (c - first_px) / step, slices.e, f], axis=1)
+    return np.stack(
+        [a / step, b / step, (c - np.asarray(first_px, dtype=np.float64)) / step, slices.e, f],
+        axis=1,
+    )
 
 
 class SliceProjector:
@@ -71,8 +74,8 @@ class SliceProjector:
         From :func:`slice_table`.
     image_shape : (view, rows, samples)
     volume_shape : (z, y, x)
-    samples : (view,) int, optional
-        Samples that each view has, when fewer than the images are wide.
+    last_sample : (view,), optional
+        Position of the last sample that holds data, when not the last of the images' width.
     hard_edge : bool
         A view contributes only between its first and last sample (IMOD); by default its
         contribution falls linearly to zero over one further sample on either side.
@@ -85,7 +88,7 @@ class SliceProjector:
         image_shape: tuple[int, int, int],
         volume_shape: tuple[int, int, int],
         *,
-        samples: ArrayLike | None = None,
+        last_sample: ArrayLike | None = None,
         hard_edge: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -96,7 +99,9 @@ class SliceProjector:
         self.image_shape = image_shape
         self.volume_shape = volume_shape
         self.threads = threads or available_threads()
-        last = kernels.PAD - 1.0 + np.broadcast_to(width if samples is None else samples, views)
+        last = kernels.PAD + np.broadcast_to(
+            width - 1.0 if last_sample is None else last_sample, views
+        )
         soft = 0.0 if hard_edge else 1.0
         self.limits = np.stack([np.full(views, kernels.PAD - soft), last + soft], axis=1)
         ends = np.array([0.0, volume_shape[0] - 1.0])
@@ -171,7 +176,9 @@ class SliceProjector:
                 lambda view, rows=rows: kernels.pack_rows(rows[view], packed[view]),  # type: ignore[misc]
                 range(len(images)),
             )
-            block = np.empty((self.volume_shape[0], stop - start, self.volume_shape[2]), packed.dtype)
+            block = np.empty(
+                (self.volume_shape[0], stop - start, self.volume_shape[2]), packed.dtype
+            )
             self.adjoint_block(packed, block, 0)
             volume[:, start:stop] = block
         return volume
@@ -201,9 +208,7 @@ class SliceProjector:
                 packed = np.zeros(
                     (samples + 2 * kernels.PAD, kernels.BLOCK + 2 * self.halo), volume.dtype
                 )
-                kernels.forward_view(
-                    block, self.table[view], self.limits[view], self.halo, packed
-                )
+                kernels.forward_view(block, self.table[view], self.limits[view], self.halo, packed)
                 inner = packed[kernels.PAD : kernels.PAD + samples]
                 images[view, first:last] += inner[:, offset : offset + last - first].T
 

@@ -6,19 +6,19 @@ and it is what handles maps that vary over the specimen (IMOD local alignment).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.projectors.threads import available_threads, run_all
+from tomofilt.jit import kernel
+from tomofilt.threads import available_threads, run_all
 
 __all__ = ["DirectProjector", "index_maps"]
 
-_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+Array: TypeAlias = NDArray[Any]
 
 
 def index_maps(
@@ -116,20 +116,22 @@ class DirectProjector:
         return images
 
 
-@nb.njit(**_options)
-def _bracket(positions, value):
+@kernel
+def _bracket(positions: Array, value: float) -> tuple[int, float]:
     """Index of the patch at or before a value, and the fraction of the way to the next one."""
     last = len(positions) - 1
     if last == 0 or value <= positions[0]:
         return 0, 0.0
     if value >= positions[last]:
         return last - 1, 1.0
-    index = np.searchsorted(positions, value, side="right") - 1
+    index = int(np.searchsorted(positions, value, side="right")) - 1
     return index, (value - positions[index]) / (positions[index + 1] - positions[index])
 
 
-@nb.njit(**_options)
-def _column_map(maps, patch_x, patch_y, x, y, line):
+@kernel
+def _column_map(
+    maps: Array, patch_x: Array, patch_y: Array, x: float, y: float, line: Array
+) -> None:
     """Where the voxel column (x, y) goes in one view: line = (u at z = 0, du, v at z = 0, dv)."""
     i, s = _bracket(patch_x, x)
     j, t = _bracket(patch_y, y)
@@ -146,8 +148,10 @@ def _column_map(maps, patch_x, patch_y, x, y, line):
             line[3] += weight * m[1, 2]
 
 
-@nb.njit(**_options)
-def _adjoint_row(images, maps, patch_x, patch_y, y, volume):
+@kernel
+def _adjoint_row(
+    images: Array, maps: Array, patch_x: Array, patch_y: Array, y: float, volume: Array
+) -> None:
     """One row of voxels, volume (z, x)."""
     views, ny, nx = images.shape
     line = np.empty(4)
@@ -170,8 +174,8 @@ def _adjoint_row(images, maps, patch_x, patch_y, y, volume):
                             volume[z, x] += weight * image[row + dj, column + di]
 
 
-@nb.njit(**_options)
-def _forward_view(volume, maps, patch_x, patch_y, image):
+@kernel
+def _forward_view(volume: Array, maps: Array, patch_x: Array, patch_y: Array, image: Array) -> None:
     """Transpose of :func:`_adjoint_row` for one view and all rows."""
     ny, nx = image.shape
     line = np.empty(4)

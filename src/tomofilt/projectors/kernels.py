@@ -12,8 +12,12 @@ constant length ``BLOCK``, so that a voxel's value does not depend on how the wo
 
 from __future__ import annotations
 
-import numba as nb
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.jit import kernel
 
 __all__ = [
     "BLOCK",
@@ -25,6 +29,8 @@ __all__ = [
     "pack_rows",
 ]
 
+Array: TypeAlias = NDArray[Any]
+
 #: Voxels along y that are worked on together.
 BLOCK = 128
 #: Empty samples before and after each packed view; sample s of a view is packed sample s + PAD.
@@ -32,12 +38,9 @@ PAD = 2
 #: Edge of a tile in x and z: tile accumulators and the touched detector columns fit in 1 MiB.
 TILE = 32
 
-# FMA contraction only: no reassociation, so that sums have one order.
-_options = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
-
-@nb.njit(**_options)
-def _locate(position, low, high):
+@kernel
+def _locate(position: float, low: float, high: float) -> tuple[np.uint32, float]:
     """Packed sample and fraction of a position; positions outside [low, high] go to the padding."""
     if position < low or position > high:
         position = 0.0
@@ -45,8 +48,8 @@ def _locate(position, low, high):
     return sample, position - sample
 
 
-@nb.njit(**_options)
-def pack_rows(rows, packed):
+@kernel
+def pack_rows(rows: Array, packed: Array) -> None:
     """Transpose filtered rows (n <= BLOCK, samples) of a view into ``packed`` (columns, width).
 
     ``packed`` is one view of the packed detector; rows beyond n and padding become zero.
@@ -65,8 +68,17 @@ def pack_rows(rows, packed):
                 packed[PAD + sample, row] = 0
 
 
-@nb.njit(**_options)
-def backproject_tile(packed, table, limits, z_range, x_range, columns, volume, z_first):
+@kernel
+def backproject_tile(
+    packed: Array,
+    table: Array,
+    limits: Array,
+    z_range: tuple[int, int],
+    x_range: tuple[int, int],
+    columns: Array,
+    volume: Array,
+    z_first: int,
+) -> None:
     """Sum all views into the voxels of one tile.
 
     Parameters
@@ -138,8 +150,14 @@ def backproject_tile(packed, table, limits, z_range, x_range, columns, volume, z
     _store(columns, z_range, x_range, volume, z_first)
 
 
-@nb.njit(**_options)
-def _store(columns, z_range, x_range, volume, z_first):
+@kernel
+def _store(
+    columns: Array,
+    z_range: tuple[int, int],
+    x_range: tuple[int, int],
+    volume: Array,
+    z_first: int,
+) -> None:
     """Transpose a tile's columns (z, x, y) into the volume (z, y, x)."""
     z_start, z_stop = z_range
     x_start, x_stop = x_range
@@ -153,8 +171,18 @@ def _store(columns, z_range, x_range, volume, z_first):
                     volume[z - z_first, k, x] = column[k]
 
 
-@nb.njit(**_options)
-def backproject_tile_xtilt(packed, table, limits, halo, z_range, x_range, columns, volume, z_first):
+@kernel
+def backproject_tile_xtilt(
+    packed: Array,
+    table: Array,
+    limits: Array,
+    halo: int,
+    z_range: tuple[int, int],
+    x_range: tuple[int, int],
+    columns: Array,
+    volume: Array,
+    z_first: int,
+) -> None:
     """As :func:`backproject_tile`, with rows sampled at ``j = y + e z + f``.
 
     ``packed`` is (view, sample, BLOCK + 2 halo); its row ``halo`` belongs to the first voxel row.
@@ -184,8 +212,8 @@ def backproject_tile_xtilt(packed, table, limits, halo, z_range, x_range, column
     _store(columns, z_range, x_range, volume, z_first)
 
 
-@nb.njit(**_options)
-def forward_view(volume, table, limits, halo, packed):
+@kernel
+def forward_view(volume: Array, table: Array, limits: Array, halo: int, packed: Array) -> None:
     """Transpose of both back-projections, for one view: add a block of the volume into it.
 
     Parameters

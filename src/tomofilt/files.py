@@ -1,0 +1,251 @@
+"""Output files that are whole or absent.
+
+A result is written under a temporary name in its own folder and gets its final name only when it
+is complete and on the disk. A killed run leaves at most the temporary file, which the next run on
+the same result takes over.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from tomofilt.errors import InputError, OutputError, OutputExistsError
+
+__all__ = ["PartialFile", "safe_name", "write_bytes_atomic", "write_text_atomic"]
+
+# Some cluster file systems (Lustre mounted without -o flock, say) have no locks at all.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+class PartialFile:
+    """A file that stands under its final name only after :meth:`commit`.
+
+    Used as a context manager. Entering makes ``.{name}.tomofilt-part`` beside the final path and
+    locks it against other processes; leaving without a commit, for whatever reason, removes it.
+
+    Parameters
+    ----------
+    final : Path
+        The name the finished file gets; its folder must exist.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to, or another process is writing the same file.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = Path(final)
+        self.path = self.final.with_name(f".{self.final.name}.tomofilt-part")
+        self.fd = -1
+        self._needed = 0
+        self._named = False
+
+    def __enter__(self) -> PartialFile:
+        with self._explained():
+            self.fd = self._open_locked()
+        self._named = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Unlinked before the lock goes with the descriptor: until then the name is ours.
+        if self._named:
+            with suppress(OSError):
+                self.path.unlink()
+        os.close(self.fd)
+        self.fd = -1
+
+    def refuse_existing(self) -> None:
+        """Raise OutputExistsError when the final name is taken."""
+        if os.path.lexists(self.final):
+            raise OutputExistsError(
+                f"{self.final} exists already: give --overwrite to replace it, "
+                "or choose another output folder"
+            )
+
+    def reserve(self, nbytes: int) -> None:
+        """Refuse now, not after hours, when the disk cannot hold ``nbytes`` bytes."""
+        self._needed = nbytes
+        with self._explained():
+            if _free_bytes(self.final.parent) < nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def pwrite_all(self, offset: int, buffer: bytes | memoryview) -> None:
+        """Write all of a contiguous buffer at a byte offset; safe from several threads."""
+        rest = memoryview(buffer).cast("B")
+        self._needed = max(self._needed, offset + len(rest))
+        with self._explained():
+            while rest:
+                written = os.pwrite(self.fd, rest, offset)
+                rest = rest[written:]
+                offset += written
+
+    def commit(self, *, replace: bool) -> None:
+        """Put the file on the disk and give it its final name.
+
+        Parameters
+        ----------
+        replace : bool
+            Whether a file that has the final name already may be replaced.
+
+        Raises
+        ------
+        OutputExistsError
+            ``replace`` is false and the final name is taken.
+        OutputError
+            The disk or the folder refuses.
+        """
+        with self._explained():
+            os.fsync(self.fd)
+            if replace:
+                self.path.replace(self.final)
+            else:
+                self._rename_to_free_name()
+            self._named = False
+            _fsync_folder(self.final.parent)
+
+    def _open_locked(self) -> int:
+        while True:
+            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+            try:
+                self._lock(fd)
+                if self._is_ours(fd):
+                    os.ftruncate(fd, 0)
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _lock(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"another process is writing {self.final}: wait for it, or end it, "
+                "or choose another output folder"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether the locked file still is the one under the temporary name, and no other's."""
+        held = os.fstat(fd)
+        try:
+            named = self.path.lstat()
+        except FileNotFoundError:
+            return False  # its writer finished or gave up between our open and our lock
+        if not os.path.samestat(held, named):
+            return False
+        if held.st_nlink > 1:
+            # A run was killed between os.link and os.unlink: this is the second name of a finished
+            # result, which must not be truncated.
+            self.path.unlink()
+            return False
+        return True
+
+    def _rename_to_free_name(self) -> None:
+        try:
+            os.link(self.path, self.final)
+        except FileExistsError:
+            self.refuse_existing()
+            raise
+        except OSError:  # no hard links here (vfat, many FUSE file systems): check, then rename
+            self.refuse_existing()
+            self.path.rename(self.final)
+        else:
+            self.path.unlink()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the system's errors into messages about this file."""
+        try:
+            yield
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self.final} cannot be written: {self._reason(error)}") from error
+
+    def _reason(self, error: OSError) -> str:
+        folder = self.final.parent
+        match error.errno:
+            case errno.ENOSPC:
+                return (
+                    f"the disk of {folder} is full: {self._needed:,} bytes are needed and "
+                    f"{_free_bytes(folder):,} are free; make room or choose another output folder"
+                )
+            case errno.EDQUOT:
+                return (
+                    f"your quota in {folder} is used up ({self._needed:,} bytes are needed); "
+                    "make room or choose another output folder"
+                )
+            case errno.EROFS:
+                what = "is on a read-only file system; choose another output folder"
+            case errno.EACCES | errno.EPERM:
+                what = "does not let you write; ask its owner or choose another output folder"
+            case errno.EIO:
+                what = "is on a disk that reports input/output errors; check it, then rerun"
+            case errno.ENOENT | errno.ENOTDIR:
+                what = "does not exist; create it first"
+            case _:
+                what = f"reports: {error.strerror}"
+        return f"the folder {folder} {what}"
+
+
+def write_bytes_atomic(path: Path, data: bytes, *, replace: bool) -> None:
+    """Write a whole file at once; see :class:`PartialFile` for the errors."""
+    with PartialFile(path) as partial:
+        partial.pwrite_all(0, data)
+        partial.commit(replace=replace)
+
+
+def write_text_atomic(path: Path, text: str, *, replace: bool) -> None:
+    """Write a whole UTF-8 text file at once; see :class:`PartialFile` for the errors."""
+    write_bytes_atomic(path, text.encode(), replace=replace)
+
+
+def safe_name(name: str) -> str:
+    """Return ``name`` if it can safely become a file name.
+
+    Names of tilt series come from other programs' files; one such as ``../x`` or ``-o`` must not
+    reach a path or a command line.
+
+    Raises
+    ------
+    InputError
+        The name is empty, starts with ``-`` or ``.``, or holds ``/``, ``..``, NUL or another
+        character that cannot be printed.
+    """
+    if not name or name[0] in "-." or "/" in name or ".." in name or not name.isprintable():
+        raise InputError(
+            f"the name {name!r} cannot become a file name: it must not be empty, start with '-' "
+            "or '.', or hold '/', '..' or control characters; rename it in the project"
+        )
+    return name
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _fsync_folder(folder: Path) -> None:
+    # The file has its name by now; file systems that cannot sync a folder are no reason to fail.
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

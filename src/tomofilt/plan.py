@@ -1,0 +1,345 @@
+"""What a reconstruction will do, worked out before anything is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.errors import InputError, ResourceError
+from tomofilt.filters.protocol import Filter, Interpolation
+from tomofilt.filters.registry import parse
+from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.projects import Destination
+from tomofilt.tiltseries import ImageSource, TiltSeries
+
+if TYPE_CHECKING:
+    from tomofilt.filters.apply import RowFilter
+
+__all__ = ["Plan", "Settings", "VolumeTask", "make_plan"]
+
+#: Rows of voxels that are filtered and back-projected together.
+SLAB_ROWS = 128
+#: What a process with Python, numba and scipy loaded occupies, measured, in bytes.
+BASE_BYTES = 260_000_000
+#: What the work is fitted into unless the user allows something else.
+DEFAULT_BYTES = 1_400_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a user can choose about a reconstruction.
+
+    Lengths named ``_px`` are in unbinned input pixels, as IMOD and RELION count them.
+
+    Attributes
+    ----------
+    filter : str
+        Specification ``NAME[:ARG]``; see :mod:`tomofilt.filters`.
+    cutoff : str, optional
+        Cut-off of the windowed filters: cycles per pixel, or a resolution such as ``"60A"``.
+    bin : float, optional
+        Output voxel size in input pixels. Exclusive with ``pixel_angst``.
+    pixel_angst : float, optional
+        Output voxel size in angstrom.
+    thickness_angst, thickness_px : float, optional
+        Thickness of the tomogram; default from the project.
+    shape_px : (x, y, z), optional
+        Size of the tomogram.
+    interpolation : "fine", "linear" or "imod", optional
+        How filtered rows are sampled; default is the filter's own.
+    projector : "fast" or "direct"
+    orientation : "zyx" or "xzy"
+        Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x).
+    dtype : str, optional
+        float32, float16, int16 or int8; default is the filter's own.
+    invert, flip_z : bool
+        Negate densities; mirror the tomogram in z (which inverts its handedness).
+    threads : int, optional
+    max_memory_bytes : int, optional
+    overwrite : bool
+        Replace a finished tomogram that tomofilt made earlier.
+    preview : bool
+        Write the PNG with the central slices.
+    halves : "none", "frames" or "tilts"
+        Also write the two half tomograms.
+    """
+
+    filter: str = "sirt-like:10"
+    cutoff: str | None = None
+    bin: float | None = None
+    pixel_angst: float | None = None
+    thickness_angst: float | None = None
+    thickness_px: float | None = None
+    shape_px: tuple[int, int, int] | None = None
+    interpolation: Interpolation | None = None
+    projector: Literal["fast", "direct"] = "fast"
+    orientation: Literal["zyx", "xzy"] = "zyx"
+    dtype: str | None = None
+    invert: bool = False
+    flip_z: bool = False
+    threads: int | None = None
+    max_memory_bytes: int | None = None
+    overwrite: bool = False
+    preview: bool = True
+    halves: Literal["none", "frames", "tilts"] = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeTask:
+    """One volume of a series: the tomogram, or one of its halves.
+
+    Attributes
+    ----------
+    destination : Destination
+    images : ImageSource
+    members : (view,) int
+        Positions, among the series' used views, of the views that take part.
+    gain : float
+        Factor on the filter: 2 where only every other tilt takes part.
+    """
+
+    destination: Destination
+    images: ImageSource
+    members: NDArray[np.intp]
+    gain: float
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A reconstruction in numbers.
+
+    Attributes
+    ----------
+    series, settings, filter
+        What is done with what.
+    grid : VolumeGrid
+        The tomogram.
+    aligned : ImageGrid
+        The images once they are on the tilt axis.
+    slices, image_from_aligned
+        From :meth:`TiltGeometry.factor`.
+    interpolation, dtype, threads
+        As settled between the settings and the filter's own.
+    memory_bytes : int
+        What the work is fitted into.
+    planes : int
+        Planes of a slab that are held at a time.
+    tasks : sequence of VolumeTask
+    """
+
+    series: TiltSeries
+    settings: Settings
+    filter: Filter
+    grid: VolumeGrid
+    aligned: ImageGrid
+    slices: SliceGeometry
+    image_from_aligned: NDArray[np.float64]
+    interpolation: Interpolation
+    dtype: str
+    threads: int
+    memory_bytes: int
+    planes: int
+    tasks: Sequence[VolumeTask]
+
+    @property
+    def direct(self) -> bool:
+        """Whether images are sampled through full view maps (by wish, or local alignment)."""
+        return self.settings.projector == "direct" or self.series.geometry.local is not None
+
+    @property
+    def thickness_angst(self) -> float:
+        """Thickness of the specimen as filters see it: the tomogram's."""
+        return self.grid.shape[0] * self.grid.voxel_angst
+
+    @property
+    def halo(self) -> int:
+        """Rows beyond a voxel's own that x tilt may need, on either side."""
+        zc = self.grid.centre[0]
+        reach = max(zc, self.grid.shape[0] - 1 - zc)
+        e = float(np.abs(self.slices.e).max())
+        return int(np.ceil(e * reach)) + 1 if e > 0 else 0
+
+    @cached_property
+    def row_filter(self) -> RowFilter:
+        """The filter, sampled for these views and this image width."""
+        from tomofilt.filters.apply import RowFilter  # noqa: PLC0415 - loads scipy
+        from tomofilt.projectors.cpu import slice_table  # noqa: PLC0415 - loads numba
+
+        table = slice_table(self.slices, self.grid, self.aligned)
+        nz, _, nx = self.grid.shape
+        reach = np.minimum(0.0, table[:, 0] * (nx - 1)) + np.minimum(0.0, table[:, 1] * (nz - 1))
+        return RowFilter(
+            self.filter,
+            self.slices,
+            pixel_angst=self.aligned.pixel_angst[1],
+            density_pixel_angst=self.series.images.pixel_angst,
+            thickness_angst=self.thickness_angst,
+            width_px=self.aligned.shape[1],
+            interpolation=self.interpolation,
+            needed_px=table[:, 2] + reach,
+        )
+
+    def lines(self) -> list[str]:
+        """The plan in words, for ``--dry-run`` and the log."""
+        nz, ny, nx = self.grid.shape
+        series = self.series
+        count = len(series.views)
+        left_out = f", {len(series.excluded)} excluded" if series.excluded else ""
+        gigabytes = nz * ny * nx * np.dtype(self.dtype).itemsize / 1e9
+        how = "direct sampling through the view maps" if self.direct else "slice projector"
+        lines = [
+            f"{series.name}: {count} views{left_out}, "
+            f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
+            f"images {series.images.shape[2]} x {series.images.shape[1]} px "
+            f"at {series.images.pixel_angst:g} A",
+            f"  tomogram {nx} x {ny} x {nz} voxels (x, y, z) at {self.grid.voxel_angst:g} A, "
+            f"{self.dtype}, {gigabytes:.2f} GB",
+            f"  filter {self.filter.spec}, {self.interpolation} interpolation, {how}, "
+            f"{self.threads} threads, about {self.memory_bytes / 1e9:.1f} GB of memory",
+        ]
+        lines += [f"  -> {task.destination.volume}" for task in self.tasks]
+        return lines
+
+
+def make_plan(series: TiltSeries, destination: Destination, settings: Settings) -> Plan:
+    """Settle every number of a reconstruction.
+
+    Raises
+    ------
+    InputError
+        If settings contradict each other or the series.
+    ResourceError
+        If the work does not fit into ``settings.max_memory_bytes``.
+    """
+    from tomofilt.threads import available_threads  # noqa: PLC0415
+
+    chosen = parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
+    grid = _volume_grid(series, settings)
+    warp, slices = series.geometry.factor()
+    plan = Plan(
+        series=series,
+        settings=settings,
+        filter=chosen,
+        grid=grid,
+        aligned=_aligned_grid(series, warp, grid),
+        slices=slices,
+        image_from_aligned=warp,
+        interpolation=settings.interpolation or chosen.interpolation,
+        dtype=settings.dtype or chosen.dtype,
+        threads=settings.threads or available_threads(),
+        memory_bytes=0,
+        planes=grid.shape[0],
+        tasks=_tasks(series, destination, settings),
+    )
+    return _fit(plan)
+
+
+def _volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
+    pixel = series.images.pixel_angst
+    if settings.bin is not None and settings.pixel_angst is not None:
+        raise InputError("--bin and --pixel-size say the same thing twice: give one of them")
+    if settings.pixel_angst is not None:
+        voxel = settings.pixel_angst
+    else:
+        voxel = pixel * (settings.bin or series.binning)
+    if voxel < pixel * (1 - 1e-3):
+        raise InputError(
+            f"a voxel of {voxel:g} A is smaller than the pixel of the images, {pixel:g} A: "
+            "give --pixel-size or --bin of at least that"
+        )
+    if abs(voxel / pixel - 1) < 1e-3:
+        voxel = pixel
+    grid = series.grid
+    nz, ny, nx = grid.shape
+    if settings.shape_px is not None:
+        nx, ny, nz = settings.shape_px
+    if settings.thickness_px is not None and settings.thickness_angst is not None:
+        raise InputError("--thickness and --thickness-px say the same thing twice: give one")
+    if settings.thickness_angst is not None:
+        nz = round(settings.thickness_angst / pixel)
+    elif settings.thickness_px is not None:
+        nz = round(settings.thickness_px)
+    resized = grid.resized((nz, ny, nx))
+    factor = voxel / pixel
+    if factor == 1.0:
+        return resized
+    if min(int(n / factor + 1e-6) for n in resized.shape) < 1:
+        raise InputError(
+            f"a tomogram of {nx} x {ny} x {nz} pixels has no voxel left at bin {factor:g}"
+        )
+    return resized.binned(factor, first_voxel_kept=series.first_voxel_kept)
+
+
+def _aligned_grid(
+    series: TiltSeries, image_from_aligned: NDArray[np.float64], volume: VolumeGrid
+) -> ImageGrid:
+    _, ny, nx = series.images.shape
+    if series.aligned_shape is not None:
+        width = series.aligned_shape[1]
+    else:
+        across = np.abs(image_from_aligned[:, :, 0]).mean(axis=0)
+        width = nx if across[0] >= across[1] else ny
+    factor = volume.voxel_angst / series.images.pixel_angst
+    columns = max(1, int(width / factor + 1e-6))
+    voxel = volume.voxel_angst
+    return ImageGrid(
+        (volume.shape[1], columns), (voxel, voxel), (volume.centre[1], (columns - 1) / 2)
+    )
+
+
+def _tasks(
+    series: TiltSeries, destination: Destination, settings: Settings
+) -> tuple[VolumeTask, ...]:
+    everything = np.arange(len(series.views))
+    tasks = [VolumeTask(destination, series.images, everything, 1.0)]
+    if settings.halves == "tilts":
+        if len(everything) < 4:
+            raise InputError(
+                f"{series.name} has {len(everything)} views: too few for halves of its tilts"
+            )
+        tasks += [
+            VolumeTask(destination.half(1), series.images, everything[::2], 2.0),
+            VolumeTask(destination.half(2), series.images, everything[1::2], 2.0),
+        ]
+    elif settings.halves == "frames":
+        if series.halves is None:
+            raise InputError(
+                f"{series.name}: no even/odd-frame images were found for --halves frames; "
+                "give --halves tilts, or keep the halves when you correct motion"
+            )
+        tasks += [
+            VolumeTask(destination.half(i + 1), half, everything, 1.0)
+            for i, half in enumerate(series.halves)
+        ]
+    return tuple(tasks)
+
+
+def _fit(plan: Plan) -> Plan:
+    """Choose how many planes of a slab to hold so that the work fits into memory."""
+    allowed = plan.settings.max_memory_bytes or DEFAULT_BYTES
+    nz, ny, nx = plan.grid.shape
+    views, width = len(plan.series.views), plan.aligned.shape[1]
+    samples = width * (1 if plan.interpolation == "linear" else 2)
+    if plan.interpolation == "imod":
+        samples = int(samples / np.cos(np.radians(min(80, np.abs(plan.slices.tilt_deg).max()))))
+    rows = SLAB_ROWS + 2 * plan.halo
+    scratch = plan.threads * rows * width * 40
+    if plan.direct:
+        stack = views * int(np.prod(plan.series.images.shape[1:])) * 4 * 2
+        fixed = BASE_BYTES + stack + scratch
+    else:
+        fixed = BASE_BYTES + views * (samples + 4) * rows * 4 + scratch
+    plane = 2 * SLAB_ROWS * nx * 4
+    least = fixed + plane * min(nz, 8)
+    if plan.settings.max_memory_bytes and least > allowed:
+        raise ResourceError(
+            f"{plan.series.name} needs at least {least / 1e9:.1f} GB of memory, more than the "
+            f"{allowed / 1e9:.1f} GB of --max-memory: allow more, or use a larger --bin"
+        )
+    planes = int(np.clip((allowed - fixed) // plane, min(nz, 8), nz))
+    return replace(plan, planes=planes, memory_bytes=fixed + plane * planes)

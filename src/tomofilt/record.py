@@ -1,0 +1,180 @@
+"""The record beside each tomogram: what went in, what was applied, what came out.
+
+The record's fingerprint, which the tomogram's header repeats, is how a finished tomogram is told
+from one made with other settings, or from a file that is none of tomofilt's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomofilt.errors import OutputExistsError
+from tomofilt.mrc_header import read_header
+from tomofilt.plan import Plan, VolumeTask
+
+__all__ = ["build_record", "finished", "fingerprint"]
+
+#: Settings that do not change a single voxel.
+_INDIFFERENT = {"threads", "max_memory_bytes", "overwrite", "preview", "halves"}
+
+
+def fingerprint(plan: Plan, task: VolumeTask) -> str:
+    """Sixteen hexadecimal digits that change with anything that changes the tomogram."""
+    series = plan.series
+    settings = {k: v for k, v in asdict(plan.settings).items() if k not in _INDIFFERENT}
+    local = series.geometry.local
+    parts = {
+        "version": version("tomofilt"),
+        "settings": settings,
+        "filter": plan.filter.spec,
+        "filter offset": plan.filter.offset,
+        "grid": repr(plan.grid),
+        "views": [int(i) for i in series.views[task.members]],
+        "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
+        "local": "" if local is None else local.image_from_volume.round(9).tobytes().hex(),
+        "log": series.log_base,
+        "pixel": series.images.pixel_angst,
+        "images": [_file_facts(path) for path in task.images.files],
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def finished(task: VolumeTask, mark: str, *, overwrite: bool) -> bool:
+    """Whether the task's tomogram is there, whole and made with the same settings.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file is in the way that must not be replaced.
+    """
+    volume, record = task.destination.volume, task.destination.record
+    if record.exists() and not _is_record(record):
+        raise OutputExistsError(
+            f"{record} exists and tomofilt did not make it: "
+            "move it away, or choose another folder with -o"
+        )
+    if not volume.exists():
+        preview = task.destination.preview
+        if preview.exists() and not record.exists():
+            raise OutputExistsError(
+                f"{preview} exists and tomofilt did not make it: "
+                "move it away, or choose another folder with -o"
+            )
+        return False
+    try:
+        header = read_header(volume)
+    except ValueError:
+        labels: tuple[str, ...] = ()
+        whole = False
+    else:
+        labels = header.labels
+        whole = volume.stat().st_size >= header.file_bytes
+    ours = [label for label in labels if label.startswith("TOMOFILT:")]
+    if not ours:
+        raise OutputExistsError(
+            f"{volume} exists and tomofilt did not make it: "
+            "move it away, or choose another folder with -o"
+        )
+    if whole and any(mark in label for label in ours):
+        # without its record the run was cut short: it is made again, bit for bit
+        return not overwrite and record.exists()
+    if whole and not overwrite:
+        made = ours[-1].removeprefix("TOMOFILT:").split()
+        raise OutputExistsError(
+            f"{volume} was made with other settings or inputs ({' '.join(made[1:])}): "
+            "give --overwrite to replace it, or another folder with -o"
+        )
+    return False
+
+
+def build_record(
+    plan: Plan,
+    task: VolumeTask,
+    mark: str,
+    *,
+    seconds: Mapping[str, float],
+    statistics: Mapping[str, object],
+) -> dict[str, Any]:
+    """Everything about one finished tomogram, ready for JSON."""
+    series, grid = plan.series, plan.grid
+    members = task.members
+    gains = plan.row_filter.dc_gain
+    return {
+        "program": "tomofilt",
+        "version": version("tomofilt"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "fingerprint": mark,
+        "series": series.name,
+        "output": {
+            "file": task.destination.volume.name,
+            "shape_zyx": grid.shape,
+            "voxel_angst": grid.voxel_angst,
+            "specimen_centre_zyx": grid.centre,
+            "orientation": plan.settings.orientation,
+            "dtype": plan.dtype,
+            **statistics,
+        },
+        "filter": {
+            "spec": plan.filter.spec,
+            "interpolation": plan.interpolation,
+            "padded_px": plan.row_filter.padded_px,
+            "gains_sha256": hashlib.sha256(gains.tobytes()).hexdigest(),
+            "factor": task.gain,
+        },
+        "projector": "direct" if plan.direct else "slice",
+        "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},
+        "applied": {
+            name: {"value": fact.value, "source": fact.source}
+            for name, fact in series.facts.items()
+        },
+        "views": [
+            {
+                "image": int(series.views[i]) + 1,
+                "tilt_deg": round(float(series.tilt_deg[i]), 4),
+                "image_from_volume": series.geometry.image_from_volume[i].round(6).tolist(),
+            }
+            for i in members
+        ],
+        "excluded": [i + 1 for i in series.excluded],
+        "notes": list(series.notes),
+        "inputs": [
+            _file_facts(path) for path in dict.fromkeys((*series.files, *task.images.files))
+        ],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": peak_memory_bytes(),
+        "threads": plan.threads,
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "libraries": {name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _file_facts(path: Path) -> dict[str, object]:
+    facts = path.stat()
+    return {"file": str(path), "bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text())["program"] == "tomofilt")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
