@@ -151,7 +151,7 @@ def _each(
                 )
             taken.add(destination.volume)
             outcome = work(job, job.project.read(job.name, job.overrides), destination)
-        except Exception as error:  # noqa: BLE001 - whatever ends one series, the next is tried
+        except Exception as error:
             outcome = Outcome(job.name, error=error)
         reporter.finish(outcome)
         outcomes.append(outcome)
@@ -170,6 +170,6 @@ def _commit(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> tuple[Exception
     for (project, output_dir), destinations in finished.items():
         try:
             projects[project].commit(destinations, output_dir)
-        except Exception as error:  # noqa: BLE001 - the other projects are told all the same
+        except Exception as error:
             errors.append(error)
     return tuple(errors)

@@ -23,6 +23,8 @@ __all__ = ["PartialFile", "safe_name", "write_bytes_atomic", "write_text_atomic"
 # Some cluster file systems (Lustre mounted without -o flock, say) have no locks at all.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
 
 class PartialFile:
     """A file that stands under its final name only after :meth:`commit`.
@@ -91,6 +93,11 @@ class PartialFile:
                 written = os.pwrite(self.fd, rest, offset)
                 rest = rest[written:]
                 offset += written
+
+    def flush(self) -> None:
+        """Move what was written so far to the disk, now rather than all at the end."""
+        with self._explained():
+            _sync_data(self.fd)
 
     def commit(self, *, replace: bool) -> None:
         """Put the file on the disk and give it its final name.

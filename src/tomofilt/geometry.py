@@ -257,7 +257,9 @@ class TiltGeometry:
 
         With the columns m_x, m_y, m_z, t of the view map, the warp's columns are the unit vector
         along m_x and m_y itself, so that ``image = warp @ (u, v, 1)`` with
-        ``u = a x + b z + u0`` and ``v = y + e z``. The shift along u stays in the slice geometry.
+        ``u = a x + b z + u0`` and ``v = y + e z``. A shift along u is part of the warp where images
+        have to be warped anyway; it stays in the slice geometry (u0) when no image is rotated,
+        scaled or sheared in its plane.
 
         Returns
         -------
@@ -281,7 +283,11 @@ class TiltGeometry:
         b, e = np.moveaxis(np.einsum("vij,vj->vi", inverse, m_z), 1, 0)
         u0, v0 = np.moveaxis(np.einsum("vij,vj->vi", inverse, shift), 1, 0)
         e = np.where(np.abs(e) < 1e-9, 0.0, e)
-        warp = np.concatenate([plane, (m_y * v0[:, None])[:, :, None]], axis=2)
+        moved = m_y * v0[:, None]
+        if not np.allclose(plane, np.eye(2), atol=1e-6):
+            moved = moved + across * u0[:, None]
+            u0 = np.zeros_like(u0)
+        warp = np.concatenate([plane, moved[:, :, None]], axis=2)
         return warp, SliceGeometry(a, b, u0, e)
 
 

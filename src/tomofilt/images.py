@@ -172,7 +172,7 @@ class _Disk:
 
     def __init__(self, shape: tuple[int, int, int], folder: Path) -> None:
         self.shape = shape
-        self.file = tempfile.TemporaryFile(dir=folder)
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as self
 
     def put(self, view: int, image: Float32) -> None:
         data = np.ascontiguousarray(image).data.cast("B")
@@ -217,6 +217,7 @@ def align(
     grid: ImageGrid,
     *,
     image_filter: Callable[[int, Float32], Float32] | None,
+    like_newstack: bool,
     halo: int,
     threads: int,
     memory_bytes: int,
@@ -234,6 +235,9 @@ def align(
         The aligned grid wanted; its rows are the tomogram's rows.
     image_filter : callable, optional
         Applied to each aligned image (two-dimensional filters).
+    like_newstack : bool
+        Interpolate by cubic convolution with a = -1 (Keys, IEEE Trans. ASSP 29, 1153, 1981), as
+        IMOD's newstack does, instead of by cubic B-splines, which keep fine detail better.
     halo : int
         Rows beyond the grid, on either side, that x tilt may need.
     memory_bytes : int
@@ -274,10 +278,13 @@ def align(
 
     def resample(view: int) -> None:
         warped = np.empty(stored[1:], dtype=np.float32)
-        spline, spline_grid = _spline(images.read(view), pixel, grid.pixel_angst)
-        matrix = _index_matrix(image_from_aligned[view], grid, spline_grid, halo)
-        edge = _edges(plain, spline_grid)
-        _interpolate(spline, matrix, edge, np.float32(images.fill[view]), warped)
+        samples, samples_grid = _samples(
+            images.read(view), pixel, grid.pixel_angst, spline=not like_newstack
+        )
+        matrix = _index_matrix(image_from_aligned[view], grid, samples_grid, halo)
+        edge = _edges(plain, samples_grid)
+        fill = np.float32(images.fill[view])
+        _interpolate(samples, matrix, edge, fill, like_newstack, warped)
         if image_filter is not None:
             warped = image_filter(view, warped)
         store.put(view, warped)
@@ -347,20 +354,23 @@ def _padded(
     return rows
 
 
-def _spline(
-    image: Float32, pixel_angst: float, target_angst: tuple[float, float]
+def _samples(
+    image: Float32, pixel_angst: float, target_angst: tuple[float, float], *, spline: bool
 ) -> tuple[Float32, ImageGrid]:
-    """Cubic B-spline coefficients of an image, low-passed to coarser pixels when asked.
+    """What is interpolated: an image, low-passed to coarser pixels when asked.
 
-    Cropping the spectrum and dividing it by the spline's own transfer, (2 + cos 2 pi f) / 3 on each
-    axis (Unser, IEEE Signal Process. Mag. 16, 22, 1999), are one pass in Fourier space.
+    With ``spline``, these are cubic B-spline coefficients. Cropping the spectrum and dividing it by
+    the spline's own transfer, (2 + cos 2 pi f) / 3 on each axis (Unser, IEEE Signal Process. Mag.
+    16, 22, 1999), are one pass in Fourier space.
 
     Returns
     -------
-    coefficients : (y, x)
+    samples : (y, x)
     grid : ImageGrid
-        Spacing of the coefficients; its centre is where the image's centre is.
+        Spacing of the samples; its centre is where the image's centre is.
     """
+    if not spline and max(target_angst) <= pixel_angst * (1 + 1e-6):
+        return image, ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
     ratios = [max(1.0, target / pixel_angst) for target in target_angst]
     margins = [int(np.ceil(12 * ratio)) for ratio in ratios]
     padded_shape = [
@@ -376,18 +386,19 @@ def _spline(
         for p, ratio in zip(padded_shape, ratios, strict=True)
     ]
     spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
-    transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
-    transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
-    scale = shape[0] * shape[1] / padded.size
-    spectrum *= (scale / (transfer_y[:, None] * transfer_x)).astype(np.float32)
-    coefficients = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
+    spectrum *= np.float32(shape[0] * shape[1] / padded.size)
+    if spline:
+        transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
+        transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
+        spectrum /= (transfer_y[:, None] * transfer_x).astype(np.float32)
+    samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
     spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
     centre = [
         (m + (n - 1) / 2) * s / p
         for m, n, s, p in zip(margins, image.shape, shape, padded_shape, strict=True)
     ]
     grid = ImageGrid((shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1]))
-    return coefficients, grid
+    return samples, grid
 
 
 def _fourier_crop(image: Float32, shape: tuple[int, int]) -> Float32:
@@ -410,47 +421,58 @@ def _crop_spectrum(
 
 
 def _index_matrix(
-    image_from_aligned: Float64, grid: ImageGrid, spline: ImageGrid, halo: int
+    image_from_aligned: Float64, grid: ImageGrid, samples: ImageGrid, halo: int
 ) -> Float64:
-    """2 x 3 matrix from (column, row, 1) of the aligned grid to (column, row) of the spline."""
+    """2 x 3 matrix from (column, row, 1) of the aligned grid to (column, row) of the samples."""
     spacing = np.array([grid.pixel_angst[1], grid.pixel_angst[0]])
     centre = np.array([grid.centre[1], grid.centre[0] + halo])
-    to_index = 1.0 / np.array([spline.pixel_angst[1], spline.pixel_angst[0]])
+    to_index = 1.0 / np.array([samples.pixel_angst[1], samples.pixel_angst[0]])
     matrix = np.empty((2, 3))
     matrix[:, :2] = image_from_aligned[:, :2] * spacing * to_index[:, None]
     matrix[:, 2] = (
         image_from_aligned[:, 2] * to_index
         - matrix[:, :2] @ centre
-        + [spline.centre[1], spline.centre[0]]
+        + [samples.centre[1], samples.centre[0]]
     )
     return matrix
 
 
-def _edges(image: ImageGrid, spline: ImageGrid) -> Float64:
-    """First and last spline position (x, x, y, y) that lies within half a pixel of the image."""
+def _edges(image: ImageGrid, samples: ImageGrid) -> Float64:
+    """First and last position (x, x, y, y) among the samples within half a pixel of the image."""
     bounds = []
     for axis in (1, 0):
-        half = image.shape[axis] / 2 * image.pixel_angst[axis] / spline.pixel_angst[axis]
-        bounds += [spline.centre[axis] - half, spline.centre[axis] + half]
+        half = image.shape[axis] / 2 * image.pixel_angst[axis] / samples.pixel_angst[axis]
+        bounds += [samples.centre[axis] - half, samples.centre[axis] + half]
     return np.array(bounds)
 
 
 @kernel
-def _weights(fraction: np.float32, weights: Float32) -> None:
-    """Cubic B-spline weights of the four samples around a position."""
-    rest = 1 - fraction
-    weights[0] = rest * rest * rest / 6
-    weights[1] = (4 - 6 * fraction * fraction + 3 * fraction * fraction * fraction) / 6
-    weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
-    weights[3] = fraction * fraction * fraction / 6
+def _weights(t: np.float32, convolution: bool, weights: Float32) -> None:
+    """Weights of the four samples around a position, a fraction t after the second of them."""
+    rest = 1 - t
+    if convolution:
+        weights[0] = -t * rest * rest
+        weights[1] = 1 - 2 * t * t + t * t * t
+        weights[2] = 1 - 2 * rest * rest + rest * rest * rest
+        weights[3] = -rest * t * t
+    else:
+        weights[0] = rest * rest * rest / 6
+        weights[1] = (4 - 6 * t * t + 3 * t * t * t) / 6
+        weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
+        weights[3] = t * t * t / 6
 
 
 @kernel
 def _interpolate(
-    spline: Float32, matrix: Float64, edges: Float64, fill: np.float32, out: Float32
+    samples: Float32,
+    matrix: Float64,
+    edges: Float64,
+    fill: np.float32,
+    convolution: bool,
+    out: Float32,
 ) -> None:
-    """Evaluate a spline at every pixel of ``out``; ``fill`` where the image has no data."""
-    ny, nx = spline.shape
+    """Interpolate at every pixel of ``out``; ``fill`` where the image has no data."""
+    ny, nx = samples.shape
     wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
     for row in range(out.shape[0]):
         for column in range(out.shape[1]):
@@ -460,11 +482,11 @@ def _interpolate(
                 out[row, column] = fill
                 continue
             i, j = int(np.floor(x)), int(np.floor(y))
-            _weights(np.float32(x - i), wx)
-            _weights(np.float32(y - j), wy)
+            _weights(np.float32(x - i), convolution, wx)
+            _weights(np.float32(y - j), convolution, wy)
             value = np.float32(0)
             for dj in range(4):
-                line = spline[min(max(j + dj - 1, 0), ny - 1)]
+                line = samples[min(max(j + dj - 1, 0), ny - 1)]
                 total = np.float32(0)
                 for di in range(4):
                     total += wx[di] * line[min(max(i + di - 1, 0), nx - 1)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import threading
 from datetime import datetime
 from functools import cached_property
@@ -355,7 +354,7 @@ class MrcWriter:
 
     def flush(self) -> None:
         """Move what was written so far to the disk, now rather than all at the end."""
-        os.fdatasync(self._file.fd)
+        self._file.flush()
 
     def commit(self) -> None:
         """Complete the header, check the file as it lies on the disk, and give it its name."""

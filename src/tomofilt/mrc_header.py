@@ -117,7 +117,7 @@ class MrcHeader:
         tilt_angles_deg : 6 floats
             IMOD's original, then current, rotation about x, y, z.
         """
-        from mrcfile.dtypes import HEADER_DTYPE  # noqa: PLC0415
+        from mrcfile.dtypes import HEADER_DTYPE
 
         nz, ny, nx = self.shape
         spacing = self.spacing_angst
@@ -195,7 +195,7 @@ def parse_header(raw: bytes) -> MrcHeader:
     InputError
         They are not the header of images of real numbers; the message starts with a verb.
     """
-    from mrcfile.dtypes import HEADER_DTYPE  # noqa: PLC0415
+    from mrcfile.dtypes import HEADER_DTYPE
 
     if len(raw) < _HEADER_BYTES:
         raise InputError(

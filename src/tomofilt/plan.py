@@ -130,6 +130,8 @@ class Plan:
     planes : int
         Planes of a slab that are held at a time.
     tasks : sequence of VolumeTask
+    upright, xtilt_rad
+        IMOD's way of tilting about x: the plan without the tilt, and the tilt.
     """
 
     series: TiltSeries
@@ -145,6 +147,8 @@ class Plan:
     memory_bytes: int
     planes: int
     tasks: Sequence[VolumeTask]
+    upright: Plan | None = None
+    xtilt_rad: float = 0.0
 
     @property
     def direct(self) -> bool:
@@ -167,12 +171,17 @@ class Plan:
     @cached_property
     def row_filter(self) -> RowFilter:
         """The filter, sampled for these views and this image width."""
-        from tomofilt.filters.apply import RowFilter  # noqa: PLC0415 - loads scipy
-        from tomofilt.projectors.cpu import slice_table  # noqa: PLC0415 - loads numba
+        if self.upright is not None:
+            return self.upright.row_filter
+        from tomofilt.filters.apply import RowFilter
+        from tomofilt.projectors.cpu import slice_table
 
         table = slice_table(self.slices, self.grid, self.aligned)
         nz, _, nx = self.grid.shape
         reach = np.minimum(0.0, table[:, 0] * (nx - 1)) + np.minimum(0.0, table[:, 1] * (nz - 1))
+        if self.filter.vertical_slices and self.xtilt_rad == 0.0:
+            # IMOD's vertical slices are four voxels thicker than the tomogram
+            reach -= 2 * np.abs(table[:, 1])
         return RowFilter(
             self.filter,
             self.slices,
@@ -216,11 +225,14 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     ResourceError
         If the work does not fit into ``settings.max_memory_bytes``.
     """
-    from tomofilt.threads import available_threads  # noqa: PLC0415
+    from tomofilt.threads import available_threads
 
     chosen = parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
     grid = _volume_grid(series, settings)
     warp, slices = series.geometry.factor()
+    interpolation = settings.interpolation or chosen.interpolation
+    if interpolation == "imod" and series.geometry.local is not None:
+        interpolation = "linear"  # IMOD stretches no lines under local alignment either
     plan = Plan(
         series=series,
         settings=settings,
@@ -229,14 +241,38 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         aligned=_aligned_grid(series, warp, grid),
         slices=slices,
         image_from_aligned=warp,
-        interpolation=settings.interpolation or chosen.interpolation,
+        interpolation=interpolation,
         dtype=settings.dtype or chosen.dtype,
         threads=settings.threads or available_threads(),
         memory_bytes=0,
         planes=grid.shape[0],
         tasks=_tasks(series, destination, settings),
     )
+    if chosen.vertical_slices and not plan.direct:
+        plan = _turned(plan)
     return _fit(plan)
+
+
+def _turned(plan: Plan) -> Plan:
+    """The plan, by way of an upright tomogram when all views share a tilt about x."""
+    from tomofilt.vertical import common_xtilt, upright_grid, without_xtilt
+
+    geometry = plan.series.geometry
+    angle = common_xtilt(geometry)
+    if angle == 0.0:
+        return plan
+    grid = upright_grid(plan.grid, angle)
+    warp, slices = without_xtilt(geometry, angle).factor()
+    upright = replace(
+        plan,
+        grid=grid,
+        aligned=_aligned_grid(plan.series, warp, grid),
+        slices=slices,
+        image_from_aligned=warp,
+        planes=grid.shape[0],
+        xtilt_rad=angle,
+    )
+    return replace(plan, upright=upright, xtilt_rad=angle)
 
 
 def _volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
@@ -329,11 +365,17 @@ def _fit(plan: Plan) -> Plan:
         samples = int(samples / np.cos(np.radians(min(80, np.abs(plan.slices.tilt_deg).max()))))
     rows = SLAB_ROWS + 2 * plan.halo
     scratch = plan.threads * rows * width * 40
+    if plan.filter.two_dimensional:
+        scratch += views * int(1.5 * ny) * int(0.75 * width + 1) * 4
     if plan.direct:
         stack = views * int(np.prod(plan.series.images.shape[1:])) * 4 * 2
         fixed = BASE_BYTES + stack + scratch
     else:
         fixed = BASE_BYTES + views * (samples + 4) * rows * 4 + scratch
+    if plan.upright is not None:
+        unz, uny, _ = plan.upright.grid.shape
+        overlap = 2 * SLAB_ROWS + int(2 * abs(plan.xtilt_rad) * nz)
+        fixed += unz * (2 * min(overlap, uny) + SLAB_ROWS) * nx * 4
     plane = 2 * SLAB_ROWS * nx * 4
     least = fixed + plane * min(nz, 8)
     if plan.settings.max_memory_bytes and least > allowed:

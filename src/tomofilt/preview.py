@@ -143,7 +143,7 @@ class VolumeSlices:
 
 # The page, in pixels of the picture.
 WIDTH, HEIGHT = 1200, 1600
-SMALLEST_WIDTH = 720
+SMALLEST_WIDTH = 900
 MARGIN, GAP = 36, 6
 TEXT, TITLE, LEADING = 17, 22, 26
 PAPER, INK, FAINT = (20, 22, 26), (236, 238, 242), (150, 156, 166)
@@ -182,7 +182,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     OutputError
         When the picture cannot be written.
     """
-    from PIL import Image, ImageDraw  # noqa: PLC0415
+    from PIL import Image, ImageDraw
 
     nz, ny, nx = volume.shape
     voxel_angst = volume.voxel_angst
@@ -247,7 +247,7 @@ def _middle(n: int) -> tuple[int, int]:
 
 
 def _resized(plane: Plane, width: int, height: int) -> Plane:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
     # Hamming does not overshoot: beads get no bright rings.
@@ -270,7 +270,7 @@ def _grey_limits(plane: Plane) -> tuple[float, float]:
 
 
 def _grey(panel: _Panel, low: float, high: float) -> Image.Image:
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     levels = np.clip((panel.plane - low) * (255.0 / (high - low)), 0, 255)
     upwards = np.nan_to_num(levels)[::-1]  # the second axis of every panel points up
@@ -304,6 +304,6 @@ def _scale_bar(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], pixel_
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from PIL import ImageFont  # noqa: PLC0415
+    from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -118,13 +118,14 @@ class _Clock:
 
 def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: _Progress) -> dict[str, Any]:
     """Reconstruct, write, check and name one volume."""
-    from tomofilt.images import survey  # noqa: PLC0415 - loads numba and scipy
-    from tomofilt.preview import VolumeSlices, write_preview  # noqa: PLC0415
-    from tomofilt.sink import VolumeSink  # noqa: PLC0415
+    from tomofilt.images import survey
+    from tomofilt.preview import VolumeSlices, write_preview
+    from tomofilt.sink import VolumeSink
 
     clock = _Clock()
     series, members, settings = plan.series, task.members, plan.settings
     destination = task.destination
+    replace = destination.volume.exists()
     try:
         destination.volume.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -154,8 +155,11 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: _Progress) -
     offset = plan.filter.offset
     if plan.filter.keeps_mean:
         offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
-    slabs = _direct_slabs if plan.direct else _slice_slabs
-    with VolumeSink(plan, task, mark, offset) as sink, ThreadPoolExecutor(1) as background:
+    slabs = _direct_slabs if plan.direct else _turned_slabs if plan.upright else _slice_slabs
+    with (
+        VolumeSink(plan, task, mark, offset, replace=replace) as sink,
+        ThreadPoolExecutor(1) as background,
+    ):
         pending: list[Future[None]] = []
         for y_start, z_start, block in slabs(plan, task, surveyed, clock, progress):
             pending.append(background.submit(sink.put, block, z_start, y_start))
@@ -169,7 +173,7 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: _Progress) -
             sink.commit()
     with clock.phase("write"):
         if settings.preview:
-            caption = f"{series.name}   {plan.filter.spec}   {plan.grid.voxel_angst:g} A/voxel"
+            caption = f"{series.name}   {plan.filter.spec}"
             volume = VolumeSlices(destination.volume, settings.orientation)
             write_preview(volume, destination.preview, caption)
     record = build_record(plan, task, mark, seconds=clock.seconds, statistics=sink.summary())
@@ -183,10 +187,10 @@ def _slice_slabs(
     plan: Plan, task: VolumeTask, surveyed: Any, clock: _Clock, progress: _Progress
 ) -> Iterator[tuple[int, int, Float32]]:
     """Slabs of the tomogram through the fast projector: (first row, first plane, block)."""
-    from tomofilt.images import align  # noqa: PLC0415
-    from tomofilt.projectors.cpu import SliceProjector, slice_table  # noqa: PLC0415
-    from tomofilt.projectors.kernels import pack_rows  # noqa: PLC0415
-    from tomofilt.threads import run_all  # noqa: PLC0415
+    from tomofilt.images import align
+    from tomofilt.projectors.cpu import SliceProjector, slice_table
+    from tomofilt.projectors.kernels import pack_rows
+    from tomofilt.threads import run_all
 
     nz, ny, nx = plan.grid.shape
     members, rows_filter = task.members, plan.row_filter
@@ -199,6 +203,7 @@ def _slice_slabs(
             plan.image_from_aligned[members],
             plan.aligned,
             image_filter=_aligned_filter(plan, task),
+            like_newstack=plan.filter.keeps_mean,
             halo=plan.halo,
             threads=plan.threads,
             memory_bytes=max(0, _allowed(plan) - plan.memory_bytes),
@@ -218,7 +223,12 @@ def _slice_slabs(
     )
     packed = projector.packed_buffer(np.dtype(np.float32))
     gain = np.float32(task.gain)
-    for y_start in _middle_first(0, ny, SLAB_ROWS):
+    # areas without data count as the mean: IMOD gives them the mean response of all views
+    level = np.zeros(count, dtype=np.float32)
+    if plan.filter.keeps_mean:
+        level[:] = surveyed.mean * (rows_filter.dc_gain - rows_filter.dc_gain.mean())[members]
+    in_order = plan.upright is None and plan.xtilt_rad != 0.0
+    for y_start in range(0, ny, SLAB_ROWS) if in_order else _middle_first(0, ny, SLAB_ROWS):
         y_stop = min(y_start + SLAB_ROWS, ny)
 
         def load(view: int, y_start: int = y_start, y_stop: int = y_stop) -> None:
@@ -226,6 +236,8 @@ def _slice_slabs(
             filtered = rows_filter.filter_rows(int(members[view]), rows)
             if gain != 1:
                 filtered *= gain
+            if level[view] != 0:
+                filtered += gain * level[view]
             pack_rows(filtered, packed[view])
 
         with clock.phase("filter"):
@@ -239,13 +251,24 @@ def _slice_slabs(
             yield y_start, z_start, block
 
 
+def _turned_slabs(
+    plan: Plan, task: VolumeTask, surveyed: Any, clock: _Clock, progress: _Progress
+) -> Iterator[tuple[int, int, Float32]]:
+    """Slabs of a tomogram that is tilted about x in IMOD's way."""
+    from tomofilt.vertical import turn_slabs
+
+    assert plan.upright is not None
+    slabs = _slice_slabs(plan.upright, task, surveyed, clock, progress)
+    yield from turn_slabs(slabs, plan.upright.grid, plan.grid, plan.xtilt_rad, plan.threads)
+
+
 def _direct_slabs(
     plan: Plan, task: VolumeTask, surveyed: Any, clock: _Clock, progress: _Progress
 ) -> Iterator[tuple[int, int, Float32]]:
     """Slabs through the direct projector, from aligned images when alignment is local."""
-    from tomofilt.images import align, crop_images, cropped_grid  # noqa: PLC0415
-    from tomofilt.projectors.direct import DirectProjector  # noqa: PLC0415
-    from tomofilt.threads import run_all  # noqa: PLC0415
+    from tomofilt.images import align, crop_images, cropped_grid
+    from tomofilt.projectors.direct import DirectProjector
+    from tomofilt.threads import run_all
 
     nz, ny, nx = plan.grid.shape
     members, rows_filter = task.members, plan.row_filter
@@ -261,6 +284,7 @@ def _direct_slabs(
                 warp,
                 plan.aligned,
                 image_filter=_aligned_filter(plan, task),
+                like_newstack=plan.filter.keeps_mean,
                 halo=0,
                 threads=plan.threads,
                 memory_bytes=_allowed(plan),
@@ -303,7 +327,7 @@ def _direct_slabs(
 
 
 def _allowed(plan: Plan) -> int:
-    from tomofilt.plan import DEFAULT_BYTES  # noqa: PLC0415
+    from tomofilt.plan import DEFAULT_BYTES
 
     return plan.settings.max_memory_bytes or DEFAULT_BYTES
 
@@ -312,7 +336,7 @@ def _image_filter(
     plan: Plan, task: VolumeTask, grid: ImageGrid, *, in_image_frame: bool
 ) -> Callable[[int, Float32], Float32]:
     """The filter for whole images, on the tilt axis or in their own frame."""
-    from tomofilt.filters.apply import ImageFilter  # noqa: PLC0415
+    from tomofilt.filters.apply import ImageFilter
 
     image_filter = ImageFilter(
         plan.filter,

@@ -13,18 +13,16 @@ import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tomofilt.errors import OutputExistsError
 from tomofilt.mrc_header import read_header
 from tomofilt.plan import Plan, VolumeTask
 
-__all__ = ["build_record", "finished", "fingerprint"]
+__all__ = ["build_record", "fingerprint", "finished"]
 
 #: Settings that do not change a single voxel.
 _INDIFFERENT = {"threads", "max_memory_bytes", "overwrite", "preview", "halves"}
@@ -38,8 +36,7 @@ def fingerprint(plan: Plan, task: VolumeTask) -> str:
     parts = {
         "version": version("tomofilt"),
         "settings": settings,
-        "filter": plan.filter.spec,
-        "filter offset": plan.filter.offset,
+        "filter": repr(plan.filter),
         "grid": repr(plan.grid),
         "views": [int(i) for i in series.views[task.members]],
         "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
@@ -111,11 +108,10 @@ def build_record(
     """Everything about one finished tomogram, ready for JSON."""
     series, grid = plan.series, plan.grid
     members = task.members
-    gains = plan.row_filter.dc_gain
     return {
         "program": "tomofilt",
         "version": version("tomofilt"),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "fingerprint": mark,
         "series": series.name,
@@ -130,9 +126,10 @@ def build_record(
         },
         "filter": {
             "spec": plan.filter.spec,
+            "parameters": repr(plan.filter),
             "interpolation": plan.interpolation,
             "padded_px": plan.row_filter.padded_px,
-            "gains_sha256": hashlib.sha256(gains.tobytes()).hexdigest(),
+            "gains_sha256": plan.row_filter.gains_sha256(),
             "factor": task.gain,
         },
         "projector": "direct" if plan.direct else "slice",

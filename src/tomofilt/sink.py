@@ -31,6 +31,8 @@ class VolumeSink:
         Fingerprint, for the header's label.
     offset : float
         Constant that is added to the densities.
+    replace : bool
+        Whether a tomogram was there before the work and may be replaced.
 
     Notes
     -----
@@ -38,7 +40,9 @@ class VolumeSink:
     deviation of the first block, which therefore has to come from the middle of the tomogram.
     """
 
-    def __init__(self, plan: Plan, task: VolumeTask, mark: str, offset: float) -> None:
+    def __init__(
+        self, plan: Plan, task: VolumeTask, mark: str, offset: float, *, replace: bool
+    ) -> None:
         nz, ny, nx = plan.grid.shape
         settings = plan.settings
         sign = -1.0 if settings.invert else 1.0
@@ -59,9 +63,9 @@ class VolumeSink:
             voxel,
             dtype=dtype,
             origin_angst=origin,
-            labels=(label(f"{mark} {plan.filter.spec}"[:45]),),
+            labels=(label(f"{mark} {plan.filter.spec}"),),
             orientation=settings.orientation,
-            replace=volume.exists(),
+            replace=replace,
         )
 
     def __enter__(self) -> VolumeSink:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tomofilt.errors import InputError
 from tomofilt.geometry import TiltGeometry, VolumeGrid
 

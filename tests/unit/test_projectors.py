@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector, slice_table
@@ -24,9 +25,8 @@ def both(geometry, volume, images):
 
 @pytest.mark.parametrize("size", [(20, 150, 33), (21, 130, 32), (5, 7, 9)])
 def test_fast_equals_direct(size):
-    nz, ny, nx = size
     volume = VolumeGrid.centred(size, 10.0)
-    images = ImageGrid.centred((ny, nx + 6), 10.0)
+    images = ImageGrid.centred((size[1], size[2] + 6), 10.0)
     fast, direct = both(upright(np.linspace(-60, 61, 19), shift=15.0), volume, images)
     rng = np.random.default_rng(1)
     data = rng.normal(size=fast.image_shape)

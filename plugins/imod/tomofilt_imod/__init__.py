@@ -1,1 +1,1 @@
-"""placeholder"""
+"""IMOD folders as tomofilt projects: alignment, geometry and options from etomo's files."""

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The command line: parse, make typed settings, call the library once."""

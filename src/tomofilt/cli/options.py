@@ -1,21 +1,13 @@
-"""Every option that commands share, declared once; how its text becomes a value."""
+"""Every option that commands share, declared once."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from tomofilt.errors import InputError, MissingFileError, ResourceError
-
-if TYPE_CHECKING:
-    from tomofilt.projects import Project
+from tomofilt.cli.values import read_config
 
 INPUT, TOMOGRAM, FILTER, OUTPUT, RUN = (
     "Input",
@@ -24,18 +16,6 @@ INPUT, TOMOGRAM, FILTER, OUTPUT, RUN = (
     "Output",
     "Running",
 )
-
-#: The field's other names for options. Underscores for hyphens are understood everywhere.
-ALIASES = {
-    "--t": "--relion-star",
-    "--in-tomograms": "--relion-star",
-    "--in-mics": "--relion-star",
-    "--tn": "--tomogram-name",
-    "--o": "--output-dir",
-    "--angpix": "--pixel-size",
-    "--apix": "--pixel-size",
-    "--binned-angpix": "--pixel-size",
-}
 
 # ------------------------------------------------------------------------------------- input
 
@@ -71,7 +51,6 @@ InputPixelSize = Annotated[
     typer.Option(
         "--input-pixel-size",
         metavar="A",
-        min=0.0,
         help="Pixel size of the input images in A.  [default: as the project or the header says; "
         "a header of 0 or 1 A is an error]",
         rich_help_panel=INPUT,
@@ -95,7 +74,6 @@ PixelSize = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="A",
-        min=0.0,
         help="Voxel size of the tomogram in A. Also: --angpix, --apix, --binned_angpix.  "
         "[default: the project's]",
         rich_help_panel=TOMOGRAM,
@@ -106,7 +84,6 @@ Bin = Annotated[
     typer.Option(
         "--bin",
         metavar="FACTOR",
-        min=1.0,
         help="Voxel size of the tomogram in input pixels, instead of --pixel-size; need not be "
         "whole.",
         rich_help_panel=TOMOGRAM,
@@ -117,7 +94,6 @@ Thickness = Annotated[
     typer.Option(
         "--thickness",
         metavar="A",
-        min=0.0,
         help="Thickness of the tomogram in A.  [default: the project's]",
         rich_help_panel=TOMOGRAM,
     ),
@@ -127,7 +103,6 @@ ThicknessPx = Annotated[
     typer.Option(
         "--thickness-px",
         metavar="PX",
-        min=0.0,
         help="Thickness of the tomogram in unbinned input pixels, instead of --thickness.",
         rich_help_panel=TOMOGRAM,
     ),
@@ -216,14 +191,13 @@ Dtype = Annotated[
     Literal["float32", "float16", "int16", "int8"] | None,
     typer.Option(
         "--dtype",
-        help="Data type of the tomogram. Older IMOD does not read float16.  [default: the "
+        metavar="TYPE",
+        help="float32, float16, int16 or int8. Older IMOD does not read float16.  [default: the "
         "filter's own, float32 in general]",
         rich_help_panel=OUTPUT,
     ),
 ]
-Invert = Annotated[
-    bool, typer.Option("--invert", help="Negate densities.", rich_help_panel=OUTPUT)
-]
+Invert = Annotated[bool, typer.Option("--invert", help="Negate densities.", rich_help_panel=OUTPUT)]
 FlipZ = Annotated[
     bool,
     typer.Option(
@@ -244,7 +218,8 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Make finished tomograms again. Files that tomofilt did not make are never replaced.",
+        help="Make finished tomograms again, rather than skip them. Files that tomofilt did not "
+        "make are never replaced.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -252,7 +227,8 @@ OnlyDoUnfinished = Annotated[
     bool,
     typer.Option(
         "--only-do-unfinished",
-        help="Skip what is finished: accepted because scripts give it; it is the default.",
+        help="Skip what is finished; it is the default, and accepted because scripts give it.",
+        hidden=True,
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -315,7 +291,7 @@ Verbose = Annotated[
 
 def _take_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None and not context.resilient_parsing:
-        context.default_map = read_config(path, context.command)
+        context.default_map = read_config(path, context.command.params)
     return path
 
 
@@ -331,156 +307,3 @@ Config = Annotated[
         rich_help_panel=RUN,
     ),
 ]
-
-
-class Command(TyperCommand):
-    """A command that understands the field's other spellings of options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102
-        options = args.index("--") if "--" in args else len(args)
-        return super().parse_args(ctx, [*map(canonical, args[:options]), *args[options:]])
-
-
-def canonical(argument: str) -> str:
-    """Turn another spelling of a long option, ``--imod_dir=X`` say, into tomofilt's own."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    name = name.replace("_", "-")
-    return ALIASES.get(name, name) + equals + value
-
-
-class _Parameter(Protocol):
-    name: str | None
-    opts: list[str]
-    param_type_name: str
-    multiple: bool
-    nargs: int
-
-
-class _HasParameters(Protocol):
-    params: Sequence[_Parameter]
-
-
-def read_config(path: Path, command: _HasParameters) -> dict[str, Any]:
-    """Values of a TOML file, by parameter, as the command line would have them.
-
-    Raises
-    ------
-    MissingFileError, InputError
-        When the file is not there, is not TOML, or has an entry that is no option of the command.
-    """
-    try:
-        entries = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file (--config)") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from error
-    known = {
-        name: parameter
-        for parameter in command.params
-        if parameter.param_type_name == "option"
-        for name in parameter.opts
-        if name.startswith("--") and name not in ("--config", "--help")
-    }
-    values: dict[str, Any] = {}
-    for key, value in entries.items():
-        name = canonical(f"--{key}")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-            mend = f"did you mean {' or '.join(n[2:] for n in near)}?" if near else "remove it"
-            raise InputError(f"{path}: {key} is no option of this command: {mend}")
-        parameter = known[name]
-        values[str(parameter.name)] = _as_typed(path, key, value, parameter)
-    return values
-
-
-def _as_typed(path: Path, key: str, value: object, parameter: _Parameter) -> object:
-    if isinstance(value, bool):
-        return value
-    several = parameter.multiple or parameter.nargs != 1
-    if isinstance(value, list):
-        texts = [str(item) for item in value]
-        return texts if several else ",".join(texts)
-    if isinstance(value, (str, int, float)):
-        return [str(value)] if several else str(value)
-    raise InputError(f"{path}: {key} = {value!r} is no value for an option")
-
-
-def settle(context: typer.Context, *names: str) -> None:
-    """Keep one of several exclusive options: the command line's before the configuration's.
-
-    Raises
-    ------
-    InputError
-        When two of them were given in the same place.
-    """
-    for source in ("COMMANDLINE", "DEFAULT_MAP"):
-        given = [name for name in names if _source(context, name) == source]
-        if len(given) > 1:
-            spelled = " and ".join("--" + name.replace("_", "-") for name in given)
-            raise InputError(f"{spelled} contradict each other: give one of them")
-        if given:
-            for name in names:
-                if name != given[0]:
-                    context.params[name] = None
-            return
-
-
-def _source(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name)
-    return source.name if source and context.params[name] else ""
-
-
-def parse_views(text: str | None) -> tuple[int, ...]:
-    """View numbers from a list such as ``"1-3,40"``."""
-    numbers: set[int] = set()
-    for part in (text or "").replace(" ", "").split(","):
-        if not part:
-            continue
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last:
-            raise InputError(
-                f"--exclude {text}: {part!r} is no view and no range of views; count from 1: 1-3,40"
-            )
-        numbers.update(range(first, last + 1))
-    return tuple(sorted(numbers))
-
-
-def parse_memory(text: str | None) -> int | None:
-    """Bytes from ``"16GB"``, ``"800 MB"``, ``"4GiB"`` or a plain number of bytes."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise InputError(f"--max-memory {text} is no size: give it as 16GB, 800MB or 4GiB")
-    base = 1024 if match[3] else 1000
-    size = int(float(match[1]) * base ** " kmgt".index(match[2].lower() or " "))
-    if size < 1:
-        raise InputError(f"--max-memory {text} leaves no memory at all")
-    return size
-
-
-def check_device(text: str) -> None:
-    """Refuse a device that this version cannot compute on."""
-    if re.fullmatch(r"cuda(:\d+)?", text):
-        raise ResourceError(
-            f"--device {text}: this version of tomofilt has no GPU back-end; "
-            "use --device cpu, or leave --device out"
-        )
-    if text not in ("auto", "cpu"):
-        raise InputError(f"--device {text} is unknown: give auto, cpu or cuda[:N]")
-
-
-def chosen_series(project: Project, names: Sequence[str] | None, where: Path) -> list[str]:
-    """Series of a project: those of ``names`` that it has, or all.
-
-    Raises
-    ------
-    InputError
-        When it has none at all.
-    """
-    if not project.names:
-        raise InputError(f"{where} holds no tilt series")
-    return [name for name in project.names if not names or name in names]

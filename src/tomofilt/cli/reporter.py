@@ -127,7 +127,7 @@ class ConsoleReporter:
         self.console.print(f"tomofilt: {message}", style="bold red", soft_wrap=True)
 
     def _phases(self, seconds: Mapping[str, float]) -> None:
-        from rich.table import Table  # noqa: PLC0415
+        from rich.table import Table
 
         total = sum(seconds.values())
         table = Table(box=None, pad_edge=False, show_footer=True, padding=(0, 2, 0, 0))
@@ -141,7 +141,7 @@ class ConsoleReporter:
 
 
 def _bar(console: Console) -> Progress:
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (
         BarColumn,
         Progress,
         TaskProgressColumn,

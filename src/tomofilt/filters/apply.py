@@ -6,6 +6,7 @@ single precision. Objects here are immutable once made, so that threads may shar
 
 from __future__ import annotations
 
+from hashlib import sha256
 from math import ceil
 
 import numpy as np
@@ -133,6 +134,11 @@ class RowFilter:
         self.last_sample: FloatArray = (self.width_px - 1 - self.first_px) / self.step_px
         self.samples: NDArray[np.intp] = np.ceil(self.last_sample - 1e-9).astype(np.intp) + 1
 
+    def gains_sha256(self) -> str:
+        """Digest of the gains as they are applied to rows, for the record."""
+        gains = np.ones(1, np.float32) if self._gains is None else self._gains
+        return sha256(gains.tobytes()).hexdigest()
+
     def filter_rows(self, view: int, rows: Image) -> Image:
         """Filter and sample rows of one view.
 
@@ -157,7 +163,7 @@ class RowFilter:
         return filtered
 
     def _filter(self, gains: Image, rows: Image) -> Image:
-        from scipy import fft  # noqa: PLC0415  (not needed to list filters)
+        from scipy import fft
 
         spectrum = fft.rfft(self._extension.extend(rows), overwrite_x=True)
         spectrum *= gains
@@ -269,7 +275,7 @@ class ImageFilter:
         -------
         (ny, nx) float32
         """
-        from scipy import fft  # noqa: PLC0415  (not needed to list filters)
+        from scipy import fft
 
         ny, nx = image.shape
         extended = self._extend_y.extend_columns(self._extend_x.extend(image))
@@ -353,7 +359,7 @@ def _padded_row(filter: Filter, width_px: int) -> int:
 
 def _padded_length(width_px: int, factor: float = _ROW_PADDING) -> int:
     """Even, fast to transform, and long enough that what wraps around does not matter."""
-    from scipy import fft  # noqa: PLC0415  (not needed to list filters)
+    from scipy import fft
 
     shortest = max(ceil(factor * width_px), width_px + 64)
     return 2 * int(fft.next_fast_len((shortest + 1) // 2, real=True))

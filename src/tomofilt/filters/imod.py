@@ -21,9 +21,9 @@ __all__ = ["ImodFilter", "imod_padded_length"]
 FloatArray = NDArray[np.float64]
 
 # IMOD pads to a length without large prime factors. The largest one depends on how IMOD was
-# built: 5 (own FFT), 13 (FFTW or MKL), 19 (own FFT before 4.9). Densities are proportional to the
-# padded length, so they differ by up to 1 % between builds.
-LARGEST_PRIME = 13
+# built: 5 (own FFT, since 4.9), 13 (FFTW or MKL), 19 (own FFT before 4.9). Densities are
+# proportional to the padded length, so they differ by up to 3 % between builds.
+LARGEST_PRIME = 5
 
 _DC_BIN = 2 / np.pi**2
 _DC_GAIN = 0.2
@@ -80,6 +80,8 @@ class ImodFilter(Filter):
         SCALE: the tomogram is (value + add) * mul.
     output_mode : int
         MODE: 0 bytes, 1 short integers, 2 floating point.
+    vertical_slices : bool
+        XAXISTILT or XTILTFILE is given: tilt about x through an upright tomogram.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class ImodFilter(Filter):
     output_add: float = 0.0
     output_mul: float = 1.0
     output_mode: int = 2
+    vertical_slices: bool = False
 
     padding: ClassVar[Padding] = "imod"
     keeps_mean: ClassVar[bool] = True
@@ -121,17 +124,17 @@ class ImodFilter(Filter):
         return "imod"
 
     @property
-    def offset(self) -> float:  # type: ignore[override]
+    def offset(self) -> float:
         """Constant added to the tomogram."""
         return self.output_add * self.output_mul
 
     @property
-    def interpolation(self) -> Interpolation:  # type: ignore[override]
+    def interpolation(self) -> Interpolation:
         """``"imod"`` with the cosine stretch, ``"linear"`` without."""
         return "imod" if self.cosine_stretch else "linear"
 
     @property
-    def dtype(self) -> str:  # type: ignore[override]
+    def dtype(self) -> str:
         """Data type of MODE."""
         return _DTYPES[self.output_mode]
 

@@ -57,20 +57,30 @@ class Filter(ABC):
     keeps_mean
         False: each image's background level is subtracted first, and areas without data are zero.
         True: images keep their mean; areas without data count as the stack's mean (IMOD).
-    offset
-        Constant added to the tomogram.
-    interpolation
-        How the projector samples the filtered rows unless the user says otherwise.
-    dtype
-        Data type of the tomogram unless the user says otherwise.
+    vertical_slices
+        Whether a tilt about x that all views share is made by turning a tomogram without it, as
+        IMOD does.
     """
 
     two_dimensional: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
     keeps_mean: ClassVar[bool] = False
-    offset: float = 0.0
-    interpolation: Interpolation = "fine"
-    dtype: str = "float32"
+    vertical_slices: bool = False
+
+    @property
+    def offset(self) -> float:
+        """Constant added to the tomogram."""
+        return 0.0
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """How the projector samples the filtered rows unless the user says otherwise."""
+        return "fine"
+
+    @property
+    def dtype(self) -> str:
+        """Data type of the tomogram unless the user says otherwise."""
+        return "float32"
 
     @property
     @abstractmethod

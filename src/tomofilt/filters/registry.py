@@ -47,11 +47,10 @@ def _radial(text: str) -> Filter:
 
 def _sirt_like(text: str) -> Filter:
     try:
-        return SirtLike(int(text))
+        iterations = int(text)
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{text!r} iterations: give a whole number, 'sirt-like:10'") from error
+    return SirtLike(iterations)
 
 
 def _exact(text: str) -> Filter:

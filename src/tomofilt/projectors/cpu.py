@@ -102,7 +102,8 @@ class SliceProjector:
         last = kernels.PAD + np.broadcast_to(
             width - 1.0 if last_sample is None else last_sample, views
         )
-        soft = 0.0 if hard_edge else 1.0
+        # a hair of tolerance: rounding must not lose a voxel that lands on the first sample
+        soft = 1e-7 if hard_edge else 1.0
         self.limits = np.stack([np.full(views, kernels.PAD - soft), last + soft], axis=1)
         ends = np.array([0.0, volume_shape[0] - 1.0])
         rows = self.table[:, 3, None] * ends + self.table[:, 4, None]

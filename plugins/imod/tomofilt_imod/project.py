@@ -1,0 +1,69 @@
+"""IMOD folders as projects: one tilt series each, read from its com files and alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tomofilt.errors import InputError
+from tomofilt.projects import Destination
+from tomofilt.tiltseries import TiltSeries
+from tomofilt_imod.layout import Layout, find_layout, looks_like_imod
+from tomofilt_imod.series import read_series
+
+__all__ = ["PROJECT_TYPE", "ImodProject", "ImodProjectType"]
+
+
+@dataclass(frozen=True)
+class ImodProject:
+    """The tilt series of an IMOD folder (a :class:`~tomofilt.projects.Project`).
+
+    Parameters
+    ----------
+    layout : Layout
+    """
+
+    layout: Layout
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The base name of the data set."""
+        return (self.layout.name,)
+
+    def read(self, name: str, overrides: Mapping[str, object]) -> TiltSeries:
+        """Read the tilt series; see :func:`~tomofilt_imod.series.read_series`."""
+        self._check(name)
+        return read_series(self.layout, overrides)
+
+    def destination(self, name: str, output_dir: Path | None) -> Destination:
+        """Place ``<name>_tomofilt_rec.mrc`` in the folder asked for, else beside the data."""
+        self._check(name)
+        folder = self.layout.folder if output_dir is None else output_dir
+        return Destination(folder / f"{name}_tomofilt_rec.mrc")
+
+    def commit(self, finished: Mapping[str, Destination], output_dir: Path | None) -> None:
+        """Do nothing: IMOD keeps no list of tomograms."""
+
+    def _check(self, name: str) -> None:
+        if name != self.layout.name:
+            raise InputError(
+                f"{self.layout.folder} holds the tilt series {self.layout.name}, not {name}"
+            )
+
+
+class ImodProjectType:
+    """IMOD's folders (a :class:`~tomofilt.projects.ProjectType`)."""
+
+    name = "imod"
+
+    def detect(self, path: Path) -> bool:
+        """Tell whether the path is a folder with IMOD's files, or one of those."""
+        return looks_like_imod(path)
+
+    def open(self, path: Path) -> ImodProject:
+        """Open a folder, or the series that an .edf, .xf or .tlt file belongs to."""
+        return ImodProject(find_layout(path))
+
+
+PROJECT_TYPE = ImodProjectType()

@@ -1,0 +1,332 @@
+"""One tilt series from an IMOD folder: images, angles, geometry, and where each number is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.errors import InputError
+from tomofilt.mrc import MrcStack
+from tomofilt.tiltseries import TiltSeries
+from tomofilt_imod.com import Command
+from tomofilt_imod.geometry import TiltOptions, ViewAngles, tilt_geometry
+from tomofilt_imod.layout import Layout
+from tomofilt_imod.ledger import Ledger
+from tomofilt_imod.stacks import Images, read_halves, read_images
+from tomofilt_imod.text import count, parse_view_list, read_numbers
+from tomofilt_imod.transforms import LocalAlignment, read_local
+
+if TYPE_CHECKING:
+    from tomofilt.filters.imod import ImodFilter
+
+__all__ = ["read_series"]
+
+FloatArray = NDArray[np.float64]
+
+_FILTER_KEYS = (
+    "RADIAL",
+    "FalloffIsTrueSigma",
+    "MultiplyByGaussian",
+    "HammingLikeFilter",
+    "FakeSIRTiterations",
+    "FlatFilterFraction",
+    "DENSWEIGHT",
+    "COSINTERP",
+    "SCALE",
+    "MODE",
+)
+_NOT_FOLLOWED = (
+    "RecFileToReproject",
+    "ProjectModel",
+    "BaseRecFile",
+    "ANGLES",
+    "COMPFRACTION",
+    "COMPRESS",
+    "ConstrainSign",
+    "ExactFilterSize",
+    "MASK",
+    "MinMaxMean",
+    "PARALLEL",
+    "ReferenceSDofScaling",
+    "REPLICATE",
+    "REPROJECT",
+    "RotateBy90",
+    "SIRTIterations",
+    "SIRTSubtraction",
+    "SubtractFromBase",
+    "TOTALSLICES",
+    "WeightAngleFile",
+    "WeightFile",
+)
+
+
+def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
+    """Read the tilt series of a folder.
+
+    The aligned stack is used if there is one, else the raw stack through its .xf and newst.com.
+
+    Parameters
+    ----------
+    layout : Layout
+    overrides : mapping
+        ``input_pixel_angst`` (float); ``exclude`` (1-based view numbers, left out besides those
+        that tilt.com excludes); and, where tilt.com has no THICKNESS, ``thickness_px``,
+        ``thickness_angst`` or ``shape_px`` (x, y, z), in pixels of the images.
+
+    Raises
+    ------
+    MissingFileError
+        The images, the alignment or a file that a com file names is not there.
+    InputError
+        Files do not fit each other, hold something unusable, or lack a number that is needed.
+    """
+    tilt = layout.tilt
+    ledger = Ledger(files=[com.path for com in (tilt, layout.newst) if com.entries])
+    if layout.edf_path is not None:
+        ledger.files.append(layout.edf_path)
+    images = read_images(layout, overrides.get("input_pixel_angst"), ledger)
+    stack = images.stack
+    angles = _read_angles(layout, stack, ledger)
+    local = _read_local(layout, stack, ledger)
+    options = TiltOptions.read(tilt, images.frame, _thickness_px(overrides, stack.pixel_angst))
+    _record_options(tilt, options, ledger)
+    geometry = tilt_geometry(
+        angles,
+        options,
+        images.frame,
+        raw_from_aligned=images.raw_from_aligned,
+        local=local,
+        local_scale=1.0 if local is None else _local_scale(tilt, local, images),
+    )
+    tilt_deg = angles.tilt_deg + options.angle_offset_deg
+    excluded = _excluded(layout, overrides.get("exclude") or (), stack, ledger)
+    used = np.setdiff1d(np.arange(stack.shape[0]), excluded)
+    if used.size == 0:
+        raise InputError(f"all {count(stack.shape[0], 'view')} of {stack.path} are excluded")
+    views = used[np.argsort(tilt_deg[used], kind="stable")]
+    halves = read_halves(layout, images, ledger)
+    native_filter = _native_filter(tilt, local is not None, ledger) if tilt.entries else None
+    _note_what_is_unused(layout, ledger)
+    return TiltSeries(
+        name=layout.name,
+        images=stack,
+        geometry=geometry.select(views),
+        views=views,
+        tilt_deg=tilt_deg[views],
+        grid=options.grid(images.frame),
+        aligned_shape=images.frame.shape,
+        excluded=excluded,
+        halves=halves,
+        log_base=tilt.number("LOG"),
+        native_filter=native_filter,
+        facts=ledger.facts,
+        notes=tuple(ledger.notes),
+        files=tuple(dict.fromkeys(ledger.files)),
+    )
+
+
+def _read_angles(layout: Layout, stack: MrcStack, ledger: Ledger) -> ViewAngles:
+    tilt = layout.tilt
+    path = tilt.input_file("TILTFILE") or layout.beside(".tlt")
+    tilt_deg = _view_numbers(path, 1, "angle", stack, ledger)
+    ledger.fact(
+        "tilt_angles",
+        f"{len(tilt_deg)} from {tilt_deg.min():g} to {tilt_deg.max():g} deg",
+        path.name,
+    )
+    if tilt.entries and "TILTFILE" not in tilt:
+        ledger.notes.append(f"{tilt.path.name} has no TILTFILE: {path.name} is used")
+
+    xtilt_deg, z_factors = np.zeros_like(tilt_deg), np.zeros((len(tilt_deg), 2))
+    xtilt_path, z_path = tilt.input_file("XTILTFILE"), tilt.input_file("ZFACTORFILE")
+    if not tilt.entries and layout.beside(".xtilt").is_file():
+        xtilt_path = layout.beside(".xtilt")  # the tilt.com that etomo writes always names it
+    if xtilt_path is not None:
+        xtilt_deg = _view_numbers(xtilt_path, 1, "x tilt", stack, ledger)
+        ledger.fact(
+            "xtilt_angles", f"{xtilt_deg.min():g} to {xtilt_deg.max():g} deg", xtilt_path.name
+        )
+    if z_path is not None:
+        z_factors = _view_numbers(z_path, 2, "number", stack, ledger).reshape(-1, 2)
+        ledger.fact("z_factors", f"up to {np.abs(z_factors).max():g}", z_path.name)
+    return ViewAngles(tilt_deg, xtilt_deg, z_factors, use_local_z_factors=z_path is not None)
+
+
+def _view_numbers(
+    path: Path, per_view: int, noun: str, stack: MrcStack, ledger: Ledger
+) -> FloatArray:
+    """Read the first ``per_view`` numbers for each section of the stack."""
+    sections = stack.shape[0]
+    needed = per_view * sections
+    numbers = read_numbers(path)
+    if len(numbers) < needed:
+        raise InputError(
+            f"{path} has {count(len(numbers), noun)} but {stack.path.name} has "
+            f"{count(sections, 'section')}{', two numbers each' if per_view == 2 else ''}: was a "
+            "view removed? Each section needs its line, also those left out with EXCLUDELIST2 or "
+            f"--exclude; regenerate the {path.suffix or 'file'}, or take the stack it was made for"
+        )
+    if len(numbers) > needed:
+        ledger.notes.append(
+            f"{path.name} has {count(len(numbers), noun)} but {stack.path.name} has "
+            f"{count(sections, 'section')}: the first {needed} are used, as tilt does"
+        )
+    ledger.files.append(path)
+    return numbers[:needed]
+
+
+def _read_local(layout: Layout, stack: MrcStack, ledger: Ledger) -> LocalAlignment | None:
+    path = layout.tilt.input_file("LOCALFILE")
+    if path is None:
+        return None
+    source = layout.tilt.source("LOCALFILE")
+    local = read_local(path, stack.shape[0])
+    if local is None:
+        ledger.notes.append(
+            f"{source} names {path.name}, which holds global transforms (as AreTomo writes it) and "
+            "no local alignment: ignored"
+        )
+        return None
+    ledger.files.append(path)
+    ledger.fact("local_alignment", f"{path.name}, {local.x_px.size} x {local.y_px.size}", source)
+    return local
+
+
+def _local_scale(tilt: Command, local: LocalAlignment, images: Images) -> float:
+    """Find how many pixels of the frame a pixel of the local alignment is.
+
+    Both pixel sizes are from headers: those of the images count even if the user corrects them.
+    """
+    scale = tilt.number("LOCALSCALE")
+    if scale is not None:
+        return scale * images.binning
+    header_angst = images.stack.header.spacing_angst[0]
+    if local.pixel_angst and header_angst > 0:
+        return local.pixel_angst / header_angst
+    return float(images.binning)
+
+
+def _thickness_px(overrides: Mapping[str, Any], pixel_angst: float) -> int | None:
+    """Return the thickness that the user asks for, in pixels of the images."""
+    thickness = overrides.get("thickness_px")
+    if thickness is None and overrides.get("thickness_angst") is not None:
+        thickness = overrides["thickness_angst"] / pixel_angst
+    if thickness is None and overrides.get("shape_px") is not None:
+        thickness = overrides["shape_px"][2]
+    return None if thickness is None else round(thickness)
+
+
+def _record_options(tilt: Command, options: TiltOptions, ledger: Ledger) -> None:
+    if tilt.text("THICKNESS") is None:
+        ledger.fact("thickness_px", options.thickness_px, "the thickness asked for")
+    for key, name, value in (
+        ("THICKNESS", "thickness_px", options.thickness_px),
+        ("WIDTH", "width_px", options.width_px),
+        ("SLICE", "rows_px", [options.rows[0], options.rows[1] - 1]),
+        ("OFFSET", "angle_offset_deg", options.angle_offset_deg),
+        ("OFFSET", "axis_offset_px", options.axis_offset_px),
+        ("XAXISTILT", "xaxis_tilt_deg", options.xaxis_tilt_deg),
+        ("SHIFT", "shift_px", list(options.shift_px)),
+        ("FULLIMAGE", "full_image_px", list(options.full_px)),
+        ("SUBSETSTART", "subset_start_px", list(options.start_px)),
+        ("LOG", "log_base", tilt.number("LOG")),
+    ):
+        ledger.entry(tilt, key, name, value)
+
+
+def _excluded(
+    layout: Layout, asked: Sequence[int], stack: MrcStack, ledger: Ledger
+) -> tuple[int, ...]:
+    """Find the indices (0-based) of the views that tilt.com, else etomo, and the user leave out."""
+    tilt, sections = layout.tilt, stack.shape[0]
+    source = tilt.source("EXCLUDELIST2")
+    excluded, included = tilt.views("EXCLUDELIST2"), tilt.views("INCLUDE")
+    if excluded and included:
+        raise InputError(
+            f"{tilt.path} has both INCLUDE and EXCLUDELIST: remove one of them, as tilt needs too"
+        )
+    if not tilt.entries and layout.edf_path is not None:
+        source = f"{layout.edf_path.name} ExcludeProjections"
+        listed = layout.edf.get("Setup.AxisA.ExcludeProjections", "")
+        excluded = parse_view_list([listed], str(layout.edf_path))
+    if included:
+        source = tilt.source("INCLUDE")
+        _check_views(included, source, stack)
+        excluded = tuple(sorted(set(range(1, sections + 1)) - set(included)))
+    _check_views(excluded, source, stack)
+    _check_views(asked, "--exclude", stack)
+    if excluded:
+        ledger.fact("excluded_views", list(excluded), source)
+    if asked:
+        ledger.fact("excluded_on_request", sorted(set(asked)), "--exclude")
+    return tuple(sorted({view - 1 for view in (*excluded, *asked)}))
+
+
+def _check_views(views: Sequence[int], source: str, stack: MrcStack) -> None:
+    wrong = [view for view in views if not 1 <= view <= stack.shape[0]]
+    if wrong:
+        raise InputError(
+            f"{source} has view {wrong[0]}, but {stack.path} has views 1 to {stack.shape[0]}: "
+            "correct the list"
+        )
+
+
+def _native_filter(tilt: Command, local: bool, ledger: Ledger) -> ImodFilter | None:
+    """Build what ``tilt`` would apply; it never stretches by cosine with local alignment."""
+    from tomofilt.filters.imod import ImodFilter
+
+    cutoff, falloff = tilt.numbers("RADIAL", 2) or (None, None)
+    add, multiply = tilt.numbers("SCALE", 2) or (0.0, 1.0)
+    stretch = tilt.numbers("COSINTERP", 1, 2) or (1.0,)
+    weight = tilt.numbers("DENSWEIGHT", 1, 100) or (1.0,)
+    mode = tilt.integer("MODE")
+    try:
+        return ImodFilter(
+            radial_cutoff=cutoff,
+            radial_falloff=falloff,
+            true_sigma=tilt.flag("FalloffIsTrueSigma"),
+            multiply_gaussian=tilt.flag("MultiplyByGaussian"),
+            hamming_from=tilt.number("HammingLikeFilter"),
+            fake_sirt_iterations=tilt.integer("FakeSIRTiterations") or None,
+            flat_fraction=tilt.number("FlatFilterFraction") or 0.0,
+            density_weight=weight[0] != 0,
+            cosine_stretch=stretch[0] != 0 and not local,
+            output_add=add,
+            output_mul=multiply,
+            output_mode=2 if mode in (None, 12) else mode,  # 12: float16, which few programs read
+            vertical_slices=bool(tilt.text("XTILTFILE") or tilt.number("XAXISTILT")),
+        )
+    except InputError as error:
+        ledger.notes.append(f"{tilt.path.name}: -f imod cannot be used, {error}")
+        return None
+
+
+def _note_what_is_unused(layout: Layout, ledger: Ledger) -> None:
+    tilt, notes = layout.tilt, ledger.notes
+    filter_keys = [key for key in _FILTER_KEYS if key in tilt]
+    if filter_keys:
+        notes.append(f"{tilt.path.name} {', '.join(filter_keys)}: applied only with -f imod")
+    not_followed = [key for key in _NOT_FOLLOWED if key in tilt]
+    if not_followed:
+        notes.append(f"{tilt.path.name} {', '.join(not_followed)}: not followed by tomofilt")
+    slices = tilt.numbers("SLICE", 2, 3)
+    if slices is not None and len(slices) == 3 and slices[2] != 1:
+        notes.append(f"{tilt.path.name} SLICE: the interval of {slices[2]:g} is not used")
+    for command in (tilt, layout.newst):
+        if command.unknown:
+            notes.append(
+                f"{command.path.name} {', '.join(dict.fromkeys(command.unknown))}: not known to "
+                "tomofilt, and not used"
+            )
+    if tilt.entries:
+        for suffix, key in ((".xtilt", "XTILTFILE"), (".zfac", "ZFACTORFILE")):
+            if key not in tilt and layout.beside(suffix).is_file():
+                notes.append(f"{layout.name}{suffix}: not used, as {tilt.path.name} has no {key}")
+    if "LOCALFILE" not in tilt and layout.beside("local.xf").is_file():
+        notes.append(f"{layout.name}local.xf: not used, as {tilt.path.name} has no LOCALFILE")
+    if layout.beside(".defocus").is_file():
+        notes.append(f"{layout.name}.defocus: not used, the CTF of IMOD projects is not corrected")

@@ -1,0 +1,238 @@
+"""The images of an IMOD folder: the aligned stack, or raw images with the way back to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.errors import InputError, MissingFileError
+from tomofilt.mrc import MrcStack
+from tomofilt_imod.geometry import Frame
+from tomofilt_imod.layout import Layout
+from tomofilt_imod.ledger import Ledger
+from tomofilt_imod.text import count
+from tomofilt_imod.transforms import read_xf
+
+__all__ = ["Images", "read_halves", "read_images"]
+
+FloatArray = NDArray[np.float64]
+
+# newst.com options that change which pixel goes where, beyond what raw images and an .xf tell
+_REFUSED = (
+    "FileOfInputs",
+    "SectionsToRead",
+    "ExcludeSections",
+    "TwoDirectionTiltSeries",
+    "SkipSectionIncrement",
+    "ReplaceSections",
+    "ApplyOffsetsFirst",
+    "UseTransformLines",
+    "OneTransformPerFile",
+    "RotateByAngle",
+    "ExpandByFactor",
+    "ShrinkByFactor",
+)
+_NOT_FOLLOWED = ("DistortionField", "GradientFile")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images in use, and the aligned stack that tilt.com is about.
+
+    Parameters
+    ----------
+    stack : MrcStack
+        Aligned or raw images.
+    frame : Frame
+        The aligned stack, in pixels of ``stack``.
+    raw_from_aligned : (section, 2, 3), optional
+        For raw images: from pixels about the middle of the aligned image to pixels about the
+        middle of the raw one.
+    binning : int
+        Pixels of ``frame`` in a pixel of the aligned stack that newst.com makes.
+    """
+
+    stack: MrcStack
+    frame: Frame
+    raw_from_aligned: FloatArray | None = None
+    binning: int = 1
+
+
+def read_images(layout: Layout, pixel_angst: float | None, ledger: Ledger) -> Images:
+    """Open the aligned stack if there is one, else the raw stack with its .xf.
+
+    Parameters
+    ----------
+    layout : Layout
+    pixel_angst : float, optional
+        Pixel size of the images, instead of the header's.
+    ledger : Ledger
+
+    Raises
+    ------
+    MissingFileError
+        There are no images, or only raw ones and no .xf.
+    InputError
+        The .xf does not fit the stack, or newst.com does something that cannot be followed.
+    """
+    path = layout.aligned_stack()
+    images = (
+        _raw(layout, pixel_angst, ledger)
+        if path is None
+        else _aligned(layout, path, pixel_angst, ledger)
+    )
+    ledger.files.append(images.stack.path)
+    ledger.fact(
+        "pixel_angst",
+        images.stack.pixel_angst,
+        f"header of {images.stack.path.name}" if pixel_angst is None else "--input-pixel-size",
+    )
+    named = layout.tilt.file("InputProjections")
+    if named is not None and not named.is_file():
+        ledger.notes.append(
+            f"{layout.tilt.source('InputProjections')} names {named.name}, which is not there: "
+            f"{images.stack.path.name} is used"
+        )
+    return images
+
+
+def _aligned(layout: Layout, path: Path, pixel_angst: float | None, ledger: Ledger) -> Images:
+    stack = MrcStack(path, pixel_angst)
+    named = layout.tilt.file("InputProjections") == path
+    source = layout.tilt.source("InputProjections") if named else "found beside the alignment"
+    ledger.fact("images", path.name, f"aligned stack, {source}")
+    binning = _binning(layout)
+    if binning > 1:
+        ledger.fact("binning", binning, layout.tilt.source("IMAGEBINNED"))
+        ledger.notes.append(
+            f"{path.name} is binned by {binning}: the lengths in {layout.tilt.path.name} are "
+            f"divided by that, and tomograms are counted in its pixels of {stack.pixel_angst:g} A"
+        )
+    return Images(stack, Frame(stack.shape[1:], stack.pixel_angst, Fraction(1, binning)))
+
+
+def _raw(layout: Layout, pixel_angst: float | None, ledger: Ledger) -> Images:
+    path, newst = layout.raw_stack(), layout.newst
+    if path is None:
+        raise MissingFileError(
+            f"{layout.folder} has no images of {layout.name}: neither an aligned stack "
+            f"({layout.name}_ali.mrc, {layout.name}.ali) nor a raw one ({layout.name}.st, "
+            f"{layout.name}.mrc) is there; copy one there, or link it"
+        )
+    xf_path = newst.file("TransformFile") or layout.beside(".xf")
+    if not xf_path.is_file():
+        raise MissingFileError(
+            f"{path} is not aligned and {xf_path} is not there: copy the .xf file, or make the "
+            f"aligned stack {layout.name}_ali.mrc"
+        )
+    stack, transforms = MrcStack(path, pixel_angst), read_xf(xf_path)
+    sections = stack.shape[0]
+    if len(transforms) != sections:
+        raise InputError(
+            f"{xf_path} has {count(len(transforms), 'transform')} but {path.name} has "
+            f"{count(sections, 'section')}: was the stack or the alignment made again after views "
+            "were removed? Each section needs its line, also those left out with EXCLUDELIST2 or "
+            "--exclude; take the .xf and the stack of the same alignment"
+        )
+    ledger.files.append(xf_path)
+    ledger.fact("images", path.name, "raw stack: there is no aligned one")
+    ledger.fact("alignment", f"{count(sections, 'transform')} from raw to aligned", xf_path.name)
+    _refuse_unfollowed(layout, ledger)
+
+    binning = newst.integer("BinByFactor") or (1 if newst.entries else _binning(layout))
+    if binning > 1:
+        key_holder, key = (newst, "BinByFactor") if newst.entries else (layout.tilt, "IMAGEBINNED")
+        ledger.fact("binning", binning, key_holder.source(key))
+        ledger.notes.append(
+            f"{key_holder.path.name} bins by {binning}, but the raw images are used as they are: "
+            f"--bin {binning} gives tomograms with the same voxels"
+        )
+    shape = _aligned_shape(layout, stack, transforms, binning, ledger)
+    offset = newst.numbers("OffsetsInXandY", 2) or (0.0, 0.0)
+    ledger.entry(newst, "OffsetsInXandY", "aligned_offset_px", list(offset))
+    frame = Frame(shape, stack.pixel_angst, Fraction(binning, _binning(layout)))
+    return Images(stack, frame, _inverse(transforms, np.array(offset)), binning)
+
+
+def _binning(layout: Layout) -> int:
+    return layout.tilt.integer("IMAGEBINNED") or 1
+
+
+def _inverse(transforms: FloatArray, offset_px: FloatArray) -> FloatArray:
+    """Map aligned to raw; newstack cuts its output out about ``offset`` in the moved image."""
+    linear = np.linalg.inv(transforms[:, :, :2])
+    shift = linear @ (offset_px - transforms[:, :, 2])[..., None]
+    return np.concatenate([linear, shift], axis=2)
+
+
+def _aligned_shape(
+    layout: Layout, stack: MrcStack, transforms: FloatArray, binning: int, ledger: Ledger
+) -> tuple[int, int]:
+    """Find the size (ny, nx) that the aligned stack would have, in raw pixels."""
+    newst = layout.newst
+    size = newst.numbers("SizeToOutputInXandY", 2)
+    if size is not None:
+        if min(size) < 1:
+            raise InputError(f"{newst.path} has an empty SizeToOutputInXandY: correct it")
+        nx, ny = (int(n) * binning for n in size)
+        ledger.fact("aligned_shape_px", [nx, ny], newst.source("SizeToOutputInXandY"))
+        return ny, nx
+    ny, nx = stack.shape[1:]
+    full = layout.tilt.numbers("FULLIMAGE", 2) or (0.0, 0.0)
+    if any(full):  # AreTomo leaves the size out of newst.com although it turns the images
+        turned = full == (ny, nx)
+        source = layout.tilt.source("FULLIMAGE")
+    else:
+        turned = not newst.entries and bool(
+            np.mean(np.abs(transforms[:, 0, 1])) > np.mean(np.abs(transforms[:, 0, 0]))
+        )
+        source = "direction of the tilt axis"
+    if turned:
+        nx, ny = ny, nx
+    ledger.fact("aligned_shape_px", [nx, ny], source if turned else f"size of {stack.path.name}")
+    return ny, nx
+
+
+def _refuse_unfollowed(layout: Layout, ledger: Ledger) -> None:
+    newst = layout.newst
+    for key in _REFUSED:
+        if key in newst:
+            raise InputError(
+                f"{newst.path} uses {key}, which tomofilt does not follow from the raw stack: run "
+                f"newst.com to make the aligned stack, {layout.name}_ali.mrc, first"
+            )
+    found = [key for key in _NOT_FOLLOWED if newst.text(key) is not None]
+    if found:
+        ledger.notes.append(f"{newst.path.name} {' and '.join(found)}: not applied to raw images")
+
+
+def read_halves(layout: Layout, images: Images, ledger: Ledger) -> tuple[MrcStack, MrcStack] | None:
+    """Open even- and odd-frame images like those in use, if both are there and fit them."""
+    aligned = images.raw_from_aligned is None
+    paths = layout.halves(aligned)
+    if not paths:
+        others = layout.halves(not aligned)
+        if aligned and others:
+            ledger.notes.append(
+                f"{' and '.join(path.name for path in others)}: frame halves that are not aligned "
+                f"do not go with {images.stack.path.name}; align them with newstack as "
+                f"{layout.name}_EVN_ali.mrc and {layout.name}_ODD_ali.mrc to use them"
+            )
+        return None
+    if len(paths) == 1:
+        ledger.notes.append(f"{paths[0].name}: the other half is not there, so it is not used")
+        return None
+    even, odd = (MrcStack(path, images.stack.pixel_angst) for path in paths)
+    if not even.shape == odd.shape == images.stack.shape:
+        ledger.notes.append(
+            f"{paths[0].name} and {paths[1].name} are not used: they have sizes {even.shape} and "
+            f"{odd.shape} (sections, y, x), but {images.stack.path.name} has {images.stack.shape}"
+        )
+        return None
+    ledger.files += paths
+    ledger.fact("halves", [path.name for path in paths], "even and odd frames, by their names")
+    return even, odd

@@ -1,0 +1,76 @@
+"""The executable: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from tomofilt.cli import filters
+from tomofilt.cli.doctor import doctor
+from tomofilt.cli.inspect import inspect
+from tomofilt.cli.reconstruct import reconstruct
+from tomofilt.cli.values import Command
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tomofilt",
+    help="Filtered back-projection for cryo-ET, inside IMOD and RELION 5 projects.",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(cls=Command)(reconstruct)
+app.command(cls=Command)(inspect)
+app.add_typer(filters.app, name="filters")
+app.command(cls=Command)(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from tomofilt import __version__
+
+        typer.echo(f"tomofilt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default is ``sys.argv[1:]``.
+    """
+    try:
+        app(args=arguments, prog_name="tomofilt")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    except Exception as error:
+        from tomofilt.batch import explain
+        from tomofilt.cli.reporter import debugging
+
+        message, code = explain(error)
+        if debugging():
+            traceback.print_exception(error)
+        print(f"tomofilt: {message}", file=sys.stderr)
+        return code
+    return 0

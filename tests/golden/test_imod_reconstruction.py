@@ -1,0 +1,201 @@
+"""Whole reconstructions against tomograms that IMOD's own programs wrote (tests/data/imod)."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+from tomofilt.mrc import MrcStack
+from tomofilt.plan import Settings
+from tomofilt.reconstruct import reconstruct
+from tomofilt_imod.project import PROJECT_TYPE
+
+GOLDEN = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
+
+# What each of IMOD's outputs was made with, as tilt.com entries.
+VARIANTS = {
+    "default_new": "",
+    "nocos": "COSINTERP 0",
+    "radial_legacy": "RADIAL 0.35,0.05",
+    "fakesirt_10": "FakeSIRTiterations 10",
+    "offset": "OFFSET 3.5,2.25",
+    "shift": "SHIFT 5,7",
+    "xaxistilt_4": "XAXISTILT 4",
+    "exclude": "EXCLUDELIST2 1-3,20",
+    "odd_61x31": "WIDTH 61\nTHICKNESS 31",
+    "etomo": "RADIAL 0.35 0.035\nFalloffIsTrueSigma 1\nXTILTFILE TS_01.xtilt",
+}
+
+
+class Silent:
+    def note(self, message):
+        pass
+
+    def progress(self, done, total):
+        pass
+
+
+def run(folder, settings):
+    project = PROJECT_TYPE.open(folder)
+    (name,) = project.names
+    destination = project.destination(name, folder / "out")
+    return reconstruct(project.read(name, {}), destination, settings, Silent())
+
+
+def imod_folder(tmp_path, entries, files=("TS_01_ali.mrc", "TS_01.tlt", "TS_01.xf", "TS_01.xtilt")):
+    for file in files:
+        shutil.copy(GOLDEN / file, tmp_path / file)
+    command = "$tilt -StandardInput\nInputProjections TS_01_ali.mrc\nOutputFile x.mrc\n"
+    text = command + f"TILTFILE TS_01.tlt\nTHICKNESS 40\nSLICE 40 47\n{entries}\n"
+    (tmp_path / "tilt.com").write_text(text)
+    return tmp_path
+
+
+def compare(own, imod):
+    """(rms difference over the standard deviation, correlation, slope)."""
+    own, imod = own.astype(float).ravel(), imod.astype(float).ravel()
+    rms = np.sqrt(np.mean((own - imod) ** 2)) / imod.std()
+    return rms, np.corrcoef(own, imod)[0, 1], np.polyfit(imod, own, 1)[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_imod_filter_returns_what_tilt_returns(tmp_path, variant):
+    """Geometry, weights, filter, padding, interpolation, density scale: all to rounding.
+
+    The x-tilted tomogram is interpolated from slices whose thickness tilt chooses by a rule that
+    is not known here; that thickness sets the phase of the cosine stretch.
+    """
+    folder = imod_folder(tmp_path, VARIANTS[variant])
+    result = run(folder, Settings(filter="imod", orientation="xzy"))
+    own = mrcfile.read(result.destination.volume)
+    imod = mrcfile.read(GOLDEN / "variants" / f"{variant}.mrc")
+    assert own.shape == imod.shape
+    rms, correlation, slope = compare(own, imod)
+    assert rms < (1.5e-2 if variant == "xaxistilt_4" else 4e-5)
+    assert correlation > 0.9999
+    assert slope == pytest.approx(1, abs=5e-4)
+
+
+def test_linear_interpolation_is_tilt_without_cosine_stretch(tmp_path):
+    folder = imod_folder(tmp_path, "")
+    result = run(folder, Settings(filter="imod", orientation="xzy", interpolation="linear"))
+    imod = mrcfile.read(GOLDEN / "variants" / "nocos.mrc")
+    rms, _, _ = compare(mrcfile.read(result.destination.volume), imod)
+    assert rms < 4e-5
+
+
+def test_header_is_like_imods(tmp_path):
+    folder = imod_folder(tmp_path, "")
+    result = run(folder, Settings(filter="imod", orientation="xzy"))
+    with mrcfile.open(GOLDEN / "variants" / "default_new.mrc", permissive=True) as imod:
+        theirs = imod.header.copy()
+    with mrcfile.open(result.destination.volume) as own:
+        mine = own.header
+        for name in ("nx", "ny", "nz", "mx", "my", "mz", "mode", "mapc", "mapr", "maps", "ispg"):
+            assert mine[name] == theirs[name], name
+        assert mine.cella == theirs.cella
+        for name in ("dmin", "dmax", "dmean"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-4)
+    assert mrcfile.validate(result.destination.volume)
+
+
+def test_orientations_are_trimvol_turned(tmp_path):
+    """zyx is what trimvol -rx makes of xzy: rec[z, y, x] == full[y, n - 1 - z, x]."""
+    folder = imod_folder(tmp_path, "")
+    full = mrcfile.read(run(folder, Settings(orientation="xzy")).destination.volume)
+    upright = run(folder, Settings(orientation="zyx", overwrite=True)).destination.volume
+    np.testing.assert_array_equal(mrcfile.read(upright), full.transpose(1, 0, 2)[::-1])
+
+
+def blob_positions(volume, truth):
+    """Fitted minus true centre of every blob, (blob, 3) as (x, y, z) voxels."""
+    errors = []
+    zc, yc, xc = truth["centre_zyx"]
+    for x, y, z, sigma, _ in truth["blobs_xyz_sigma_amp"]:
+        centre = np.array([zc + z, yc + y, xc + x])
+        low = np.floor(centre).astype(int) - 5
+        box = volume[tuple(slice(i, i + 12) for i in low)].astype(float)
+        grid = np.stack(np.meshgrid(*(np.arange(12.0),) * 3, indexing="ij"))
+
+        def gaussian(grid, cz, cy, cx, sz, sy, sx, height, level):
+            offsets = (grid - np.array([cz, cy, cx])[:, None, None, None]) / np.array([sz, sy, sx])[
+                :, None, None, None
+            ]
+            return (level + height * np.exp(-0.5 * (offsets**2).sum(axis=0))).ravel()
+
+        start = (*(centre - low), sigma, sigma, sigma, box.max(), np.median(box))
+        fitted, _ = curve_fit(gaussian, grid, box.ravel(), start)
+        errors.append((low + fitted[:3] - centre)[::-1])
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("source", ["aligned", "raw"])
+@pytest.mark.parametrize("projector", ["fast", "direct"])
+def test_blobs_are_where_they_are(tmp_path, source, projector):
+    """A wrong hand would miss by 4 to 24 voxels in z, a half pixel slip by half a voxel."""
+    files = ["TS_01.mrc", "TS_01.tlt", "TS_01.xf", "newst.com", "tilt.com", "TS_01.xtilt"]
+    for file in files + (["TS_01_ali.mrc"] if source == "aligned" else []):
+        shutil.copy(GOLDEN / file, tmp_path / file)
+    volume = mrcfile.read(run(tmp_path, Settings(projector=projector)).destination.volume)
+    truth = json.loads((GOLDEN / "truth.json").read_text())
+    assert np.abs(blob_positions(volume, truth)).max() < 0.15
+
+
+def test_own_aligned_stack_is_newstacks(tmp_path):
+    """Raw images through the .xf, by B-splines, against newstack's cubic convolution."""
+    from tomofilt.images import align, survey
+    from tomofilt.plan import make_plan
+
+    for file in ("TS_01.mrc", "TS_01.tlt", "TS_01.xf", "newst.com", "tilt.com", "TS_01.xtilt"):
+        shutil.copy(GOLDEN / file, tmp_path / file)
+    project = PROJECT_TYPE.open(tmp_path)
+    series = project.read("TS_01", {})
+    plan = make_plan(series, project.destination("TS_01", tmp_path), Settings())
+    images = survey(series.images, series.views, keep_mean=False, log_base=None, threads=1)
+    newstack = MrcStack(GOLDEN / "TS_01_ali.mrc")
+    for like_newstack, least in ((False, 0.998), (True, 0.9999)):
+        aligned = align(
+            images,
+            plan.slices,
+            plan.image_from_aligned,
+            plan.aligned,
+            image_filter=None,
+            like_newstack=like_newstack,
+            halo=0,
+            threads=1,
+            memory_bytes=2**30,
+            folder=tmp_path,
+        )
+        inside = np.s_[12:-12, 12:-12]
+        for view, image in enumerate(series.views):
+            own, theirs = aligned.rows(view, 0, 96), newstack.read(int(image))
+            assert np.corrcoef(own[inside].ravel(), theirs[inside].ravel())[0, 1] > least
+
+
+@pytest.mark.skipif(
+    "TOMOFILT_REAL_SERIES" not in os.environ,
+    reason="TOMOFILT_REAL_SERIES=folder with EMPIAR-10499 00254 and imod_tilt_rows300-315.mrc",
+)
+def test_real_series_equals_imod(tmp_path):
+    """newstack and tilt on a real series, from the raw stack: rows 300 to 315."""
+    folder = Path(os.environ["TOMOFILT_REAL_SERIES"])
+    project = PROJECT_TYPE.open(folder)
+    destination = project.destination("00254", tmp_path)
+    settings = Settings(filter="imod", orientation="xzy", preview=False)
+    result = reconstruct(project.read("00254", {}), destination, settings, Silent())
+    imod = mrcfile.read(folder / "imod_tilt_rows300-315.mrc")
+    own = mrcfile.mmap(result.destination.volume).data[300:316]
+    rms, correlation, slope = compare(own, imod)
+    assert rms < 0.01
+    assert correlation > 0.9999
+    assert slope == pytest.approx(1, abs=1e-3)
+    linear = replace(settings, interpolation="linear", overwrite=True)
+    reconstruct(project.read("00254", {}), destination, linear, Silent())
+    own = mrcfile.mmap(destination.volume).data[300:316]
+    assert compare(own, imod)[1] > 0.99

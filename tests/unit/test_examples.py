@@ -1,0 +1,60 @@
+"""The examples run, and the data that they ship are what their README says."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tomofilt.mrc import MrcStack
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(script: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(script).stem, EXAMPLES / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (98, 128), (102, 98)])
+def test_binning_keeps_the_image_centre_and_the_mean(shape):
+    factor = 4
+    about_centre = np.array([9.3, -12.6])  # y, x in the old pixels
+    y, x = (np.arange(n) - (n - 1) / 2 - p for n, p in zip(shape, about_centre, strict=True))
+    blob = np.exp(-(y[:, None] ** 2 + x**2) / (2 * 8.0**2))
+
+    binned = load("mycoplasma/make_binned_copy.py").fourier_bin(blob, factor)
+
+    assert binned.shape == (shape[0] // factor, shape[1] // factor)
+    assert binned.sum() * factor**2 == pytest.approx(blob.sum(), rel=1e-3)
+    found = [
+        (np.arange(n) - (n - 1) / 2) @ binned.sum(axis=1 - axis) / binned.sum()
+        for axis, n in enumerate(binned.shape)
+    ]
+    assert found == pytest.approx(about_centre / factor, abs=0.01)
+
+
+def test_shipped_series_is_whole():
+    folder = EXAMPLES / "mycoplasma"
+    stack = MrcStack(folder / "00254.mrc")
+    assert stack.shape == (41, 157, 163)
+    assert stack.pixel_angst == 40.0
+    images = np.stack([stack.read(i) for i in range(41)])
+    assert (stack.dmin, stack.dmax) == (images.min(), images.max())
+    assert stack.dmean == pytest.approx(images.mean(dtype=np.float64), rel=1e-6)
+    assert images.std(axis=(1, 2)).min() > 300  # counts: rounding is no noise
+    assert len(np.loadtxt(folder / "00254.tlt")) == 41
+    assert np.loadtxt(folder / "00254.xf").shape == (41, 6)
+
+
+def test_python_example(tmp_path, capsys):
+    load("from_python.py").main(tmp_path)
+    tomogram = MrcStack(tmp_path / "00254_tomofilt_rec.mrc")
+    assert tomogram.shape == (40, 78, 81)
+    assert tomogram.pixel_angst == pytest.approx(80.0)
+    printed = capsys.readouterr().out
+    density = float(printed.split("comes back with")[1].split()[0])
+    assert density == pytest.approx(1.0, abs=0.02)
