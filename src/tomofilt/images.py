@@ -16,11 +16,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from tomofilt.errors import InputError
 from tomofilt.geometry import ImageGrid, SliceGeometry
-from tomofilt.jit import kernel
+from tomofilt.resample import fourier_crop, warp
 from tomofilt.threads import run_all
 from tomofilt.tiltseries import ImageSource
 
@@ -70,6 +69,7 @@ def survey(
     views: NDArray[np.intp],
     *,
     keep_mean: bool,
+    across_axis: int,
     log_base: float | None,
     threads: int,
 ) -> Survey:
@@ -81,7 +81,10 @@ def survey(
         The images, and the index of each used view.
     keep_mean : bool
         True (IMOD): one background for all, the mean of the series, and an area without data
-        counts as its own image's mean. False: each image's background is the mean of its border.
+        counts as its own image's mean. False: each image's background is the mean of its two ends
+        across the tilt axis, where a ramp filter would see a step.
+    across_axis : int
+        The image axis, 0 (y) or 1 (x), that runs across the tilt axis, if only roughly.
     log_base : float, optional
         Replace values by ``log10(max(value + base, (max - min) / 1000))``, as IMOD's LOG does.
     threads : int
@@ -113,7 +116,7 @@ def survey(
         if logarithm is not None:
             image = logarithm(image)
         means[view] = image.mean(dtype=np.float64)
-        borders[view] = _border_mean(image)
+        borders[view] = _mean_of_ends(image, across_axis)
         extremes[view] = image.min(), image.max()
 
     run_all(threads, measure, range(len(views)))
@@ -137,13 +140,12 @@ def survey(
     )
 
 
-def _border_mean(image: Float32) -> float:
-    """Mean of a frame one twentieth of the image wide."""
-    y, x = (max(4, n // 20) for n in image.shape)
-    if 2 * y >= image.shape[0] or 2 * x >= image.shape[1]:
-        return float(image.mean(dtype=np.float64))
-    parts = (image[:y], image[-y:], image[y:-y, :x], image[y:-y, -x:])
-    return float(sum(part.sum(dtype=np.float64) for part in parts) / sum(p.size for p in parts))
+def _mean_of_ends(image: Float32, axis: int) -> float:
+    """Mean of the first and the last twentieth of an image along an axis."""
+    width = max(1, image.shape[axis] // 20)
+    ends = (slice(None, width), slice(-width, None))
+    parts = [image[end] if axis == 0 else image[:, end] for end in ends]
+    return float(sum(part.mean(dtype=np.float64) for part in parts) / 2)
 
 
 class RowStore(Protocol):
@@ -155,6 +157,9 @@ class RowStore(Protocol):
     def get(self, view: int, start: int, stop: int) -> Float32:
         """Rows start..stop of one image."""
 
+    def close(self) -> None:
+        """Give the room back."""
+
 
 class _Memory:
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -165,6 +170,9 @@ class _Memory:
 
     def get(self, view: int, start: int, stop: int) -> Float32:
         return self.stack[view, start:stop]
+
+    def close(self) -> None:
+        del self.stack
 
 
 class _Disk:
@@ -186,6 +194,9 @@ class _Disk:
         data = os.pread(self.file.fileno(), 4 * (stop - start) * nx, 4 * nx * (view * ny + start))
         return np.frombuffer(data, dtype=np.float32).reshape(stop - start, nx)
 
+    def close(self) -> None:
+        self.file.close()
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedImages:
@@ -198,12 +209,15 @@ class AlignedImages:
     slices : SliceGeometry
     resampled : bool
         False when the images are used as they are.
+    close : callable
+        Gives back the memory or the disk that holds resampled images.
     """
 
     grid: ImageGrid
     slices: SliceGeometry
     resampled: bool
     _read: Callable[[int, int, int], Float32]
+    close: Callable[[], None]
 
     def rows(self, view: int, start: int, stop: int) -> Float32:
         """Rows start..stop of a view, zero where the image has none; they may begin below 0."""
@@ -268,7 +282,7 @@ def align(
                 (shape[0], shape[1]),
             )
 
-        return AlignedImages(grid, slices, False, read)
+        return AlignedImages(grid, slices, False, read, lambda: None)
 
     ny, nx = grid.shape
     stored = (len(images.views), ny + 2 * halo, nx)
@@ -278,13 +292,16 @@ def align(
 
     def resample(view: int) -> None:
         warped = np.empty(stored[1:], dtype=np.float32)
-        samples, samples_grid = _samples(
-            images.read(view), pixel, grid.pixel_angst, spline=not like_newstack
+        warp(
+            images.read(view),
+            pixel,
+            image_from_aligned[view],
+            grid,
+            warped,
+            halo=halo,
+            fill=float(images.fill[view]),
+            like_newstack=like_newstack,
         )
-        matrix = _index_matrix(image_from_aligned[view], grid, samples_grid, halo)
-        edge = _edges(plain, samples_grid)
-        fill = np.float32(images.fill[view])
-        _interpolate(samples, matrix, edge, fill, like_newstack, warped)
         if image_filter is not None:
             warped = image_filter(view, warped)
         store.put(view, warped)
@@ -297,7 +314,7 @@ def align(
             lambda a, b: store.get(view, a, b), start + halo, stop + halo, (stored[1], nx)
         )
 
-    return AlignedImages(grid, slices, True, read_stored)
+    return AlignedImages(grid, slices, True, read_stored, store.close)
 
 
 def cropped_grid(source: ImageSource, pixel_angst: float) -> ImageGrid:
@@ -333,7 +350,7 @@ def crop_images(
     def one(view: int) -> None:
         image = images.read(view)
         if image.shape != grid.shape:
-            image = _fourier_crop(image, grid.shape)
+            image = fourier_crop(image, grid.shape)
         stack[view] = image_filter(view, image)
         advance()
 
@@ -352,143 +369,3 @@ def _padded(
     if high > low:
         rows[low - start : high - start] = read(low, high)
     return rows
-
-
-def _samples(
-    image: Float32, pixel_angst: float, target_angst: tuple[float, float], *, spline: bool
-) -> tuple[Float32, ImageGrid]:
-    """What is interpolated: an image, low-passed to coarser pixels when asked.
-
-    With ``spline``, these are cubic B-spline coefficients. Cropping the spectrum and dividing it by
-    the spline's own transfer, (2 + cos 2 pi f) / 3 on each axis (Unser, IEEE Signal Process. Mag.
-    16, 22, 1999), are one pass in Fourier space.
-
-    Returns
-    -------
-    samples : (y, x)
-    grid : ImageGrid
-        Spacing of the samples; its centre is where the image's centre is.
-    """
-    if not spline and max(target_angst) <= pixel_angst * (1 + 1e-6):
-        return image, ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
-    ratios = [max(1.0, target / pixel_angst) for target in target_angst]
-    margins = [int(np.ceil(12 * ratio)) for ratio in ratios]
-    padded_shape = [
-        fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(image.shape, margins, strict=True)
-    ]
-    widths = [(m, p - n - m) for n, m, p in zip(image.shape, margins, padded_shape, strict=True)]
-    mode = (
-        "reflect" if all(max(w) < n for w, n in zip(widths, image.shape, strict=True)) else "edge"
-    )
-    padded = np.pad(image, widths, mode=mode)  # type: ignore[call-overload]
-    shape = [
-        p if ratio == 1.0 else min(p, fft.next_fast_len(int(np.ceil(p / ratio)), real=True))
-        for p, ratio in zip(padded_shape, ratios, strict=True)
-    ]
-    spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
-    spectrum *= np.float32(shape[0] * shape[1] / padded.size)
-    if spline:
-        transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
-        transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
-        spectrum /= (transfer_y[:, None] * transfer_x).astype(np.float32)
-    samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
-    spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
-    centre = [
-        (m + (n - 1) / 2) * s / p
-        for m, n, s, p in zip(margins, image.shape, shape, padded_shape, strict=True)
-    ]
-    grid = ImageGrid((shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1]))
-    return samples, grid
-
-
-def _fourier_crop(image: Float32, shape: tuple[int, int]) -> Float32:
-    """Image on fewer, larger pixels; pixel 0 stays on pixel 0."""
-    spectrum = _crop_spectrum(fft.rfft2(image), image.shape[0], list(shape))
-    scale = np.float32(shape[0] * shape[1] / image.size)
-    return np.asarray(fft.irfft2(spectrum, s=shape) * scale, dtype=np.float32)
-
-
-def _crop_spectrum(
-    spectrum: NDArray[np.complex64], rows: int, shape: list[int]
-) -> NDArray[np.complex64]:
-    """Low frequencies of an rfft2 of ``rows`` rows, as the rfft2 of an image of ``shape``."""
-    columns = shape[1] // 2 + 1
-    if shape[0] == rows:
-        return np.ascontiguousarray(spectrum[:, :columns])
-    positive = (shape[0] + 1) // 2
-    negative = shape[0] - positive
-    return np.concatenate([spectrum[:positive, :columns], spectrum[rows - negative :, :columns]])
-
-
-def _index_matrix(
-    image_from_aligned: Float64, grid: ImageGrid, samples: ImageGrid, halo: int
-) -> Float64:
-    """2 x 3 matrix from (column, row, 1) of the aligned grid to (column, row) of the samples."""
-    spacing = np.array([grid.pixel_angst[1], grid.pixel_angst[0]])
-    centre = np.array([grid.centre[1], grid.centre[0] + halo])
-    to_index = 1.0 / np.array([samples.pixel_angst[1], samples.pixel_angst[0]])
-    matrix = np.empty((2, 3))
-    matrix[:, :2] = image_from_aligned[:, :2] * spacing * to_index[:, None]
-    matrix[:, 2] = (
-        image_from_aligned[:, 2] * to_index
-        - matrix[:, :2] @ centre
-        + [samples.centre[1], samples.centre[0]]
-    )
-    return matrix
-
-
-def _edges(image: ImageGrid, samples: ImageGrid) -> Float64:
-    """First and last position (x, x, y, y) among the samples within half a pixel of the image."""
-    bounds = []
-    for axis in (1, 0):
-        half = image.shape[axis] / 2 * image.pixel_angst[axis] / samples.pixel_angst[axis]
-        bounds += [samples.centre[axis] - half, samples.centre[axis] + half]
-    return np.array(bounds)
-
-
-@kernel
-def _weights(t: np.float32, convolution: bool, weights: Float32) -> None:
-    """Weights of the four samples around a position, a fraction t after the second of them."""
-    rest = 1 - t
-    if convolution:
-        weights[0] = -t * rest * rest
-        weights[1] = 1 - 2 * t * t + t * t * t
-        weights[2] = 1 - 2 * rest * rest + rest * rest * rest
-        weights[3] = -rest * t * t
-    else:
-        weights[0] = rest * rest * rest / 6
-        weights[1] = (4 - 6 * t * t + 3 * t * t * t) / 6
-        weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
-        weights[3] = t * t * t / 6
-
-
-@kernel
-def _interpolate(
-    samples: Float32,
-    matrix: Float64,
-    edges: Float64,
-    fill: np.float32,
-    convolution: bool,
-    out: Float32,
-) -> None:
-    """Interpolate at every pixel of ``out``; ``fill`` where the image has no data."""
-    ny, nx = samples.shape
-    wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
-            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
-            if x < edges[0] or x > edges[1] or y < edges[2] or y > edges[3]:
-                out[row, column] = fill
-                continue
-            i, j = int(np.floor(x)), int(np.floor(y))
-            _weights(np.float32(x - i), convolution, wx)
-            _weights(np.float32(y - j), convolution, wy)
-            value = np.float32(0)
-            for dj in range(4):
-                line = samples[min(max(j + dj - 1, 0), ny - 1)]
-                total = np.float32(0)
-                for di in range(4):
-                    total += wx[di] * line[min(max(i + di - 1, 0), nx - 1)]
-                value += wy[dj] * total
-            out[row, column] = value

@@ -156,6 +156,17 @@ class Plan:
         return self.settings.projector == "direct" or self.series.geometry.local is not None
 
     @property
+    def allowed_bytes(self) -> int:
+        """Memory that the whole process may take."""
+        return self.settings.max_memory_bytes or DEFAULT_BYTES
+
+    @property
+    def across_axis(self) -> int:
+        """The image axis, 0 (y) or 1 (x), that runs across the tilt axis, if only roughly."""
+        across = np.abs(self.image_from_aligned[:, :, 0]).mean(axis=0)
+        return 1 if across[0] >= across[1] else 0
+
+    @property
     def thickness_angst(self) -> float:
         """Thickness of the specimen as filters see it: the tomogram's."""
         return self.grid.shape[0] * self.grid.voxel_angst

@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tomofilt.errors import OutputExistsError
-from tomofilt.mrc_header import read_header
+from tomofilt.errors import InputError, OutputExistsError
+from tomofilt.mrc_header import parse_header
 from tomofilt.plan import Plan, VolumeTask
 
 __all__ = ["build_record", "fingerprint", "finished"]
@@ -72,14 +72,14 @@ def finished(task: VolumeTask, mark: str, *, overwrite: bool) -> bool:
             )
         return False
     try:
-        header = read_header(volume)
-    except ValueError:
-        labels: tuple[str, ...] = ()
+        with volume.open("rb") as file:
+            header = parse_header(file.read(1024))
+    except InputError:
+        ours = []
         whole = False
     else:
-        labels = header.labels
+        ours = [label for label in header.labels if label.startswith("TOMOFILT:")]
         whole = volume.stat().st_size >= header.file_bytes
-    ours = [label for label in labels if label.startswith("TOMOFILT:")]
     if not ours:
         raise OutputExistsError(
             f"{volume} exists and tomofilt did not make it: "

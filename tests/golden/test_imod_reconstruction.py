@@ -148,7 +148,10 @@ def test_blobs_are_where_they_are(tmp_path, source, projector):
 
 
 def test_own_aligned_stack_is_newstacks(tmp_path):
-    """Raw images through the .xf, by B-splines, against newstack's cubic convolution."""
+    """Raw images through the .xf, by B-splines and by newstack's own cubic convolution.
+
+    newstack rounded to integers, and tapered the edges of areas without data (TaperAtFill).
+    """
     from tomofilt.images import align, survey
     from tomofilt.plan import make_plan
 
@@ -157,9 +160,11 @@ def test_own_aligned_stack_is_newstacks(tmp_path):
     project = PROJECT_TYPE.open(tmp_path)
     series = project.read("TS_01", {})
     plan = make_plan(series, project.destination("TS_01", tmp_path), Settings())
-    images = survey(series.images, series.views, keep_mean=False, log_base=None, threads=1)
+    images = survey(
+        series.images, series.views, keep_mean=True, across_axis=0, log_base=None, threads=1
+    )
     newstack = MrcStack(GOLDEN / "TS_01_ali.mrc")
-    for like_newstack, least in ((False, 0.998), (True, 0.9999)):
+    for like_newstack, least in ((False, 0.998), (True, 0.9998)):
         aligned = align(
             images,
             plan.slices,

@@ -42,11 +42,11 @@ def inspect(
 
     Nothing is written.
     """
+    asked = overrides(context, locals())
     from rich.console import Console
 
     from tomofilt.projects import detect
 
-    asked = overrides(context)
     described: list[dict[str, Any]] = []
     errors: list[Exception | None] = []
     console = Console(highlight=False, markup=False, emoji=False)

@@ -71,10 +71,10 @@ def reconstruct(
     Exit code: 0 all done, 1 some series failed, 2 input or options that cannot be used,
     3 no memory or no such device, 130 interrupted.
     """
+    values = dict(locals())
     from tomofilt import batch
     from tomofilt.cli.reporter import ConsoleReporter
 
-    values = context.params
     settings = build_settings(context, values)
     jobs = build_jobs(context, values)
     with ConsoleReporter(quiet=quiet, verbose=verbose) as reporter:
@@ -98,8 +98,8 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     from tomofilt.plan import Settings
 
     check_device(values["device"])
-    size = settle(context, "pixel_size", "bin")
-    thickness = settle(context, "thickness", "thickness_px")
+    size = settle(context, values, "pixel_size", "bin")
+    thickness = settle(context, values, "thickness", "thickness_px")
     if values["overwrite"] and values["only_do_unfinished"]:
         raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
     chosen = {
@@ -123,9 +123,9 @@ def build_jobs(context: typer.Context, values: dict[str, Any]) -> list[Job]:
     """One job for each series of each project that was named."""
     from tomofilt.batch import Job
 
-    given = settle(context, "imod_dir", "relion_star")
+    given = settle(context, values, "imod_dir", "relion_star")
     projects = _open(given["imod_dir"], given["relion_star"], values["paths"] or ())
-    asked = overrides(context)
+    asked = overrides(context, values)
     return [
         Job(project, name, values["output_dir"], asked)
         for project, name in chosen_series(projects, values["tomogram_name"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def _as_typed(path: Path, key: str, value: object, parameter: Any) -> object:
     raise InputError(f"{path}: {key} = {value!r} is no value for an option")
 
 
-def settle(context: typer.Context, *names: str) -> dict[str, Any]:
+def settle(context: typer.Context, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Values of exclusive options, all but one None: the command line's before the configuration's.
 
     Raises
@@ -112,15 +112,14 @@ def settle(context: typer.Context, *names: str) -> dict[str, Any]:
     InputError
         When two of them were given in the same place.
     """
-    values = dict.fromkeys(names)
     for place in ("COMMANDLINE", "DEFAULT_MAP"):
         given = [name for name in names if _source(context, name) == place]
         if len(given) > 1:
             spelled = " and ".join("--" + name.replace("_", "-") for name in given)
             raise InputError(f"{spelled} exclude each other: give one of them")
         if given:
-            return values | {given[0]: context.params[given[0]]}
-    return values
+            return dict.fromkeys(names) | {given[0]: values[given[0]]}
+    return dict.fromkeys(names)
 
 
 def _source(context: typer.Context, name: str) -> str:
@@ -128,10 +127,9 @@ def _source(context: typer.Context, name: str) -> str:
     return source.name if source else ""
 
 
-def overrides(context: typer.Context) -> dict[str, object]:
+def overrides(context: typer.Context, values: Mapping[str, Any]) -> dict[str, object]:
     """Collect what the user says about the input: the overrides of ``Project.read``."""
-    values = context.params
-    thickness = settle(context, "thickness", "thickness_px")
+    thickness = settle(context, values, "thickness", "thickness_px")
     given = {
         "input_pixel_angst": values["input_pixel_size"],
         "exclude": parse_views(values["exclude"]) or None,

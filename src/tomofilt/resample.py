@@ -1,0 +1,195 @@
+"""One resampling of an image: low-pass, in-plane warp, interpolation.
+
+An image is low-passed to the output's pixel size by a Fourier crop and interpolated with cubic
+B-splines, whose prefilter is applied in the same pass, at the positions of an affine map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from tomofilt.geometry import ImageGrid
+from tomofilt.jit import kernel
+
+__all__ = ["fourier_crop", "warp"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+def warp(
+    image: Float32,
+    pixel_angst: float,
+    image_from_aligned: Float64,
+    grid: ImageGrid,
+    out: Float32,
+    *,
+    halo: int,
+    fill: float,
+    like_newstack: bool,
+) -> None:
+    """Resample an image, once, onto another grid.
+
+    Parameters
+    ----------
+    image : (y, x)
+    pixel_angst : float
+        Its pixel size.
+    image_from_aligned : (2, 3)
+        Position in the image, angstrom about its centre, from the position (u, v, 1) on the grid.
+    grid : ImageGrid
+    out : (ny + 2 halo, nx) float32
+        Receives the grid's pixels and ``halo`` rows more on either side.
+    fill : float
+        Value where the image has no data.
+    like_newstack : bool
+        Interpolate by cubic convolution with a = -1 (Keys, IEEE Trans. ASSP 29, 1153, 1981), as
+        IMOD's newstack does, instead of by cubic B-splines, which keep fine detail better.
+    """
+    plain = ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
+    samples, samples_grid = _samples(image, pixel_angst, grid.pixel_angst, spline=not like_newstack)
+    matrix = _index_matrix(image_from_aligned, grid, samples_grid, halo)
+    edges = _edges(plain, samples_grid)
+    _interpolate(samples, matrix, edges, np.float32(fill), like_newstack, out)
+
+
+def _samples(
+    image: Float32, pixel_angst: float, target_angst: tuple[float, float], *, spline: bool
+) -> tuple[Float32, ImageGrid]:
+    """What is interpolated: an image, low-passed to coarser pixels when asked.
+
+    With ``spline``, these are cubic B-spline coefficients. Cropping the spectrum and dividing it by
+    the spline's own transfer, (2 + cos 2 pi f) / 3 on each axis (Unser, IEEE Signal Process. Mag.
+    16, 22, 1999), are one pass in Fourier space.
+
+    Returns
+    -------
+    samples : (y, x)
+    grid : ImageGrid
+        Spacing of the samples; its centre is where the image's centre is.
+    """
+    if not spline and max(target_angst) <= pixel_angst * (1 + 1e-6):
+        return image, ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
+    ratios = [max(1.0, target / pixel_angst) for target in target_angst]
+    margins = [int(np.ceil(12 * ratio)) for ratio in ratios]
+    padded_shape = [
+        fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(image.shape, margins, strict=True)
+    ]
+    widths = [(m, p - n - m) for n, m, p in zip(image.shape, margins, padded_shape, strict=True)]
+    mode = (
+        "reflect" if all(max(w) < n for w, n in zip(widths, image.shape, strict=True)) else "edge"
+    )
+    padded = np.pad(image, widths, mode=mode)  # type: ignore[call-overload]
+    shape = [
+        p if ratio == 1.0 else min(p, fft.next_fast_len(int(np.ceil(p / ratio)), real=True))
+        for p, ratio in zip(padded_shape, ratios, strict=True)
+    ]
+    spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
+    spectrum *= np.float32(shape[0] * shape[1] / padded.size)
+    if spline:
+        transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
+        transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
+        spectrum /= (transfer_y[:, None] * transfer_x).astype(np.float32)
+    samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
+    spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
+    centre = [
+        (m + (n - 1) / 2) * s / p
+        for m, n, s, p in zip(margins, image.shape, shape, padded_shape, strict=True)
+    ]
+    grid = ImageGrid((shape[0], shape[1]), (spacing[0], spacing[1]), (centre[0], centre[1]))
+    return samples, grid
+
+
+def fourier_crop(image: Float32, shape: tuple[int, int]) -> Float32:
+    """Image on fewer, larger pixels; pixel 0 stays on pixel 0."""
+    spectrum = _crop_spectrum(fft.rfft2(image), image.shape[0], list(shape))
+    scale = np.float32(shape[0] * shape[1] / image.size)
+    return np.asarray(fft.irfft2(spectrum, s=shape) * scale, dtype=np.float32)
+
+
+def _crop_spectrum(
+    spectrum: NDArray[np.complex64], rows: int, shape: list[int]
+) -> NDArray[np.complex64]:
+    """Low frequencies of an rfft2 of ``rows`` rows, as the rfft2 of an image of ``shape``."""
+    columns = shape[1] // 2 + 1
+    if shape[0] == rows:
+        return np.ascontiguousarray(spectrum[:, :columns])
+    positive = (shape[0] + 1) // 2
+    negative = shape[0] - positive
+    return np.concatenate([spectrum[:positive, :columns], spectrum[rows - negative :, :columns]])
+
+
+def _index_matrix(
+    image_from_aligned: Float64, grid: ImageGrid, samples: ImageGrid, halo: int
+) -> Float64:
+    """2 x 3 matrix from (column, row, 1) of the aligned grid to (column, row) of the samples."""
+    spacing = np.array([grid.pixel_angst[1], grid.pixel_angst[0]])
+    centre = np.array([grid.centre[1], grid.centre[0] + halo])
+    to_index = 1.0 / np.array([samples.pixel_angst[1], samples.pixel_angst[0]])
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = image_from_aligned[:, :2] * spacing * to_index[:, None]
+    matrix[:, 2] = (
+        image_from_aligned[:, 2] * to_index
+        - matrix[:, :2] @ centre
+        + [samples.centre[1], samples.centre[0]]
+    )
+    return matrix
+
+
+def _edges(image: ImageGrid, samples: ImageGrid) -> Float64:
+    """First and last position (x, x, y, y) among the samples within half a pixel of the image."""
+    bounds = []
+    for axis in (1, 0):
+        half = image.shape[axis] / 2 * image.pixel_angst[axis] / samples.pixel_angst[axis]
+        bounds += [samples.centre[axis] - half, samples.centre[axis] + half]
+    return np.array(bounds)
+
+
+@kernel
+def _weights(t: np.float32, convolution: bool, weights: Float32) -> None:
+    """Weights of the four samples around a position, a fraction t after the second of them."""
+    rest = 1 - t
+    if convolution:
+        weights[0] = -t * rest * rest
+        weights[1] = 1 - 2 * t * t + t * t * t
+        weights[2] = 1 - 2 * rest * rest + rest * rest * rest
+        weights[3] = -rest * t * t
+    else:
+        weights[0] = rest * rest * rest / 6
+        weights[1] = (4 - 6 * t * t + 3 * t * t * t) / 6
+        weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
+        weights[3] = t * t * t / 6
+
+
+@kernel
+def _interpolate(
+    samples: Float32,
+    matrix: Float64,
+    edges: Float64,
+    fill: np.float32,
+    convolution: bool,
+    out: Float32,
+) -> None:
+    """Interpolate at every pixel of ``out``; ``fill`` where the image has no data."""
+    ny, nx = samples.shape
+    wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
+            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
+            if x < edges[0] or x > edges[1] or y < edges[2] or y > edges[3]:
+                out[row, column] = fill
+                continue
+            i, j = int(np.floor(x)), int(np.floor(y))
+            _weights(np.float32(x - i), convolution, wx)
+            _weights(np.float32(y - j), convolution, wy)
+            value = np.float32(0)
+            for dj in range(4):
+                line = samples[min(max(j + dj - 1, 0), ny - 1)]
+                total = np.float32(0)
+                for di in range(4):
+                    total += wx[di] * line[min(max(i + di - 1, 0), nx - 1)]
+                value += wy[dj] * total
+            out[row, column] = value
