@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = ["AlignedImages", "Survey", "align", "crop_images", "cropped_grid", "s
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Background = Literal["ends", "image", "series"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def survey(
     source: ImageSource,
     views: NDArray[np.intp],
     *,
-    keep_mean: bool,
+    background: Background,
     across_axis: int,
     log_base: float | None,
     threads: int,
@@ -79,10 +80,10 @@ def survey(
     ----------
     source, views
         The images, and the index of each used view.
-    keep_mean : bool
-        True (IMOD): one background for all, the mean of the series, and an area without data
-        counts as its own image's mean. False: each image's background is the mean of its two ends
-        across the tilt axis, where a ramp filter would see a step.
+    background : "ends", "image" or "series"
+        What is subtracted: the mean of an image's two ends across the tilt axis, where a ramp
+        filter would see a step; its whole mean; or one number for all, the mean of the series, and
+        then areas without data count as their own image's mean (IMOD).
     across_axis : int
         The image axis, 0 (y) or 1 (x), that runs across the tilt axis, if only roughly.
     log_base : float, optional
@@ -109,14 +110,14 @@ def survey(
         def logarithm(rows: Float32) -> Float32:
             return np.asarray(np.log10(np.maximum(rows + base, floor)), dtype=np.float32)
 
-    means, borders = np.empty(len(views)), np.empty(len(views))
+    means, ends = np.empty(len(views)), np.empty(len(views))
 
     def measure(view: int) -> None:
         image = source.read(int(views[view]))
         if logarithm is not None:
             image = logarithm(image)
         means[view] = image.mean(dtype=np.float64)
-        borders[view] = _mean_of_ends(image, across_axis)
+        ends[view] = _mean_of_ends(image, across_axis)
         extremes[view] = image.min(), image.max()
 
     run_all(threads, measure, range(len(views)))
@@ -132,8 +133,8 @@ def survey(
     return Survey(
         source,
         views,
-        background=np.full(len(views), mean) if keep_mean else borders,
-        fill=means - mean if keep_mean else np.zeros(len(views)),
+        background={"ends": ends, "image": means, "series": np.full(len(views), mean)}[background],
+        fill=means - mean if background == "series" else np.zeros(len(views)),
         mean=mean,
         blank=tuple(int(i) for i in np.flatnonzero(extremes[:, 0] == extremes[:, 1])),
         logarithm=logarithm,

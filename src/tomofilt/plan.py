@@ -53,6 +53,10 @@ class Settings:
     interpolation : "fine", "linear" or "imod", optional
         How filtered rows are sampled; default is the filter's own.
     projector : "fast" or "direct"
+    normalise : "sum" or "count"
+        "sum": filtered back-projection. "count": each voxel is the mean over the views that see
+        it, of images with their mean subtracted; with the filter ``none``, RELION's unweighted
+        tomogram. Always by the direct projector.
     orientation : "zyx" or "xzy"
         Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x).
     dtype : str, optional
@@ -78,6 +82,7 @@ class Settings:
     shape_px: tuple[int, int, int] | None = None
     interpolation: Interpolation | None = None
     projector: Literal["fast", "direct"] = "fast"
+    normalise: Literal["sum", "count"] = "sum"
     orientation: Literal["zyx", "xzy"] = "zyx"
     dtype: str | None = None
     invert: bool = False
@@ -153,12 +158,21 @@ class Plan:
     @property
     def direct(self) -> bool:
         """Whether images are sampled through full view maps (by wish, or local alignment)."""
-        return self.settings.projector == "direct" or self.series.geometry.local is not None
+        settings = self.settings
+        asked = settings.projector == "direct" or settings.normalise == "count"
+        return asked or self.series.geometry.local is not None
 
     @property
     def allowed_bytes(self) -> int:
         """Memory that the whole process may take."""
         return self.settings.max_memory_bytes or DEFAULT_BYTES
+
+    @property
+    def background(self) -> Literal["ends", "image", "series"]:
+        """What is subtracted from images before they are filtered; see ``images.survey``."""
+        if self.filter.keeps_mean:
+            return "series"
+        return "image" if self.settings.normalise == "count" else "ends"
 
     @property
     def across_axis(self) -> int:

@@ -57,7 +57,9 @@ class Project(Protocol):
         """One tilt series.
 
         ``overrides`` holds what the user asked for on top of the project's own numbers:
-        ``input_pixel_angst`` (float) and ``exclude`` (1-based view numbers, sequence of int).
+        ``input_pixel_angst`` (float), ``exclude`` (1-based view numbers, sequence of int), and
+        ``thickness_px``, ``thickness_angst`` or ``shape_px`` (x, y, z), for projects that do not
+        say how thick the tomogram is.
         """
 
     def destination(self, name: str, output_dir: Path | None) -> Destination:
@@ -90,10 +92,10 @@ def project_type(name: str) -> ProjectType:
 
 def detect(path: Path) -> Project:
     """Open whatever kind of project the path holds."""
-    kinds = [point.load() for point in entry_points(group="tomofilt.projects")]
-    for kind in kinds:
+    points = entry_points(group="tomofilt.projects")
+    for point in points:
+        kind: ProjectType = point.load()
         if kind.detect(path):
-            opened: Project = kind.open(path)
-            return opened
-    names = ", ".join(sorted(kind.name for kind in kinds))
+            return kind.open(path)
+    names = ", ".join(sorted(point.name for point in points))
     raise InputError(f"{path}: no project of a known kind ({names}) is here")

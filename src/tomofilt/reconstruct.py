@@ -98,7 +98,7 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) ->
         surveyed = survey(
             task.images,
             series.views[members],
-            keep_mean=plan.filter.keeps_mean,
+            background=plan.background,
             across_axis=plan.across_axis,
             log_base=series.log_base,
             threads=plan.threads,
@@ -130,9 +130,8 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) ->
     progress.finish()
     with clock.phase("write"):
         if settings.preview:
-            caption = f"{series.name}   {plan.filter.spec}"
             volume = VolumeSlices(destination.volume, settings.orientation)
-            write_preview(volume, destination.preview, caption)
+            write_preview(volume, destination.preview, series.name, [plan.filter.spec])
     record = build_record(plan, task, mark, seconds=clock.seconds, statistics=sink.summary())
     # the record comes last: a tomogram without one counts as unfinished
     text = json.dumps(record, indent=1, default=str) + "\n"

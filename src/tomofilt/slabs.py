@@ -161,11 +161,12 @@ def _direct_slabs(
         step_px=step,
         threads=plan.threads,
     )
+    mean = plan.settings.normalise == "count"
     for y_start in _middle_first(0, ny, SLAB_ROWS):
         rows = min(SLAB_ROWS, ny - y_start)
         block = np.empty((nz, rows, nx), dtype=np.float32)
         with clock.phase("back-project"):
-            projector.adjoint_rows(stack, y_start, block)
+            projector.adjoint_rows(stack, y_start, block, mean=mean)
         progress.advance(rows)
         yield y_start, 0, block
 

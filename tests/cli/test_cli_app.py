@@ -161,3 +161,12 @@ def test_filters_show_refuses(run):
 )
 def test_every_filter_can_be_shown(run, spec):
     assert run("filters", "show", spec)[0] == 0
+
+
+def test_doctor_tries_the_plug_ins():
+    found = {plugin["name"]: plugin for plugin in doctor._plugins()}
+    assert found["imod"] == {
+        "name": "imod",
+        "from": "tomofilt_imod.project:PROJECT_TYPE",
+        "error": None,
+    }

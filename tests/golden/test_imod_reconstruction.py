@@ -161,7 +161,7 @@ def test_own_aligned_stack_is_newstacks(tmp_path):
     series = project.read("TS_01", {})
     plan = make_plan(series, project.destination("TS_01", tmp_path), Settings())
     images = survey(
-        series.images, series.views, keep_mean=True, across_axis=0, log_base=None, threads=1
+        series.images, series.views, background="series", across_axis=0, log_base=None, threads=1
     )
     newstack = MrcStack(GOLDEN / "TS_01_ali.mrc")
     for like_newstack, least in ((False, 0.998), (True, 0.9998)):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.preview import GAP, MARGIN, VolumeSlices, write_preview
+from tomofilt.preview import GAP, INK, MARGIN, VolumeSlices, write_preview
 
 SHAPE = (13, 40, 52)  # z, y, x
 VOXEL_ANGST = 13.48
@@ -114,3 +114,46 @@ def test_an_unwritable_folder_is_an_error_of_output(tmp_path, volume):
     slices = VolumeSlices(write_mrc(tmp_path / "rec.mrc", volume))
     with pytest.raises(OutputError, match="nowhere"):
         write_preview(slices, tmp_path / "nowhere" / "rec.png", "TS_01")
+
+
+def test_gold_beads_do_not_darken_the_rest(tmp_path):
+    volume = np.random.default_rng(0).normal(0, 1, (20, 300, 300)).astype(np.float32)
+    volume[:, 140:160, 140:160] = -100  # in the middle, where the grey scale is taken from
+    write_preview(VolumeSlices(write_mrc(tmp_path / "rec.mrc", volume)), tmp_path / "rec.png", "x")
+    with Image.open(tmp_path / "rec.png") as opened:
+        grey = np.asarray(opened.convert("L"))[MARGIN:, MARGIN:][100:500, 100:500].astype(float)
+    background = grey[grey > 0]
+    assert 120 < background.mean() < 136
+    assert 30 < background.std() < 55  # 6 standard deviations from black to white: 42
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_angst", "zoom"),
+    [((20, 200, 500), 13.48, 1), ((20, 200, 100), 13.48, 6), ((20, 600, 4000), 2.0, 1122 / 4020)],
+)
+def test_the_scale_bar_is_as_long_as_it_says(tmp_path, shape, voxel_angst, zoom):
+    class Grey:
+        def __init__(self):
+            self.shape, self.voxel_angst = shape, voxel_angst
+
+        def planes_z(self, start, stop):
+            return np.zeros(shape[1:], np.float32)
+
+        def planes_y(self, start, stop):
+            return np.zeros((shape[0], shape[2]), np.float32)
+
+        def planes_x(self, start, stop):
+            return np.zeros(shape[:2], np.float32)
+
+    write_preview(Grey(), tmp_path / "grey.png", "x")
+    with Image.open(tmp_path / "grey.png") as opened:
+        picture = np.asarray(opened)
+    foot = MARGIN + round(zoom * shape[1]) - 21  # inside the bar
+    row = (picture[foot, :, :] == INK).all(axis=1)
+    assert np.abs(np.diff(np.flatnonzero(row))).max() == 1  # one bar
+    length_nm = row.sum() / zoom * voxel_angst / 10
+    pixel_nm = voxel_angst / 10 / zoom
+    round_lengths = np.outer([1, 2, 5], 10.0 ** np.arange(4)).ravel()
+    nearest = round_lengths[np.abs(round_lengths - length_nm).argmin()]
+    assert length_nm == pytest.approx(nearest, abs=pixel_nm)
+    assert 0.08 < row.sum() / (zoom * shape[2]) < 0.26

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -30,6 +31,8 @@ app.command(cls=Command)(reconstruct)
 app.command(cls=Command)(inspect)
 app.add_typer(filters.app, name="filters")
 app.command(cls=Command)(doctor)
+for plugin in entry_points(group="tomofilt.commands"):
+    app.add_typer(plugin.load(), name=plugin.name)
 
 
 def _print_version(wanted: bool) -> None:

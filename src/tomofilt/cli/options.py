@@ -165,6 +165,15 @@ ProjectorName = Annotated[
         rich_help_panel=FILTER,
     ),
 ]
+Normalise = Annotated[
+    Literal["sum", "count"],
+    typer.Option(
+        "--normalise",
+        help="sum: filtered back-projection. count: the mean over the views that see a voxel, by "
+        "the direct projector; with -f none, the unweighted tomogram of RELION (--no_weight).",
+        rich_help_panel=FILTER,
+    ),
+]
 
 # ------------------------------------------------------------------------------------ output
 

@@ -46,6 +46,7 @@ def reconstruct(
     cutoff: options.Cutoff = None,
     interpolation: options.Interpolate = None,
     projector: options.ProjectorName = "fast",
+    normalise: options.Normalise = "sum",
     output_dir: options.OutputDir = None,
     orientation: options.Orientation = "zyx",
     dtype: options.Dtype = None,
@@ -113,7 +114,8 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
         "max_memory_bytes": parse_memory(values["max_memory"]),
     }
     same = (
-        "interpolation projector orientation dtype invert flip_z threads overwrite preview halves"
+        "interpolation projector normalise orientation dtype invert flip_z threads overwrite "
+        "preview halves"
     )
     chosen |= {name: values[name] for name in same.split()}
     return Settings(**{name: value for name, value in chosen.items() if value is not None})

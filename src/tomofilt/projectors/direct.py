@@ -85,15 +85,23 @@ class DirectProjector:
         self.adjoint_rows(images, 0, volume)
         return volume
 
-    def adjoint_rows(self, images: NDArray[Any], y_start: int, volume: NDArray[Any]) -> None:
-        """Back-project into rows y_start.. of the volume: (z, rows, x), overwritten."""
+    def adjoint_rows(
+        self, images: NDArray[Any], y_start: int, volume: NDArray[Any], *, mean: bool = False
+    ) -> None:
+        """Back-project into rows y_start.. of the volume: (z, rows, x), overwritten.
+
+        With ``mean``, every voxel is the mean over the views that see it, as RELION normalises its
+        unweighted tomograms, instead of the sum over all: a view sees a voxel that lands at
+        0 <= column < nx and 0 <= row < ny, and its last column and row go on behind themselves.
+        """
         if images.shape != self.image_shape:
             raise InputError(
                 f"images of shape {images.shape} given to a projector for {self.image_shape}"
             )
+        work = _mean_row if mean else _adjoint_row
         run_all(
             self.threads,
-            lambda row: _adjoint_row(
+            lambda row: work(
                 images, self.maps, self.patch_x, self.patch_y, float(y_start + row), volume[:, row]
             ),
             range(volume.shape[1]),
@@ -172,6 +180,36 @@ def _adjoint_row(
                         if 0 <= column + di < nx and 0 <= row + dj < ny:
                             weight = (s if di else 1 - s) * (t if dj else 1 - t)
                             volume[z, x] += weight * image[row + dj, column + di]
+
+
+@kernel
+def _mean_row(
+    images: Array, maps: Array, patch_x: Array, patch_y: Array, y: float, volume: Array
+) -> None:
+    """One row of voxels, volume (z, x): the mean over the views that see each voxel."""
+    views, ny, nx = images.shape
+    line = np.empty(4)
+    count = np.zeros(volume.shape, np.int32)
+    volume[:] = 0
+    for x in range(volume.shape[1]):
+        for view in range(views):
+            _column_map(maps[view], patch_x, patch_y, float(x), y, line)
+            image = images[view]
+            for z in range(volume.shape[0]):
+                u = line[0] + line[1] * z
+                v = line[2] + line[3] * z
+                if not (0 <= u < nx and 0 <= v < ny):
+                    continue
+                column, row = int(u), int(v)
+                s, t = u - column, v - row
+                after, below = min(column + 1, nx - 1), min(row + 1, ny - 1)
+                volume[z, x] += (1 - t) * ((1 - s) * image[row, column] + s * image[row, after]) + (
+                    t * ((1 - s) * image[below, column] + s * image[below, after])
+                )
+                count[z, x] += 1
+    for z in range(volume.shape[0]):
+        for x in range(volume.shape[1]):
+            volume[z, x] /= max(count[z, x], 1)
 
 
 @kernel

@@ -1,0 +1,163 @@
+"""`tomofilt relion`: tomofilt as a job of RELION's pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from tomofilt.batch import Job, Summary
+    from tomofilt.plan import Settings
+    from tomofilt_relion.job import JobControl, Request
+
+__all__ = ["app"]
+
+_HELP = ("-h", "--help")
+
+
+class _Group(TyperGroup):
+    """RELION puts labels behind the command at once: they are those of an External job."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in _HELP:
+            args = ["job", *args]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+class _Verbatim(TyperCommand):
+    """A command whose arguments are RELION's, which has rules of its own for them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in _HELP:
+            super().parse_args(ctx, args)
+        super().parse_args(ctx, [])
+        ctx.args = list(args)
+        return args
+
+
+app = typer.Typer(
+    name="relion",
+    cls=_Group,
+    help="Be a job of a RELION 5 project: an External job, or the Tomograms job itself.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": list(_HELP)},
+)
+
+
+@app.command(cls=_Verbatim)
+def job(context: typer.Context) -> None:
+    """Run as an External job; the word `job` can be left out.
+
+    In RELION's External job, the executable is `tomofilt relion` and the input micrographs are the
+    path of aligned_tilt_series.star. Parameters are options of `tomofilt reconstruct` without
+    their dashes: thickness, filter, pixel-size. "Continue" goes on where the job stopped.
+    """
+    raise typer.Exit(_run(context.args, external=True))
+
+
+@app.command(cls=_Verbatim)
+def native(context: typer.Context) -> None:
+    """Run with the arguments of relion_tomo_reconstruct_tomogram.
+
+    Options that have no meaning here are named in the log; options of `tomofilt reconstruct` are
+    understood too. See `tomofilt relion shim-path`.
+    """
+    raise typer.Exit(_run(context.args, external=False))
+
+
+@app.command("shim-path")
+def shim_path() -> None:
+    """Print the folder that, first on PATH, makes RELION's Tomograms job run tomofilt."""
+    from tomofilt_relion.shim import install
+
+    typer.echo(install())
+
+
+def _run(arguments: Sequence[str], *, external: bool) -> int:
+    """Run a job from RELION's command line; return the exit code."""
+    from tomofilt import batch
+    from tomofilt_relion.job import (
+        JobControl,
+        JobReporter,
+        Request,
+        control_folder,
+        split_labels,
+    )
+
+    labels = split_labels(arguments)
+    try:
+        with JobControl(control_folder(labels)) as control:
+            command = _option_parser()
+            request = Request.read(labels, _known_options(command))
+            settings, jobs = _prepare(command, request)
+            if request.without_meaning:
+                typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
+            summary = batch.run(jobs, settings, JobReporter(control))
+            _conclude(summary, control, request.folder, external=external)
+    except KeyboardInterrupt as error:
+        typer.echo(f"aborted: {error or 'interrupted'}; Continue goes on from here", err=True)
+        return 130
+    return summary.exit_code
+
+
+def _option_parser() -> Any:
+    """A command with the options of `tomofilt reconstruct`, which returns their values."""
+    from tomofilt.cli.reconstruct import reconstruct
+    from tomofilt.cli.values import Command
+
+    @wraps(reconstruct)
+    def values(**given: Any) -> dict[str, Any]:
+        return given
+
+    parser = typer.Typer(add_completion=False)
+    parser.command(cls=Command)(values)
+    return typer.main.get_command(parser)
+
+
+def _known_options(command: Any) -> dict[str, int | None]:
+    """Every spelling of its options, with the number of values, None for any number."""
+    from tomofilt.cli.values import ALIASES
+
+    known: dict[str, int | None] = {}
+    for parameter in command.params:
+        if parameter.param_type_name != "option" or parameter.name in _NOT_HERE:
+            continue
+        count = 0 if parameter.is_flag else None if parameter.multiple else parameter.nargs
+        known |= dict.fromkeys((*parameter.opts, *parameter.secondary_opts), count)
+    return known | {name: known[own] for name, own in ALIASES.items() if own in known}
+
+
+#: Options of reconstruct that RELION's own take the place of, or that make no sense in a job.
+_NOT_HERE = ("imod_dir", "relion_star", "output_dir", "dry_run", "as_json", "quiet", "help")
+
+
+def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
+    from tomofilt.cli.reconstruct import build_jobs, build_settings
+
+    values = command.main(list(request.options), standalone_mode=False)
+    context = values["context"]
+    jobs = build_jobs(context, values)
+    if request.tilt_offset_deg:
+        opened: Any = jobs[0].project
+        project = replace(opened, tilt_offset_deg=request.tilt_offset_deg)
+        jobs = [replace(each, project=project) for each in jobs]
+    return build_settings(context, values), jobs
+
+
+def _conclude(summary: Summary, control: JobControl, folder: Path, *, external: bool) -> None:
+    from tomofilt.batch import explain
+    from tomofilt_relion.output import project_path
+
+    for error in summary.commit_errors:
+        typer.echo(f"tomofilt: {explain(error)[0]}", err=True)
+    star = folder / "tomograms.star"
+    if external and star.exists():
+        control.write_nodes(project_path(Path.cwd(), star))
+    control.succeeded = summary.exit_code == 0

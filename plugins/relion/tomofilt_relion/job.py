@@ -1,0 +1,327 @@
+"""A job of RELION's pipeline: how RELION starts it, and the files by which it is told of the end.
+
+RELION runs ``EXE --o External/job010/ --in_mics FILE --label value ... --j N`` in the project's
+folder and forgets about it. The state of the job is known from empty files in its folder alone:
+``RELION_JOB_EXIT_SUCCESS``, ``_FAILURE`` or ``_ABORTED``; ``RELION_JOB_ABORT_NOW`` asks it to stop.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tomofilt.errors import InputError, OutputError
+from tomofilt.files import write_text_atomic
+
+if TYPE_CHECKING:
+    from tomofilt.batch import Outcome
+
+__all__ = ["JobAborted", "JobControl", "JobReporter", "Request", "control_folder", "split_labels"]
+
+Label = tuple[str, tuple[str, ...]]
+
+_FOLDER, _CONTROL = "--o", "--pipeline-control"
+_INPUTS = ("--in-mics", "--in-movies", "--in-tomograms", "--t", "--relion-star")
+_OTHER_NAMES = {"--j": "--threads", "-j": "--threads", "-f": "--filter"}
+_SIZES = ("--w", "--h", "--d")
+_OFFSET = "--tiltangle-offset"
+#: Options of relion_tomo_reconstruct_tomogram that ask for something tomofilt does too.
+_MEANING = {
+    "--generate-split-tomograms": ("--halves", "frames"),
+    "--no-weight": ("--filter", "none", "--normalise", "count", "--projector", "direct"),
+}
+#: Those that have no meaning here, with the number of their values.
+_WITHOUT_MEANING = {
+    "--fourier": 0,
+    "--lambda": 1,
+    "--ctf-intact-first-peak": 0,
+    "--ctf": 0,
+    "--snr": 1,
+    "--skip-wiener": 0,
+    "--pre-weight": 0,
+    "--fc": 0,
+    "--keep-mean": 0,
+    "--bfactor-per-edose": 1,
+    "--do-proj": 0,
+    "--centre-proj": 1,
+    "--thickness-proj": 1,
+}
+
+
+class JobAborted(KeyboardInterrupt):
+    """RELION asked the job to stop."""
+
+
+def split_labels(arguments: Iterable[str]) -> list[Label]:
+    """Labels of a command line in one spelling (``--in-mics``), each with its values."""
+    labels: list[tuple[str, list[str]]] = []
+    for argument in arguments:
+        if re.match(r"--?[A-Za-z]", argument):
+            name, equals, value = argument.partition("=")
+            if name.startswith("--"):
+                name = name.replace("_", "-").lower()
+            labels.append((name, [value] if equals else []))
+        elif labels:
+            labels[-1][1].append(argument)
+        else:
+            raise InputError(f"{argument!r} stands before the first label of the command line")
+    return [(name, tuple(values)) for name, values in labels]
+
+
+def control_folder(labels: Iterable[Label]) -> Path:
+    """Folder that RELION watches.
+
+    Raises
+    ------
+    InputError
+        The command line names none.
+    """
+    given = dict(labels)
+    for name in (_CONTROL, _FOLDER):
+        if len(given.get(name, ())) == 1:
+            return Path(given[name][0])
+    raise InputError("the folder of the job is missing: RELION gives it as --o External/job010/")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What RELION's command line asks for.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's folder.
+    options : tuple of str
+        The same as arguments of ``tomofilt reconstruct``.
+    tilt_offset_deg : float
+        Added to every tilt angle.
+    without_meaning : tuple of str
+        Options that were accepted and do nothing.
+    """
+
+    folder: Path
+    options: tuple[str, ...]
+    tilt_offset_deg: float = 0.0
+    without_meaning: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, labels: Sequence[Label], known: Mapping[str, int | None]) -> Request:
+        """Translate a command line.
+
+        Parameters
+        ----------
+        labels : sequence
+            From :func:`split_labels`.
+        known : mapping
+            Options of ``tomofilt reconstruct``, with the number of their values, None for any.
+
+        Raises
+        ------
+        InputError
+            A label is unknown, or lacks its value, or an input is missing.
+        """
+        taken = _Translation(known)
+        for name, values in labels:
+            taken.label(_OTHER_NAMES.get(name, name), values)
+        if taken.folder is None:
+            raise InputError("the folder of the job is missing: give it as --o External/job010/")
+        if taken.star is None:
+            raise InputError(
+                "the tilt series are missing: type the path of aligned_tilt_series.star into "
+                "'Input micrographs', or give it as --in_tomograms"
+            )
+        return cls(
+            taken.folder,
+            ("--relion-star", taken.star, "--output-dir", str(taken.folder), *taken.all_options()),
+            taken.tilt_offset_deg,
+            tuple(taken.without_meaning),
+        )
+
+
+@dataclass
+class _Translation:
+    known: Mapping[str, int | None]
+    folder: Path | None = None
+    star: str | None = None
+    tilt_offset_deg: float = 0.0
+    options: list[str] = field(default_factory=list)
+    sizes: dict[str, str] = field(default_factory=dict)
+    without_meaning: list[str] = field(default_factory=list)
+
+    def label(self, name: str, values: Sequence[str]) -> None:
+        if name in (_FOLDER, _CONTROL, _OFFSET, *_INPUTS, *_SIZES):
+            _check_count(name, values, 1)
+            self._own(name, values[0])
+        elif name in _MEANING:
+            _check_count(name, values, 0)
+            self.options += _MEANING[name]
+        elif name in _WITHOUT_MEANING:
+            _check_count(name, values, _WITHOUT_MEANING[name])
+            self.without_meaning.append(name)
+        elif name in self.known:
+            _check_count(name, values, self.known[name])
+            if self.known[name] is None:
+                self.options += [part for value in values for part in (name, value)]
+            else:
+                self.options += [name, *values]
+        else:
+            self._refuse(name)
+
+    def _own(self, name: str, value: str) -> None:
+        if name == _FOLDER:
+            self.folder = Path(value)
+        elif name == _OFFSET:
+            try:
+                self.tilt_offset_deg = float(value)
+            except ValueError:
+                raise InputError(f"--tiltangle_offset {value} is no angle") from None
+        elif name in _SIZES:
+            self.sizes[name] = value
+        elif name in _INPUTS:
+            if self.star not in (None, value):
+                raise InputError(f"two inputs are given, {self.star} and {value}: give one of them")
+            self.star = value
+
+    def all_options(self) -> list[str]:
+        """Return the options with RELION's --w, --h and --d among them."""
+        sizes = [self.sizes.get(name) for name in _SIZES]
+        if all(sizes):
+            return [*self.options, "--shape", *(size for size in sizes if size)]
+        if sizes[0] or sizes[1]:
+            raise InputError("--w, --h and --d belong together: give all three, or --d alone")
+        return [*self.options, "--thickness-px", sizes[2]] if sizes[2] else self.options
+
+    def _refuse(self, name: str) -> None:
+        names = sorted({*_INPUTS[:3], *_SIZES, _OFFSET, *_MEANING, *self.known})
+        names = [known for known in names if known.startswith("--")]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"there is no option {name}.{hint} Options: {', '.join(names)}")
+
+
+def _check_count(name: str, values: Sequence[str], wanted: int | None) -> None:
+    if len(values) == wanted or (wanted is None and values):
+        return
+    if wanted == 0:
+        raise InputError(
+            f"{name} takes no value, but {' '.join(values)!r} was given: leave it empty"
+        )
+    expected = "a value" if wanted in (1, None) else f"{wanted} values"
+    raise InputError(f"{name} needs {expected}, but {' '.join(values)!r} was given")
+
+
+class JobControl:
+    """The marker files of a job; a context manager that leaves the right one behind.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that RELION watches.
+
+    Attributes
+    ----------
+    succeeded : bool
+        To be set before leaving.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.succeeded = False
+        self._looked = -1.0
+
+    def __enter__(self) -> JobControl:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for state in ("SUCCESS", "FAILURE", "ABORTED"):
+                (self.folder / f"RELION_JOB_EXIT_{state}").unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder} cannot be written ({error.strerror}): is it the job's folder?"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            state = "ABORTED"
+            # a rerun by hand is not to stop at once; RELION removes it itself
+            self._request.unlink(missing_ok=True)
+        else:
+            state = "SUCCESS" if self.succeeded and error is None else "FAILURE"
+        (self.folder / f"RELION_JOB_EXIT_{state}").touch()
+
+    @property
+    def _request(self) -> Path:
+        return self.folder / "RELION_JOB_ABORT_NOW"
+
+    def check_abort(self) -> None:
+        """Raise JobAborted if RELION wants the job to stop; looks twice a second at most."""
+        now = time.monotonic()
+        if now - self._looked < 0.5:
+            return
+        self._looked = now
+        if self._request.exists():
+            raise JobAborted(f"{self._request} asks the job to stop")
+
+    def write_nodes(self, star: str) -> None:
+        """Tell RELION of the set of tomograms that the next job can use.
+
+        Parameters
+        ----------
+        star : str
+            Path from the project's folder.
+        """
+        write_text_atomic(
+            self.folder / "RELION_OUTPUT_NODES.star",
+            "data_output_nodes\n\nloop_\n_rlnPipeLineNodeName #1\n_rlnPipeLineNodeTypeLabel #2\n"
+            f"{star} TomogramGroupMetadata.star.relion.tomo.reconstruct\n",
+            replace=True,
+        )
+
+
+class JobReporter:
+    """Writes what happens to run.out and run.err (a :class:`~tomofilt.batch.BatchReporter`)."""
+
+    def __init__(self, control: JobControl) -> None:
+        self.control = control
+        self._name = ""
+        self._said = (0.0, 0.0)
+
+    def start(self, name: str, number: int, count: int) -> None:
+        """Name the series that is worked on."""
+        self._name = f"{name} ({number} of {count})"
+        self._said = (time.monotonic(), 0.0)
+        self.control.check_abort()
+
+    def note(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """Print a line now and then; stop the job if RELION asks for that."""
+        self.control.check_abort()
+        said_at, said = self._said
+        now, fraction = time.monotonic(), done / total
+        if now - said_at >= 10 and fraction - said >= 0.1:
+            self._said = (now, fraction)
+            self.note(f"{self._name}: {fraction:.0%}")
+
+    def finish(self, outcome: Outcome) -> None:
+        """Say how the series ended."""
+        from tomofilt.batch import explain
+
+        if outcome.error is None:
+            self.note(f"{self._name}: done")
+        else:
+            print(f"tomofilt: {outcome.name}: {explain(outcome.error)[0]}", file=sys.stderr)

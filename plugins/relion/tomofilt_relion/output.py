@@ -1,0 +1,200 @@
+"""What the next RELION job reads: ``tomograms.star`` and a STAR file for each tilt series.
+
+RELION copies every column it was given and adds to them; so does this, and always in full: RELION
+itself leaves out the binning at bin 1, and the sizes and names of tomograms that were finished
+before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomofilt.errors import OutputError, OutputExistsError
+from tomofilt.files import PartialFile
+from tomofilt.projects import Destination
+from tomofilt.star import Table, format_star, read_star, write_star
+from tomofilt_relion.series import relion5_tilts
+from tomofilt_relion.tomograms import TomogramSet
+
+__all__ = ["project_path", "refuse_foreign_set", "write_set"]
+
+_COMMENT = "Created by tomofilt"
+_NOTHING = "N/A"  # as RELION writes where a series has no file of a kind
+_RECONSTRUCTED = "rlnTomoReconstructedTomogram"
+#: Files made from another tomogram; the last name is misspelt in RELION too.
+_DERIVED = (
+    f"{_RECONSTRUCTED}Half1",
+    f"{_RECONSTRUCTED}Half2",
+    f"{_RECONSTRUCTED}Denoised",
+    "rlnTomogramProjection",
+    "rlnTomogramProjectionHalf1",
+    "rlnTomogramHProjectionalf2",
+)
+
+
+def refuse_foreign_set(folder: Path) -> None:
+    """Raise OutputExistsError if the folder has a tomograms.star that tomofilt did not write."""
+    path = folder / "tomograms.star"
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ours = _COMMENT in file.readline()
+    except FileNotFoundError:
+        return
+    if not ours:
+        raise OutputExistsError(
+            f"{path} exists and tomofilt did not write it: choose the folder of a new job with -o"
+        )
+
+
+def write_set(
+    tomograms: TomogramSet,
+    finished: Mapping[str, Destination],
+    folder: Path,
+    tilt_offset_deg: float = 0.0,
+) -> None:
+    """Write ``tilt_series/<name>.star`` of finished series, and ``tomograms.star`` last.
+
+    Rows of other series that an earlier run wrote there stay as they are; series that were never
+    finished have none.
+
+    Parameters
+    ----------
+    tomograms : TomogramSet
+        What was reconstructed.
+    finished : mapping of name to Destination
+    folder : Path
+        The job's folder.
+    tilt_offset_deg : float
+        What was added to every rlnTomoYTilt, and is added in the files.
+
+    Raises
+    ------
+    InputError, OutputError
+    """
+    refuse_foreign_set(folder)
+    rows = {}
+    for name, destination in finished.items():
+        record = _record(destination)
+        pixel = float(record["applied"]["pixel_angst"]["value"])
+        path = folder / "tilt_series" / f"{name}.star"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tilts = _tilts(tomograms, name, pixel, tilt_offset_deg)
+        write_star(path, {name: tilts}, replace=True, comment=_COMMENT)
+        rows[name] = _row(tomograms, name, destination, path, record)
+    _patiently(lambda: _write_global(folder / "tomograms.star", tomograms, rows))
+
+
+def _write_global(
+    path: Path, tomograms: TomogramSet, rows: Mapping[str, Mapping[str, str]]
+) -> None:
+    # Other processes may be adding their series: what they wrote is read while none of them writes.
+    with PartialFile(path) as file:
+        earlier = read_star(path)["global"].rows() if path.exists() else ()
+        known = {row["rlnTomoName"]: row for row in earlier} | dict(rows)
+        order = [name for name in tomograms.rows if name in known]
+        order += [name for name in known if name not in tomograms.rows]
+        table = _table([known[name] for name in order])
+        file.pwrite_all(0, format_star({"global": table}, comment=_COMMENT).encode())
+        file.commit(replace=True)
+
+
+def _patiently(write: Callable[[], None]) -> None:
+    """Try again for some seconds while another process writes the same file."""
+    for _ in range(20):
+        try:
+            return write()
+        except OutputError as error:
+            if "another process" not in str(error):
+                raise
+            time.sleep(0.5)
+    return write()
+
+
+def _row(
+    tomograms: TomogramSet,
+    name: str,
+    destination: Destination,
+    tilts_path: Path,
+    record: Mapping[str, Any],
+) -> dict[str, str]:
+    """Row of a finished series in tomograms.star."""
+    given = tomograms.rows[name]
+    pixel = float(record["applied"]["pixel_angst"]["value"])
+    sizes = dict(zip("XYZ", record["applied"]["size_px"]["value"], strict=True))
+    same_voxels = {
+        "rlnTomoTomogramBinning": f"{float(record['output']['voxel_angst']) / pixel:.6f}",
+        **{f"rlnTomoSize{axis}": str(size) for axis, size in sizes.items()},
+    }
+    row = {
+        **given,
+        "rlnTomoTiltSeriesStarFile": project_path(tomograms.root, tilts_path),
+        "rlnTomoTiltSeriesPixelSize": given.get("rlnTomoTiltSeriesPixelSize", f"{pixel:.6f}"),
+        **same_voxels,
+        _RECONSTRUCTED: project_path(tomograms.root, destination.volume),
+    }
+    if any(not _equal(given.get(column, ""), text) for column, text in same_voxels.items()):
+        # What was derived from a tomogram with other voxels must not be read with these.
+        row |= {column: _NOTHING for column in _DERIVED if column in given}
+    halves = [destination.half(number) for number in (1, 2)]
+    if all(_belongs(half, record) for half in halves):
+        for number, half in enumerate(halves, start=1):
+            row[f"{_RECONSTRUCTED}Half{number}"] = project_path(tomograms.root, half.volume)
+    return row
+
+
+def _record(destination: Destination) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(destination.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{destination.record} cannot be read: {error}") from error
+    return record
+
+
+def _belongs(half: Destination, record: Mapping[str, Any]) -> bool:
+    """Whether a half tomogram is there and was made as the full one was."""
+    if not (half.volume.is_file() and half.record.is_file()):
+        return False
+    own = _record(half)
+    same = ("shape_zyx", "voxel_angst", "specimen_centre_zyx")
+    return bool(
+        own["filter"]["spec"] == record["filter"]["spec"]
+        and all(own["output"][key] == record["output"][key] for key in same)
+    )
+
+
+def _tilts(tomograms: TomogramSet, name: str, pixel: float, tilt_offset_deg: float) -> Table:
+    """Table of images as the next job is to read it."""
+    tilts = relion5_tilts(tomograms, name, tomograms.tilts(name), pixel)
+    ytilt_deg = np.array([float(text) for text in tilts["rlnTomoYTilt"]]) + tilt_offset_deg
+    columns = {}
+    if tilt_offset_deg:
+        columns["rlnTomoYTilt"] = [f"{angle:.6f}" for angle in ytilt_deg]
+    if "rlnCtfScalefactor" not in tilts:
+        columns["rlnCtfScalefactor"] = [f"{x:.6f}" for x in np.cos(np.radians(ytilt_deg))]
+    return tilts.replaced(columns)
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Table of rows, which need not have the same columns."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return Table({column: [row.get(column, _NOTHING) for row in rows] for column in columns})
+
+
+def project_path(root: Path, path: Path) -> str:
+    """Path as it stands in STAR files: from the project's folder, if it is in there."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - links in the project stay as they are
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _equal(text: str, other: str) -> bool:
+    try:
+        return bool(np.isclose(float(text), float(other), rtol=1e-5))
+    except ValueError:
+        return False
