@@ -53,7 +53,7 @@ class VolumeSink:
         self.scaled = plan.dtype not in _UNITS_PER_SD or plan.dtype == plan.filter.dtype
         dtype: MrcType = next(name for name in get_args(MrcType) if name == plan.dtype)
         voxel = plan.grid.voxel_angst
-        origin = (nx * voxel / 2, ny * voxel / 2, nz * voxel / 2)
+        origin = _origin_angst(plan)
         if not self.upright:
             origin = (origin[0], origin[2], origin[1])
         volume = task.destination.volume
@@ -124,6 +124,24 @@ class VolumeSink:
         self.add = units * (self.add - self.factor * mean) + _MIDDLE[self.writer.dtype]
         self.factor *= units
         self.scaled = True
+
+
+def _origin_angst(plan: Plan) -> tuple[float, float, float]:
+    """Origin (x, y, z) in IMOD's sign: the specimen centre keeps its coordinates at any size."""
+    series, grid = plan.series, plan.grid
+    if series.origin_angst is None:
+        x, y, z = (n * grid.voxel_angst / 2 for n in reversed(grid.shape))
+    else:
+        x, y, z = (
+            origin + new * grid.voxel_angst - old * series.grid.voxel_angst
+            for origin, new, old in zip(
+                series.origin_angst,
+                reversed(grid.centre),
+                reversed(series.grid.centre),
+                strict=True,
+            )
+        )
+    return x, y, z
 
 
 @kernel

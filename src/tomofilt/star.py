@@ -21,6 +21,7 @@ from tomofilt.files import write_text_atomic
 __all__ = ["Table", "format_star", "read_star", "write_star"]
 
 _VALUE = r"""(?:[^\s"'#]+|"[^"'#\n]*"|'[^"'#\n]*')"""
+_VALUES = re.compile(_VALUE, re.ASCII)
 # A comment starts behind a space; a quote or a # inside a value does not.
 _LINE = re.compile(rf"[^\S\n]*(?:{_VALUE}(?:[^\S\n]+|$))*(?:\#.*)?", re.ASCII)
 _COLUMN = re.compile(r"^[ \t]*_(\S+)", re.MULTILINE)
@@ -98,7 +99,7 @@ def read_star(path: Path, *, first_block_only: bool = False) -> dict[str, Table]
             "could be read: remove blocks that are empty"
         )
     spellings = iter(not_numbers)
-    return {name: _restored(path, name, table, spellings) for name, table in blocks.items()}
+    return {name: _restored(table, spellings) for name, table in blocks.items()}
 
 
 def format_star(blocks: Mapping[str, Table], *, comment: str = "") -> str:
@@ -212,9 +213,10 @@ class _Check:
         if self._part not in ("loop_", "rows") or line.lstrip()[0] == ";":
             return "text that does not belong to a loop"
         self._part = "rows"
-        if any(spelling in line for spelling in _NOT_A_NUMBER):
-            words = (word.strip("\"'") for word in re.findall(_VALUE, line.partition("#")[0]))
-            self.not_numbers += [word for word in words if word in _NOT_A_NUMBER]
+        words = [word.strip("\"'") for word in _VALUES.findall(line.partition("#")[0])]
+        self.not_numbers += [word for word in words if word in _NOT_A_NUMBER]
+        if len(words) != len(self._names):
+            return f"{len(words)} values for the {len(self._names)} columns of its loop"
         return None
 
 
@@ -224,8 +226,8 @@ def _checked(path: Path, text: str) -> list[str]:
     for number, line in enumerate(text.split("\n"), start=1):
         if what := check.line(line):
             raise InputError(
-                f"{path}, line {number}, has {what}, which cannot be read without changing it: "
-                f"rename or remove it ({line.strip()[:60]})"
+                f"{path}, line {number}, has {what}, so that it cannot be read as it is meant: "
+                f"correct it ({line.strip()[:60]})"
             )
     return check.not_numbers
 
@@ -252,19 +254,13 @@ def _parse(path: Path, columns: set[str], count: int) -> dict[str, Table]:
     }
 
 
-def _restored(path: Path, name: str, table: Table, spellings: Iterator[str]) -> Table:
-    """Put back what pandas takes for missing values, and find the values that are missing."""
+def _restored(table: Table, spellings: Iterator[str]) -> Table:
+    """Put back what pandas takes for missing values: each is the next of the spellings of nan."""
     columns = {column: list(values) for column, values in table.columns.items()}
     for row in range(len(table)):
         for values in columns.values():
-            if isinstance(values[row], str):
-                continue
-            values[row] = next(spellings, "")
-            if not values[row]:
-                raise InputError(
-                    f"{path}: row {row + 1} of data_{name} has fewer values than the "
-                    f"{len(columns)} columns: complete it"
-                )
+            if not isinstance(values[row], str):
+                values[row] = next(spellings)
     return Table(columns, table.is_loop)
 
 

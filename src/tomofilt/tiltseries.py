@@ -70,6 +70,9 @@ class TiltSeries:
         Default output voxel in pixels of ``images``, as the project bins.
     first_voxel_kept : bool
         How a binned tomogram lies over the unbinned one: see :meth:`VolumeGrid.binned`.
+    origin_angst : (x, y, z), optional
+        Origin of ``grid`` that the project's own program would write into an MRC header, in IMOD's
+        sign; default: the middle of the tomogram.
     excluded : tuple of int
         Image indices (0-based) left out on request or by the project.
     halves : pair of ImageSource, optional
@@ -97,6 +100,7 @@ class TiltSeries:
     aligned_shape: tuple[int, int] | None = None
     binning: float = 1.0
     first_voxel_kept: bool = False
+    origin_angst: tuple[float, float, float] | None = None
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None

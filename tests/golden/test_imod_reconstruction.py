@@ -100,6 +100,7 @@ def test_header_is_like_imods(tmp_path):
         for name in ("nx", "ny", "nz", "mx", "my", "mz", "mode", "mapc", "mapr", "maps", "ispg"):
             assert mine[name] == theirs[name], name
         assert mine.cella == theirs.cella
+        assert mine.origin == theirs.origin
         for name in ("dmin", "dmax", "dmean"):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-4)
     assert mrcfile.validate(result.destination.volume)

@@ -189,7 +189,8 @@ def test_binning_com_files_with_raw_images(folder):
     assert series.grid.voxel_angst == PIXEL_ANGST
     np.testing.assert_allclose(seen_px(series, [[0, 0, 0]])[0, 0], [(NX - 1) / 2, (NY - 1) / 2])
     assert series.facts["binning"].value == 4
-    assert "--bin 4" in " ".join(series.notes)
+    assert series.binning == 4
+    assert "--bin 1" in " ".join(series.notes)
 
 
 def test_thickness_in_pixels_of_a_binned_stack(folder):

@@ -400,3 +400,28 @@ def test_time_is_not_in_the_result(tmp_path, run):
     one, two = ((tmp_path / "out" / f"{n}.mrc").read_bytes() for n in ("one", "two"))
     assert one[1024:] == two[1024:]
     assert one[:224] == two[:224]
+
+
+def test_logarithm_of_counts(tmp_path, run):
+    """IMOD's LOG: log10(max(value + base, (max - min) / 1000)) of the images, any filter."""
+    series = make_series(tmp_path)
+    stack = series.images.stack
+    base = 10.0
+    logged = np.log10(np.maximum(stack + base, 0.001 * (stack.max() - stack.min())))
+    by_hand = replace(series, images=Images(logged, tmp_path / "logged.mrc"))
+    own, _, _ = run(replace(series, log_base=base), "own", filter="imod")
+    hand, _, _ = run(by_hand, "hand", filter="imod")
+    np.testing.assert_allclose(own, hand, rtol=1e-5, atol=1e-6)
+
+
+def test_count_normalisation_is_a_mean(tmp_path, run):
+    """Constant images minus their mean are nothing; a step is averaged over those that see it."""
+    series = make_series(tmp_path)
+    series.images.stack[:] = 3.0
+    series.images.stack[:, :, 10:] = 5.0
+    settings = {"filter": "none", "normalise": "count"}
+    volume, _, _ = run(series, "mean", **settings)
+    assert volume.min() >= -1.0 - 1e-5
+    assert volume.max() <= 1.0 + 1e-5
+    assert volume[7, 12, 2] == pytest.approx(-1.0, abs=1e-5)
+    assert volume[7, 12, 17] == pytest.approx(1.0, abs=1e-5)

@@ -156,6 +156,29 @@ class TiltOptions:
         shape = (self.thickness_px, self.rows[1] - self.rows[0], self.width_px)
         return VolumeGrid(shape, frame.pixel_angst, (self.thickness_px - 1 - i, y, x))
 
+    def origin_angst(
+        self, frame: Frame, stack_origin_angst: tuple[float, float] | None
+    ) -> tuple[float, float, float]:
+        """Origin (x, y, z) that ``tilt`` writes, for the tomogram turned upright.
+
+        Parameters
+        ----------
+        frame : Frame
+        stack_origin_angst : (x, y), optional
+            Origin of the aligned stack, with AdjustOrigin; without it, ``tilt`` counts from the
+            middle of the slice and puts minus the number of the first slice.
+        """
+        pixel = frame.pixel_angst
+        z = pixel * (self.thickness_px / 2)
+        if stack_origin_angst is None:
+            return pixel * self.width_px / 2, float(-self.rows[0]), z
+        x, y = stack_origin_angst
+        return (
+            x - pixel * ((frame.shape[1] - self.width_px) / 2 - self.shift_px[0]),
+            y - pixel * self.rows[0],
+            z + pixel * self.shift_px[1],
+        )
+
 
 def _rows(tilt: Command, frame: Frame) -> tuple[int, int]:
     ny = frame.shape[0]

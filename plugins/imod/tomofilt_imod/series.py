@@ -119,6 +119,8 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
         tilt_deg=tilt_deg[views],
         grid=options.grid(images.frame),
         aligned_shape=images.frame.shape,
+        binning=images.binning,
+        origin_angst=options.origin_angst(images.frame, _stack_origin(layout, images)),
         excluded=excluded,
         halves=halves,
         log_base=tilt.number("LOG"),
@@ -127,6 +129,18 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
         notes=tuple(ledger.notes),
         files=tuple(dict.fromkeys(ledger.files)),
     )
+
+
+def _stack_origin(layout: Layout, images: Images) -> tuple[float, float] | None:
+    """Find the aligned stack's origin (x, y), angstrom, if tilt.com says AdjustOrigin."""
+    if not layout.tilt.flag("AdjustOrigin"):
+        return None
+    x, y, _ = images.stack.header.origin_angst
+    if images.raw_from_aligned is not None and layout.newst.flag("AdjustOrigin"):
+        ny, nx = images.stack.shape[1:]
+        x += images.frame.pixel_angst * (images.frame.shape[1] - nx) / 2
+        y += images.frame.pixel_angst * (images.frame.shape[0] - ny) / 2
+    return x, y
 
 
 def _read_angles(layout: Layout, stack: MrcStack, ledger: Ledger) -> ViewAngles:

@@ -148,8 +148,8 @@ def _raw(layout: Layout, pixel_angst: float | None, ledger: Ledger) -> Images:
         key_holder, key = (newst, "BinByFactor") if newst.entries else (layout.tilt, "IMAGEBINNED")
         ledger.fact("binning", binning, key_holder.source(key))
         ledger.notes.append(
-            f"{key_holder.path.name} bins by {binning}, but the raw images are used as they are: "
-            f"--bin {binning} gives tomograms with the same voxels"
+            f"{key_holder.path.name} bins by {binning}, and so are the raw images: --bin 1 keeps "
+            "their pixels"
         )
     shape = _aligned_shape(layout, stack, transforms, binning, ledger)
     offset = newst.numbers("OffsetsInXandY", 2) or (0.0, 0.0)

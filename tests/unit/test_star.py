@@ -1,0 +1,153 @@
+"""STAR files: what is refused, what is kept, what is written."""
+
+import time
+
+import pytest
+
+from tomofilt.errors import InputError, MissingFileError, OutputExistsError
+from tomofilt.star import Table, format_star, read_star, write_star
+
+
+@pytest.fixture
+def star(tmp_path):
+    """Write a STAR file."""
+
+    def write(text, name="x.star"):
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return path
+
+    return write
+
+
+LOOP = "data_global\n\nloop_\n_rlnTomoName #1\n_rlnVoltage #2\n{}\n"
+
+
+def test_numbers_stay_as_they_are_written(star):
+    table = read_star(star(LOOP.format("001 1e5\n010 300.000000")))["global"]
+    assert table["rlnTomoName"] == ["001", "010"]
+    assert table["rlnVoltage"] == ["1e5", "300.000000"]
+    assert list(table.rows())[1] == {"rlnTomoName": "010", "rlnVoltage": "300.000000"}
+
+
+def test_spellings_of_nan_come_back_in_their_places(star):
+    text = LOOP.format('TS_1 <NA>\n# nan here is no value\nnan NaN # nor here nan\n"a nan b" 1')
+    table = read_star(star(text + "\ndata_b\n\nloop_\n_x\n'nan'\n"))
+    assert table["global"]["rlnTomoName"] == ["TS_1", "nan", "a nan b"]
+    assert table["global"]["rlnVoltage"] == ["<NA>", "NaN", "1"]
+    assert table["b"]["x"] == ["nan"]
+
+
+def test_file_that_changed_or_could_not_be_read_is_read_anew(star):
+    path = star(LOOP.format("TS_1 300\nTS_2"))
+    with pytest.raises(InputError, match="line 7, has 1 values for the 2 columns"):
+        read_star(path)
+    star(LOOP.format("TS_1 300\nTS_2 300"))
+    assert len(read_star(path)["global"]) == 2
+    star(LOOP.format("TS_1 200"))
+    assert read_star(path)["global"]["rlnVoltage"] == ["200"]
+
+
+def test_letters_beyond_ascii(star):
+    path = star(LOOP.format("Zellwände 300"))
+    assert read_star(path)["global"]["rlnTomoName"] == ["Zellwände"]
+    write_star(path, read_star(path), replace=True)
+    assert read_star(path)["global"]["rlnTomoName"] == ["Zellwände"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LOOP.format("O'Brien 300"), r"line 6, has a quote or a # inside a value"),
+        (LOOP.format("TS#1 300"), r"line 6, has a quote or a # inside a value"),
+        (LOOP.format('"TS #1" 300'), r"a quote or a # inside a value"),
+        (LOOP.format('TS"1 300'), r"a quote or a # inside a value"),
+        (LOOP.format("data_2024/x.mrc 300"), r"line 6, has more than one word"),
+        (LOOP.format(";\nmany lines\n;"), r"text that does not belong to a loop"),
+        (LOOP.format("TS_1 300 4"), r"line 6, has 3 values for the 2 columns"),
+        (LOOP.format('TS_1 300\n"TS_2 300" # 4'), r"line 7, has 1 values for the 2 columns"),
+        (LOOP.format("TS_1 300\n_name here"), r"a name where a value is expected"),
+        (LOOP.format("TS_1 300\nloop_\n_b\n1"), r"a second loop in a block"),
+        ("data_\n\n_a 1\n_a 2\n", r"the same name for a second time"),
+        ("data_a\n\nloop_\n_b\n_b\n1 2\n", r"the same name for a second time"),
+        ("data_a\n\n_b C:\\data\n", r"a backslash"),
+        ("data_a\n\n_b 1\nloop_\n_c\n2\n", r"a second loop in a block"),
+        ("data_a\n\n_b 1\n3 4\n", r"text that does not belong to a loop"),
+        ("data_a\n\n_b 1 2\n", r"is not a STAR file that can be read"),
+        ("data_a\n\ndata_b\n\n_c 1\n", r"has the blocks a, b, but only a could be read"),
+        ("data_a\n\n_c 1\ndata_a\n\n_c 2\n", r"two blocks data_a"),
+        ("T = a.mdoc\n[ZValue = 0]\n", r"is not a STAR file: no line in it starts with data_"),
+        ("T = a.mdoc\ndata_a\n\n_b 1\n", r"line 1, has text that does not belong to a loop"),
+        ("", r"is not a STAR file"),
+    ],
+)
+def test_what_starfile_would_misread_is_refused(star, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_star(star(text))
+    assert "x.star" in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(MissingFileError, match=r"absent\.star: there is no such file"):
+        read_star(tmp_path / "absent.star")
+    (tmp_path / "image.star").write_bytes(b"\xff\xfe\x00data_")
+    with pytest.raises(InputError, match="it is not text"):
+        read_star(tmp_path / "image.star")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        read_star(tmp_path)
+
+
+def test_empty_loop_keeps_its_columns(star):
+    table = read_star(star("data_global\n\nloop_\n_a #1\n_b #2\n\n\ndata_c\n\n_d 1\n"))["global"]
+    assert list(table.columns) == ["a", "b"]
+    assert len(table) == 0
+
+
+def test_first_block_alone(star):
+    path = star(LOOP.format("TS_1 300") + "\ndata_TS_1\n\nloop_\n_x\nO'Brien\n")
+    assert list(read_star(path, first_block_only=True)) == ["global"]
+    with pytest.raises(InputError, match="a quote"):
+        read_star(path)
+
+
+def test_columns_are_replaced_in_place_or_added():
+    table = Table({"a": ["1"], "b": ["2"]}).replaced({"a": ["3"], "c": ["4"]})
+    assert dict(table.columns) == {"a": ["3"], "b": ["2"], "c": ["4"]}
+    assert "c" in table
+    assert "d" not in table
+
+
+def test_text_of_a_file():
+    blocks = {
+        "global": Table({"rlnTomoName": ["001", "a b"], "rlnX": ["", "1"]}),
+        "general": Table({"rlnY": ["x y"], "rlnZ": ["2"]}, is_loop=False),
+    }
+    assert format_star(blocks, comment="Created by a test") == (
+        "# Created by a test\n\ndata_global\n\nloop_\n_rlnTomoName #1\n_rlnX #2\n"
+        '001\t""\n"a b"\t1\n\n\ndata_general\n\n_rlnY\t"x y"\n_rlnZ\t2\n\n'
+    )
+
+
+@pytest.mark.parametrize("value", ["O'Brien", 'a"b', "TS#1", "two\nlines", "a\tb"])
+def test_what_readers_would_misread_is_not_written(tmp_path, value):
+    with pytest.raises(InputError, match=r"rlnX = .* in data_global cannot stand in a STAR"):
+        write_star(tmp_path / "x.star", {"global": Table({"rlnX": [value]})}, replace=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_replaced_only_on_request(tmp_path):
+    path = tmp_path / "x.star"
+    write_star(path, {"a": Table({"b": ["1"]})}, replace=False)
+    with pytest.raises(OutputExistsError):
+        write_star(path, {"a": Table({"b": ["2"]})}, replace=False)
+    write_star(path, {"a": Table({"b": ["2"]})}, replace=True)
+    assert read_star(path)["a"]["b"] == ["2"]
+
+
+def test_a_thousand_rows_take_no_time(star):
+    rows = "\n".join(f"TS_{i:04d} 300.000000" for i in range(1000))
+    path = star(LOOP.format(rows))
+    read_star(path)  # loads pandas
+    start = time.perf_counter()
+    assert len(read_star(path)["global"]) == 1000
+    assert time.perf_counter() - start < 0.5
