@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 _CHARACTERS = string.ascii_letters + string.digits + "_.,+-*/[]@:;<>=|~^&%$!?()"
 _WORDS = st.text(_CHARACTERS, min_size=1, max_size=12)
 _TRICKY = st.sampled_from(
-    "001 1e5 1.0 -0 nan NaN -nan inf <NA> N/A None null True 0x10 1_000 TS_01 [1,0,0,0] empty "
-    "000001@stack.mrcs".split() + ["a b", ""]
+    [
+        *("001", "1e5", "1.0", "-0", "0x10", "1_000", "inf", "nan", "NaN", "-nan", "<NA>", "N/A"),
+        *("None", "null", "True", "empty", "a b", "", "[1,0,0,0]", "000001@stack.mrcs"),
+    ]
 )
 
 

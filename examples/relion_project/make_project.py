@@ -29,17 +29,19 @@ def make_project(folder: Path, series: int = 2) -> Path:
         name = f"TS_{number:02d}"
         star = Path("AlignTiltSeries/job005/tilt_series") / f"{name}.star"
         write(folder / star, {name: Table(tilt_series(folder, name, seed=number))})
-        rows.append({
-            "rlnTomoName": name,
-            "rlnTomoTiltSeriesStarFile": str(star),
-            "rlnVoltage": "300.000000",
-            "rlnSphericalAberration": "2.700000",
-            "rlnAmplitudeContrast": "0.100000",
-            "rlnMicrographOriginalPixelSize": f"{PIXEL_ANGST / 2:.6f}",
-            "rlnTomoHand": "-1.000000",
-            "rlnOpticsGroupName": "optics1",
-            "rlnTomoTiltSeriesPixelSize": f"{PIXEL_ANGST:.6f}",
-        })
+        rows.append(
+            {
+                "rlnTomoName": name,
+                "rlnTomoTiltSeriesStarFile": str(star),
+                "rlnVoltage": "300.000000",
+                "rlnSphericalAberration": "2.700000",
+                "rlnAmplitudeContrast": "0.100000",
+                "rlnMicrographOriginalPixelSize": f"{PIXEL_ANGST / 2:.6f}",
+                "rlnTomoHand": "-1.000000",
+                "rlnOpticsGroupName": "optics1",
+                "rlnTomoTiltSeriesPixelSize": f"{PIXEL_ANGST:.6f}",
+            }
+        )
     path = folder / "AlignTiltSeries/job005/aligned_tilt_series.star"
     write(path, {"global": Table({key: [row[key] for row in rows] for key in rows[0]})})
     return path

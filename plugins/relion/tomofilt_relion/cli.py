@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tomofilt.errors import InputError
+
 if TYPE_CHECKING:
     from tomofilt.batch import Job, Summary
     from tomofilt.plan import Settings
@@ -135,13 +137,28 @@ def _known_options(command: Any) -> dict[str, int | None]:
 
 
 #: Options of reconstruct that RELION's own take the place of, or that make no sense in a job.
-_NOT_HERE = ("imod_dir", "relion_star", "output_dir", "dry_run", "as_json", "quiet", "help")
+_NOT_HERE = (
+    "imod_dir",
+    "relion_star",
+    "output_dir",
+    "dry_run",
+    "as_json",
+    "quiet",
+    "verbose",
+    "help",
+)
 
 
 def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
     from tomofilt.cli.reconstruct import build_jobs, build_settings
 
-    values = command.main(list(request.options), standalone_mode=False)
+    try:
+        values = command.main(list(request.options), standalone_mode=False)
+    except Exception as error:
+        explain = getattr(error, "format_message", None)  # of typer's own errors
+        if explain is None:
+            raise
+        raise InputError(explain()) from error
     context = values["context"]
     jobs = build_jobs(context, values)
     if request.tilt_offset_deg:

@@ -68,7 +68,8 @@ def read_series(
     name : str
     overrides : mapping
         ``input_pixel_angst`` (float), where the set has no pixel size; ``exclude`` (1-based rows);
-        ``shape_px`` (x, y, z), ``thickness_px`` or ``thickness_angst``, instead of the set's size.
+        ``shape_px`` (x, y, z), ``thickness_px`` or ``thickness_angst``, instead of the set's size
+        (the specimen centre of RELION depends on them, so that the settings alone do not do).
     tilt_offset_deg : float
         Added to every rlnTomoYTilt.
 
@@ -121,6 +122,7 @@ def read_series(
         grid=volume_grid(size_px, pixel),
         binning=binning or 1.0,
         first_voxel_kept=True,
+        origin_angst=(0.0, 0.0, 0.0),
         excluded=excluded,
         halves=_halves(tomograms.root, tilts, pixel),
         dose_e_per_a2=_numbers(tilts, exposure, where)[views] if exposure in tilts else None,

@@ -133,10 +133,16 @@ def _refuse_stand_ins(path: Path, table: Table) -> None:
 
 
 def _project_folder(path: Path, table: Table) -> Path:
-    """Return the working folder or the one above the set from which its paths lead to files."""
+    """Return the working folder or the one above the set from which its paths lead to files.
+
+    The working folder has to wait when the set lies elsewhere: another project may well have files
+    of the same names.
+    """
     column = next(name for name in _FILES if name in table)
     named = [text for text in table[column] if text]
-    folders = list(dict.fromkeys([Path.cwd(), *path.parents]))
+    here = Path.cwd()
+    above = [here, *path.parents] if path.is_relative_to(here) else [*path.parents, here]
+    folders = list(dict.fromkeys(above))
     for folder in folders:
         # the first is enough as a rule; one that is missing must not hide the others
         if any((folder / text).is_file() for text in named[:1]):
@@ -146,7 +152,7 @@ def _project_folder(path: Path, table: Table) -> Path:
             return folder
     raise MissingFileError(
         f"{path}: {column} {named[0] if named else ''} was found neither from the working folder "
-        f"{folders[0]} nor from any folder above the STAR file: run tomofilt in the folder of the "
+        f"{here} nor from any folder above the STAR file: run tomofilt in the folder of the "
         "RELION project"
     )
 

@@ -1,0 +1,223 @@
+"""The STAR files for the next job."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tomofilt.errors import InputError, OutputError, OutputExistsError
+from tomofilt.files import PartialFile
+from tomofilt.star import read_star, write_star
+from tomofilt_relion.project import PROJECT_TYPE, RelionProject
+
+DATA = Path(__file__).parents[1] / "data" / "relion"
+ALIGNED = "AlignTiltSeries/job005/aligned_tilt_series.star"
+
+
+@pytest.fixture
+def project(tmp_path):
+    shutil.copytree(DATA / "AlignTiltSeries", tmp_path / "AlignTiltSeries")
+    shutil.copytree(DATA / "Tomograms", tmp_path / "Tomograms")
+    shutil.copy(DATA / "relion4_tomograms.star", tmp_path)
+    (tmp_path / "MotionCorr").symlink_to(DATA / "MotionCorr")
+    return tmp_path
+
+
+def finish(opened, name, folder, *, binning=2.0, size=(88, 76, 32), halves=(), spec="ramp"):
+    """Put what a finished reconstruction leaves behind where it belongs."""
+    destination = opened.destination(name, folder)
+    destination.volume.parent.mkdir(parents=True, exist_ok=True)
+    for each in (destination, *map(destination.half, halves)):
+        each.volume.touch()
+        record = {
+            "program": "tomofilt",
+            "filter": {"spec": spec},
+            "output": {
+                "shape_zyx": [int(n / binning) for n in reversed(size)],
+                "voxel_angst": 8.0 * binning,
+                "specimen_centre_zyx": [n // 2 / binning for n in reversed(size)],
+            },
+            "applied": {"pixel_angst": {"value": 8.0}, "size_px": {"value": list(size)}},
+        }
+        each.record.write_text(json.dumps(record))
+    return destination
+
+
+def commit(opened, folder, *names, **how):
+    opened.commit({name: finish(opened, name, folder, **how) for name in names}, folder)
+    return read_star(folder / "tomograms.star")["global"]
+
+
+def test_all_columns_are_kept_and_ours_added(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    table = commit(opened, project / "Tomograms/job020", "TS_01", "TS_02", halves=(1, 2))
+    given = read_star(project / ALIGNED)["global"]
+    for column in given.columns:
+        if column != "rlnTomoTiltSeriesStarFile":
+            assert table[column] == given[column]
+    job = "Tomograms/job020"
+    added = {
+        "rlnTomoTiltSeriesStarFile": [f"{job}/tilt_series/TS_0{i}.star" for i in (1, 2)],
+        "rlnTomoTomogramBinning": ["2.000000"] * 2,
+        "rlnTomoSizeX": ["88"] * 2,
+        "rlnTomoSizeY": ["76"] * 2,
+        "rlnTomoSizeZ": ["32"] * 2,
+        "rlnTomoReconstructedTomogram": [f"{job}/tomograms/rec_TS_0{i}.mrc" for i in (1, 2)],
+        "rlnTomoReconstructedTomogramHalf1": [
+            f"{job}/tomograms/rec_TS_0{i}_half1.mrc" for i in (1, 2)
+        ],
+        "rlnTomoReconstructedTomogramHalf2": [
+            f"{job}/tomograms/rec_TS_0{i}_half2.mrc" for i in (1, 2)
+        ],
+    }
+    assert {name: table[name] for name in added} == added
+    assert list(table.columns) == list(given.columns) + [n for n in added if n not in given]
+
+
+def test_tables_of_images_say_what_relion_says(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    commit(opened, project / "Tomograms/job020", "TS_02")
+    ours = read_star(project / "Tomograms/job020/tilt_series/TS_02.star")["TS_02"]
+    given = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
+    theirs = read_star(project / "Tomograms/job006/tilt_series/TS_02.star")["TS_02"]
+    assert list(ours.columns) == list(theirs.columns)
+    assert {name: ours[name] for name in given.columns} == dict(given.columns)
+    assert ours["rlnCtfScalefactor"] == theirs["rlnCtfScalefactor"]
+
+
+def test_what_relion_wrote_is_read_and_written_again(project):
+    """RELION's own tomograms.star is an input like another; here its halves of other voxels."""
+    opened = PROJECT_TYPE.open(project / "Tomograms/job007/tomograms.star")
+    table = commit(opened, project / "Tomograms/job020", "TS_01", "TS_02", binning=4.0)
+    assert table["rlnTomoTomogramBinning"] == ["4.000000"] * 2
+    assert table["rlnTomoReconstructedTomogramHalf1"] == ["N/A"] * 2
+    assert table["rlnTomogramProjectionHalf1"] == ["N/A"] * 2
+    scale = read_star(project / "Tomograms/job020/tilt_series/TS_01.star")["TS_01"]
+    assert scale["rlnCtfScalefactor"][0] == "0.999657"  # theirs, not made anew
+
+    again = commit(opened, project / "Tomograms/job021", "TS_01", binning=2.0)
+    job7 = read_star(project / "Tomograms/job007/tomograms.star")["global"]
+    for column in ("rlnTomoReconstructedTomogramHalf1", "rlnTomogramHProjectionalf2"):
+        assert again[column] == job7[column][:1]
+
+
+def test_halves_of_another_make_are_not_listed(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    folder = project / "Tomograms/job020"
+    finish(opened, "TS_01", folder, halves=(1, 2), spec="hann")
+    destination = finish(opened, "TS_01", folder)
+    opened.commit({"TS_01": destination}, folder)
+    assert "rlnTomoReconstructedTomogramHalf1" not in read_star(folder / "tomograms.star")["global"]
+
+
+def test_series_of_earlier_runs_keep_their_rows(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    folder = project / "Tomograms/job020"
+    commit(opened, folder, "TS_02", halves=(1, 2), binning=4.0)
+    table = commit(opened, folder, "TS_01")
+    rows = {row["rlnTomoName"]: row for row in table.rows()}
+    assert list(rows) == ["TS_01", "TS_02"]  # the order of the set
+    assert rows["TS_02"]["rlnTomoTomogramBinning"] == "4.000000"
+    assert rows["TS_02"]["rlnTomoReconstructedTomogramHalf2"].endswith("rec_TS_02_half2.mrc")
+    assert rows["TS_01"]["rlnTomoTomogramBinning"] == "2.000000"
+    assert rows["TS_01"]["rlnTomoReconstructedTomogramHalf2"] == "N/A"
+    four = PROJECT_TYPE.open(folder / "tomograms.star")
+    assert four.names == ("TS_01", "TS_02")
+
+
+def test_unfinished_series_have_no_row(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    table = commit(opened, project / "Tomograms/job020", "TS_02")
+    assert table["rlnTomoName"] == ["TS_02"]
+
+
+def test_relion_4_alignment_survives(project):
+    opened = PROJECT_TYPE.open(project / "relion4_tomograms.star")
+    size = (64, 61, 31)
+    table = commit(opened, project / "Tomograms/job020", "TS_02", binning=1.0, size=size)
+    assert table["rlnTomoTomogramBinning"] == ["1.000000"]
+    assert table["rlnTomoImportFractionalDose"] == ["3"]
+    given = read_star(project / "relion4_tomograms.star")["TS_02"]
+    written = read_star(project / "Tomograms/job020/tilt_series/TS_02.star")["TS_02"]
+    assert {name: written[name] for name in given.columns} == dict(given.columns)
+    assert written["rlnMicrographName"][2] == "000003@MotionCorr/job002/frames/TS_02.mrcs"
+    truth = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
+    for column in ("XTilt", "YTilt", "ZRot", "XShiftAngst", "YShiftAngst"):
+        found, expected = (np.array(t[f"rlnTomo{column}"], float) for t in (written, truth))
+        assert found == pytest.approx(expected, abs=5e-6)
+
+    five = PROJECT_TYPE.open(project / "Tomograms/job020/tomograms.star").read("TS_02", {})
+    four = opened.read("TS_02", {})
+    assert five.grid == four.grid
+    assert five.geometry.image_from_volume == pytest.approx(
+        four.geometry.image_from_volume, abs=1e-5
+    )
+
+
+def test_tilt_offset_is_in_the_files(project):
+    opened = RelionProject(PROJECT_TYPE.open(project / ALIGNED).tomograms, tilt_offset_deg=2.5)
+    commit(opened, project / "Tomograms/job020", "TS_02")
+    tilts = read_star(project / "Tomograms/job020/tilt_series/TS_02.star")["TS_02"]
+    assert tilts["rlnTomoYTilt"][0] == "-54.500000"
+    assert float(tilts["rlnCtfScalefactor"][0]) == pytest.approx(np.cos(np.radians(54.5)), abs=1e-6)
+
+
+def test_folders_outside_the_project_are_named_in_full(project, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("scratch")
+    table = commit(PROJECT_TYPE.open(project / ALIGNED), outside, "TS_02")
+    assert table["rlnTomoReconstructedTomogram"] == [f"{outside}/tomograms/rec_TS_02.mrc"]
+
+
+def test_relative_folders(project, monkeypatch):
+    monkeypatch.chdir(project)
+    opened = PROJECT_TYPE.open(Path(ALIGNED))
+    table = commit(opened, Path("External/job030/"), "TS_02")
+    assert table["rlnTomoReconstructedTomogram"] == ["External/job030/tomograms/rec_TS_02.mrc"]
+
+
+def test_pixel_size_given_by_the_user_is_written(project):
+    path = project / ALIGNED
+    table = read_star(path)["global"]
+    columns = {k: v for k, v in table.columns.items() if k != "rlnTomoTiltSeriesPixelSize"}
+    write_star(path, {"global": type(table)(columns)}, replace=True)
+    table = commit(PROJECT_TYPE.open(path), project / "Tomograms/job020", "TS_02")
+    assert table["rlnTomoTiltSeriesPixelSize"] == ["8.000000"]
+
+
+def test_tomograms_of_relion_are_left_alone(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    with pytest.raises(OutputExistsError, match=r"job006/tomograms\.star exists and tomofilt did"):
+        opened.destination("TS_01", project / "Tomograms/job006")
+
+
+def test_a_folder_is_needed(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    with pytest.raises(InputError, match=r"Give the folder of a job with -o"):
+        opened.destination("TS_01", None)
+    with pytest.raises(InputError, match=r"has no tilt series TS_3"):
+        opened.destination("TS_3", project)
+
+
+def test_lost_record(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    destination = finish(opened, "TS_02", project / "out")
+    destination.record.write_text("{")
+    with pytest.raises(OutputError, match=r"rec_TS_02\.json cannot be read"):
+        opened.commit({"TS_02": destination}, project / "out")
+
+
+def test_processes_take_turns(project):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    folder = project / "Tomograms/job020"
+    destination = finish(opened, "TS_02", folder)
+    with PartialFile(folder / "tomograms.star"):
+        other = threading.Thread(target=opened.commit, args=({"TS_02": destination}, folder))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert not (folder / "tomograms.star").exists()
+    other.join()
+    assert read_star(folder / "tomograms.star")["global"]["rlnTomoName"] == ["TS_02"]
