@@ -64,17 +64,19 @@ class VolumeGrid:
         return VolumeGrid(shape, self.voxel_angst, (z, y, x))
 
     def binned(self, factor: float, *, first_voxel_kept: bool = False) -> VolumeGrid:
-        """The same box in voxels ``factor`` times larger, sizes rounded down.
+        """The same box in voxels ``factor`` times larger.
 
         Parameters
         ----------
         factor : float
         first_voxel_kept : bool
-            False: the middle of the box stays the middle (IMOD). True: the centre of the first
-            voxel stays where it is, so that binned voxel j is at unbinned ``factor * j`` (RELION).
+            False: the middle of the box stays the middle, and sizes are rounded down (IMOD). True:
+            the centre of the first voxel stays where it is, so that binned voxel j is at unbinned
+            ``factor * j``; y and x are rounded, z is rounded down (RELION).
         """
-        z, y, x = (max(1, int(n / factor + 1e-6)) for n in self.shape)
-        shape = (z, y, x)
+        half = 0.5 if first_voxel_kept else 1e-6
+        nz, ny, nx = (n / factor for n in self.shape)
+        shape = (max(1, int(nz + 1e-6)), max(1, int(ny + half)), max(1, int(nx + half)))
         if first_voxel_kept:
             zc, yc, xc = (c / factor for c in self.centre)
         else:

@@ -27,6 +27,17 @@ def test_repr_is_code():
     np.testing.assert_allclose(again.image_from_volume, geometry.image_from_volume, atol=1e-7)
 
 
+def test_binned_grids_keep_the_specimen_in_place():
+    """IMOD's rule keeps the middle of the box, RELION's the centre of the first voxel."""
+    grid = VolumeGrid((31, 61, 64), 8.0, (15.0, 30.0, 32.0))
+    imod = grid.binned(2.5)
+    assert imod.shape == (12, 24, 25)
+    assert imod.centre == ((12 - 1) / 2, (24 - 1) / 2, (25 - 1) / 2 + 0.5 / 2.5)
+    relion = grid.binned(2.5, first_voxel_kept=True)
+    assert relion.shape == (12, 24, 26)  # as RELION made job009 of its golden project
+    assert relion.centre == (15.0 / 2.5, 30.0 / 2.5, 32.0 / 2.5)
+
+
 def test_select_keeps_order():
     geometry = TiltGeometry.from_angles([-10.0, 0.0, 10.0])
     picked = geometry.select([2, 0]).image_from_volume

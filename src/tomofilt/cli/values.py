@@ -26,6 +26,7 @@ __all__ = [
     "parse_memory",
     "parse_views",
     "read_config",
+    "relion_sizes",
     "settle",
 ]
 
@@ -34,6 +35,7 @@ ALIASES = {
     "--t": "--relion-star",
     "--in-tomograms": "--relion-star",
     "--in-mics": "--relion-star",
+    "--in-movies": "--relion-star",
     "--tn": "--tomogram-name",
     "--o": "--output-dir",
     "--angpix": "--pixel-size",
@@ -47,7 +49,34 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102
         options = args.index("--") if "--" in args else len(args)
-        return super().parse_args(ctx, [*map(canonical, args[:options]), *args[options:]])
+        own = relion_sizes([canonical(argument) for argument in args[:options]])
+        return super().parse_args(ctx, [*own, *args[options:]])
+
+
+def relion_sizes(arguments: Sequence[str]) -> list[str]:
+    """Put ``--shape`` for RELION's ``--w``, ``--h`` and ``--d``, ``--thickness-px`` for ``--d``.
+
+    Raises
+    ------
+    InputError
+        When only some of them are given.
+    """
+    rest: list[str] = []
+    sizes: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in ("--w", "--h", "--d"):
+            sizes[name] = value if equals else next(words, "")
+        else:
+            rest.append(word)
+    if sizes.keys() == {"--w", "--h", "--d"}:
+        return [*rest, "--shape", sizes["--w"], sizes["--h"], sizes["--d"]]
+    if sizes.keys() == {"--d"}:
+        return [*rest, "--thickness-px", sizes["--d"]]
+    if sizes:
+        raise InputError("--w, --h and --d belong together: give all three, or --d alone")
+    return rest
 
 
 def canonical(argument: str) -> str:
