@@ -191,7 +191,12 @@ class _Translation:
 
     def all_options(self) -> list[str]:
         """Return the options with RELION's --w, --h and --d among them."""
-        return [*self.options, *(word for size in self.sizes.items() for word in size)]
+        sizes = [self.sizes.get(name) for name in _SIZES]
+        if all(sizes):
+            return [*self.options, "--shape", *(size for size in sizes if size)]
+        if sizes[0] or sizes[1]:
+            raise InputError("--w, --h and --d belong together: give all three, or --d alone")
+        return [*self.options, "--thickness-px", sizes[2]] if sizes[2] else self.options
 
     def _refuse(self, name: str) -> None:
         names = sorted({*_INPUTS[:3], *_SIZES, _OFFSET, *_MEANING, *self.known})
