@@ -18,7 +18,7 @@ from tomofilt.mrc import read_header
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["PlaneReader", "VolumeSlices", "write_preview"]
+__all__ = ["PlaneReader", "VolumeSlices", "grey_limits", "middle", "write_preview"]
 
 Plane = NDArray[np.float32]
 
@@ -163,8 +163,8 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
 
     The view is that of an orthoview with y upwards, as 3dmod shows it: XY large, XZ below it with
     the same x, YZ to the right of it with the same y. Each panel is the mean of a few central
-    planes. All share one grey scale: mean +- 3 standard deviations of the middle of the XY panel,
-    found without the outliers that gold beads are.
+    planes. All share one grey scale: mean +- 3 standard deviations of the XY panel, found
+    without its edges and the outliers that gold beads are.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     voxel_angst = volume.voxel_angst
     zoom = _zoom(nx + nz, ny + nz)
     panels = _panels(volume, zoom)
-    low, high = _grey_limits(panels[0].plane)
+    low, high = grey_limits(panels[0].plane)
 
     right = max(panel.box[0] + panel.box[2] for panel in panels)
     bottom = max(panel.box[1] + panel.box[3] for panel in panels)
@@ -233,14 +233,15 @@ def _panels(volume: PlaneReader, zoom: float) -> list[_Panel]:
     width, height, depth = (max(1, round(n * zoom)) for n in (nx, ny, nz))
     beside, below = MARGIN + width + GAP, MARGIN + height + GAP
     planes = (
-        ("XY", volume.planes_z(*_middle(nz)), (MARGIN, MARGIN, width, height)),
-        ("XZ", volume.planes_y(*_middle(ny)), (MARGIN, below, width, depth)),
-        ("YZ", volume.planes_x(*_middle(nx)).T, (beside, MARGIN, depth, height)),
+        ("XY", volume.planes_z(*middle(nz)), (MARGIN, MARGIN, width, height)),
+        ("XZ", volume.planes_y(*middle(ny)), (MARGIN, below, width, depth)),
+        ("YZ", volume.planes_x(*middle(nx)).T, (beside, MARGIN, depth, height)),
     )
     return [_Panel(name, _resized(plane, *box[2:]), box) for name, plane, box in planes]
 
 
-def _middle(n: int) -> tuple[int, int]:
+def middle(n: int) -> tuple[int, int]:
+    """First and last (exclusive) of the central planes of an axis that a picture averages."""
     thickness = min(PLANES, n)
     start = (n - thickness) // 2
     return start, start + thickness
@@ -254,10 +255,11 @@ def _resized(plane: Plane, width: int, height: int) -> Plane:
     return np.asarray(picture.resize((width, height), Image.Resampling.HAMMING))
 
 
-def _grey_limits(plane: Plane) -> tuple[float, float]:
-    """Mean -+ 3 standard deviations of the middle of a plane, outliers clipped."""
+def grey_limits(plane: Plane) -> tuple[float, float]:
+    """Grey levels of a picture: mean -+ 3 standard deviations, edges and outliers left out."""
     height, width = plane.shape
-    values = plane[height // 4 : height - height // 4, width // 4 : width - width // 4].ravel()
+    y, x = height // 20, width // 20
+    values = plane[y : height - y, x : width - x].ravel()
     values = values[np.isfinite(values)].astype(np.float64)
     for _ in range(5):
         mean, deviation = float(values.mean()), float(values.std())

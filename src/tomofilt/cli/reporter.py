@@ -101,6 +101,8 @@ class ConsoleReporter:
         elif outcome.result is not None and not outcome.result.skipped:
             seconds = time.monotonic() - self._started
             self.note(f"{outcome.name}: done in {seconds:.1f} s")
+            if outcome.destination is not None and outcome.destination.preview.exists():
+                self.note(f"  picture: {outcome.destination.preview}")
             if self.verbose:
                 self._phases(outcome.result.seconds)
 
