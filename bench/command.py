@@ -3,10 +3,10 @@
     python bench/command.py [--folder DIR] [--repeats 3]
 
 Makes IMOD folders of noise (61 x 1024 x 1024, 1024 x 1024 x 360 voxels; and half of it on each
-axis), then takes turns between the back-projection kernel alone on the same job, `tomofilt
-reconstruct` as a process of its own with several filters and options, a plain write of as many
-bytes as the tomogram has, and IMOD's `tilt` and RELION where they are on PATH. Nothing here passes
-or fails.
+axis), then takes turns between `tomofilt reconstruct` as a process of its own with several filters
+and options, a plain write of as many bytes as the tomogram has, and IMOD's `tilt` and RELION where
+they are on PATH; before and after each comes the back-projection kernel alone on the same job, so
+that a busy machine slows both sides of a ratio. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ class Case:
     name: str
     turn: Callable[[], Run]
     runs: list[Run] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
 
 
 def make_folder(job: Job, *, raw: bool) -> Path:
@@ -220,7 +221,9 @@ def run_plain_write(job: Job) -> Run:
 
 def run_kernel(size: int, thickness: int) -> Run:
     """The kernel alone on the whole job, on all cores, from rows that are packed already."""
-    from backprojection import BLOCK, BackProjection
+    from backprojection import BackProjection
+
+    from tomofilt.projectors.kernels import BLOCK
 
     kernel = BackProjection(size, thickness, VIEWS, available_threads())
     kernel.run(1)
@@ -255,26 +258,29 @@ def run_relion(job: Job, relion: str) -> Run:
         for view, tilt in enumerate(np.linspace(-60, 60, VIEWS))
     )
     (folder / "TS.star").write_text(RELION_COLUMNS + rows + "\n")
-    size, cores = str(job.size), str(available_threads())
-    numbers = ["--w", size, "--h", size, "--d", str(job.thickness)]
-    try:
-        return run_process(
-            [relion, "--t", "series.star", "--o", "out/", *numbers]
-            + ["--binned_angpix", str(PIXEL_ANGST), "--j", cores],
-            cwd=folder,
-        )
-    finally:
-        shutil.rmtree(folder / "out", ignore_errors=True)
+    options = (
+        f"--t series.star --o out/ --w {job.size} --h {job.size} --d {job.thickness} "
+        f"--binned_angpix {PIXEL_ANGST} --j {available_threads()}"
+    )
+    run = run_process([relion, *options.split()], cwd=folder)
+    shutil.rmtree(folder / "out")
+    return run
 
 
-def cases_of(job: Job, kernels: ProcessPoolExecutor, *, full: bool) -> list[Case]:
+def kernel_case(job: Job, kernels: ProcessPoolExecutor) -> Case:
+    """The kernel, in a process of its own that stays."""
+    return Case(
+        "kernel alone", lambda: kernels.submit(run_kernel, job.size, job.thickness).result()
+    )
+
+
+def cases_of(job: Job, *, full: bool) -> list[Case]:
     """What takes turns on one size."""
 
     def tomofilt(name: str, *options: str, raw: bool = False) -> Case:
         return Case(name, lambda: run_tomofilt(job, options, raw=raw))
 
     cases = [
-        Case("kernel alone", lambda: kernels.submit(run_kernel, job.size, job.thickness).result()),
         tomofilt("default (sirt-like:10)"),
         tomofilt("-f imod", "-f", "imod"),
     ]
@@ -296,15 +302,29 @@ def cases_of(job: Job, kernels: ProcessPoolExecutor, *, full: bool) -> list[Case
     return cases
 
 
-def show(console: Console, job: Job, cases: Sequence[Case]) -> None:
+def take_turns(kernel: Case, cases: Sequence[Case], repeats: int) -> None:
+    """Run all cases, ``repeats`` times, with the kernel between each two."""
+    before = kernel.turn()
+    for _ in range(repeats):
+        for case in cases:
+            run, after = case.turn(), kernel.turn()
+            case.runs.append(run)
+            case.ratios.append(2 * run.wall / (before.wall + after.wall))
+            kernel.runs.append(after)
+            kernel.ratios.append(1.0)
+            before = after
+
+
+def show(console: Console, job: Job, kernel: Case, cases: Sequence[Case]) -> None:
     """Print the table of times and the table of phases of one size."""
-    kernel = min(run.wall for run in cases[0].runs)
+    fastest = min(kernel.runs, key=lambda run: run.wall)
     title = f"{VIEWS} x {job.size} x {job.size} -> {job.size} x {job.size} x {job.thickness}"
     table = Table(title=title)
     table.add_column("what")
-    for name in ("wall median", "wall best", "user", "sys", "peak MB", "wall / kernel"):
+    headings = "s median,s best,user s,sys s,peak MB,/ kernel median,/ kernel best,/ kernel CPU"
+    for name in headings.split(","):
         table.add_column(name, justify="right")
-    for case in cases:
+    for case in (kernel, *cases):
         best = min(case.runs, key=lambda run: run.wall)
         peak = max(run.peak_bytes for run in case.runs)
         table.add_row(
@@ -314,7 +334,9 @@ def show(console: Console, job: Job, cases: Sequence[Case]) -> None:
             f"{best.user:.2f}",
             f"{best.system:.2f}",
             f"{peak / 1e6:.0f}" if peak else "",
-            f"{best.wall / kernel:.2f}",
+            f"{median(case.ratios):.2f}",
+            f"{best.wall / fastest.wall:.2f}",
+            f"{(best.user + best.system) / (fastest.user + fastest.system):.2f}",
         )
     console.print(table)
 
@@ -354,16 +376,17 @@ def main() -> None:
             run_tomofilt(small, options)  # compiles what is not compiled yet
         run_tomofilt(small, [], raw=True)
         for job in (small, large):
-            cases = cases_of(job, kernels, full=job is large)
+            kernel = kernel_case(job, kernels)
+            cases = cases_of(job, full=job is large)
             load = os.getloadavg()[0]
-            for _ in range(given.repeats):
-                for case in cases:
-                    case.runs.append(case.turn())
-            show(console, job, cases)
+            take_turns(kernel, cases, given.repeats)
+            show(console, job, kernel, cases)
             console.print(
                 f"{available_threads()} cores, {given.repeats} turns, load {load:.1f} before and "
-                f"{os.getloadavg()[0]:.1f} after; best: of the turn with the shortest wall time; "
-                "the input is in the page cache.\n"
+                f"{os.getloadavg()[0]:.1f} after. Wall-clock seconds; user and sys are of the best "
+                "run. / kernel: median of each run over the mean of the kernel's runs just before "
+                "and after it; best run over the kernel's best; processor time (user and sys) over "
+                "the kernel's. Input is in the page cache.\n"
             )
 
 

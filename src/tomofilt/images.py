@@ -272,17 +272,17 @@ def align(
         and np.allclose(grid.pixel_angst, pixel, rtol=1e-6)
         and grid.shape[1] == shape[1]
     )
+    first = np.rint(offset).astype(int)
+
+    def read(view: int, start: int, stop: int) -> Float32:
+        return _padded(
+            lambda a, b: images.read(view, a, b),
+            start + first[view],
+            stop + first[view],
+            (shape[0], shape[1]),
+        )
+
     if unwarped and image_filter is None:
-        first = np.rint(offset).astype(int)
-
-        def read(view: int, start: int, stop: int) -> Float32:
-            return _padded(
-                lambda a, b: images.read(view, a, b),
-                start + first[view],
-                stop + first[view],
-                (shape[0], shape[1]),
-            )
-
         return AlignedImages(grid, slices, False, read, lambda: None)
 
     ny, nx = grid.shape
@@ -292,20 +292,21 @@ def align(
     )
 
     def resample(view: int) -> None:
-        warped = np.empty(stored[1:], dtype=np.float32)
-        warp(
-            images.read(view),
-            pixel,
-            image_from_aligned[view],
-            grid,
-            warped,
-            halo=halo,
-            fill=float(images.fill[view]),
-            like_newstack=like_newstack,
-        )
-        if image_filter is not None:
-            warped = image_filter(view, warped)
-        store.put(view, warped)
+        if unwarped:
+            image = read(view, -halo, ny + halo)
+        else:
+            image = np.empty(stored[1:], dtype=np.float32)
+            warp(
+                images.read(view),
+                pixel,
+                image_from_aligned[view],
+                grid,
+                image,
+                halo=halo,
+                fill=float(images.fill[view]),
+                like_newstack=like_newstack,
+            )
+        store.put(view, image if image_filter is None else image_filter(view, image))
         advance()
 
     run_all(threads, resample, range(len(images.views)))

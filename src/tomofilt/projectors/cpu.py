@@ -190,11 +190,17 @@ class SliceProjector:
         views, rows, samples = self.image_shape
         images = np.zeros(self.image_shape, dtype=volume.dtype)
         nz, ny, nx = self.volume_shape
-        block = np.empty((nz, nx, kernels.BLOCK), dtype=volume.dtype)
+        padded = np.empty((nz, nx + 2 * kernels.PAD, kernels.BLOCK), dtype=volume.dtype)
+        block = padded[:, kernels.PAD : kernels.PAD + nx]
         for start in range(0, ny, kernels.BLOCK):
             stop = min(start + kernels.BLOCK, ny)
-            block[:, :, : stop - start] = volume[:, start:stop].transpose(0, 2, 1)
-            block[:, :, stop - start :] = 0
+            run_all(
+                self.threads,
+                lambda z, start=start, stop=stop: kernels.pack_rows(  # type: ignore[misc]
+                    volume[z, start:stop], padded[z]
+                ),
+                range(nz),
+            )
             first = max(start - self.halo, 0)
             last = max(first, min(start + kernels.BLOCK + self.halo, rows))
             offset = first - (start - self.halo)
