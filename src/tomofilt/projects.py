@@ -11,12 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.geometry import TiltGeometry, VolumeGrid
+from tomofilt.tiltseries import ImageSource, TiltSeries
 
-__all__ = ["Destination", "Project", "ProjectType", "detect", "project_type"]
+__all__ = [
+    "Acquisition",
+    "Destination",
+    "Project",
+    "ProjectType",
+    "detect",
+    "geometry_about",
+    "project_type",
+    "write_stack",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,32 @@ class Destination:
     def half(self, number: int) -> Destination:
         """Destination of half 1 or 2."""
         return Destination(self.volume.with_stem(f"{self.volume.stem}_half{number}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """What projects keep about the taking of a tilt series, besides its images and alignment.
+
+    Parameters
+    ----------
+    stage_deg : (view,)
+        Nominal tilt angles.
+    dose_e_per_a2 : float
+        Exposure of each view.
+    defocus_angst : (view,)
+        Underfocus at the specimen centre; 0 where the images have no CTF.
+    voltage_kv, cs_mm, amplitude_contrast : float
+    hand : -1 or 1
+        RELION's rlnTomoHand.
+    """
+
+    stage_deg: NDArray[np.float64]
+    dose_e_per_a2: float
+    defocus_angst: NDArray[np.float64]
+    voltage_kv: float
+    cs_mm: float
+    amplitude_contrast: float
+    hand: int
 
 
 class Project(Protocol):
@@ -80,6 +119,14 @@ class ProjectType(Protocol):
     def open(self, path: Path) -> Project:
         """Open it; raises InputError or MissingFileError with the reason when it cannot."""
 
+    def create(self, folder: Path, series: TiltSeries, acquisition: Acquisition) -> Path:
+        """Write a project that holds one aligned tilt series, into a folder that is new or empty.
+
+        The project's own default tomogram then lies on ``series.grid``, voxel for voxel. View maps
+        must be plain angles and shifts (:meth:`TiltGeometry.from_angles`). Returns the path to
+        give to :meth:`open`.
+        """
+
 
 def project_type(name: str) -> ProjectType:
     """The installed project type of that name ("imod", "relion")."""
@@ -99,3 +146,46 @@ def detect(path: Path) -> Project:
             return kind.open(path)
     names = ", ".join(sorted(point.name for point in points))
     raise InputError(f"{path}: no project of a known kind ({names}) is here")
+
+
+def geometry_about(
+    geometry: TiltGeometry, grid: VolumeGrid, centre: tuple[float, float, float]
+) -> TiltGeometry:
+    """View maps about another specimen centre.
+
+    Parameters
+    ----------
+    geometry : TiltGeometry
+        Maps about the specimen centre of ``grid``.
+    grid : VolumeGrid
+    centre : (z, y, x)
+        Voxel of the grid that is to be the specimen centre, where a program has it.
+    """
+    maps = geometry.image_from_volume.copy()
+    offset = np.subtract(centre, grid.centre)[::-1] * grid.voxel_angst
+    maps[:, :, 3] += maps[:, :, :3] @ offset
+    return TiltGeometry(maps)
+
+
+def write_stack(
+    path: Path,
+    images: ImageSource,
+    *,
+    is_volume: bool = False,
+    dtype: Literal["float32", "int16"] = "float32",
+) -> None:
+    """Write images, or the sections of a volume, into a new MRC file.
+
+    Raises
+    ------
+    OutputError, OutputExistsError
+        As :class:`~tomofilt.mrc.MrcWriter`.
+    """
+    from tomofilt.mrc import MrcWriter
+
+    with MrcWriter(
+        path, images.shape, images.pixel_angst, dtype=dtype, is_volume=is_volume
+    ) as writer:
+        for section in range(images.shape[0]):
+            writer.write(images.read(section)[None], z=section)
+        writer.commit()

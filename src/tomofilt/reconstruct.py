@@ -10,6 +10,7 @@ from typing import Any
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.files import write_text_atomic
+from tomofilt.measure import measured
 from tomofilt.plan import Plan, Settings, VolumeTask, make_plan
 from tomofilt.progress import Clock, Progress, Reporter
 from tomofilt.projects import Destination
@@ -64,11 +65,23 @@ def reconstruct(
     if not todo:
         reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
         return Result(destination, skipped=True)
+    _make_folder(destination)
+    plan = measured(plan, reporter.note)
     records = [
         _make_volume(plan, task, mark, Progress(reporter, i, len(todo)))
         for i, (task, mark) in enumerate(todo)
     ]
     return Result(destination, False, records[0]["seconds"], records[0])
+
+
+def _make_folder(destination: Destination) -> None:
+    try:
+        destination.volume.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{destination.volume.parent}: the folder cannot be made ({error.strerror}); "
+            "choose another one with -o"
+        ) from error
 
 
 def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) -> dict[str, Any]:
@@ -82,13 +95,6 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) ->
     series, members, settings = plan.series, task.members, plan.settings
     destination = task.destination
     replace = destination.volume.exists()
-    try:
-        destination.volume.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{destination.volume.parent}: the folder cannot be made ({error.strerror}); "
-            "choose another one with -o"
-        ) from error
     if task.images.shape != series.images.shape:
         raise InputError(
             f"{task.images.files[0]} has {task.images.shape} (images, y, x) "

@@ -131,6 +131,7 @@ def build_record(
             "padded_px": plan.row_filter.padded_px,
             "gains_sha256": plan.row_filter.gains_sha256(),
             "factor": task.gain,
+            "measured": dict(plan.filter.facts()),
         },
         "projector": "direct" if plan.direct else "slice",
         "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},

@@ -50,9 +50,7 @@ def test_vectors(case):
 
 def test_astra_rows(case):
     volume, projections = to_astra(case.geometry, case.volume, case.images)
-    np.testing.assert_allclose(
-        projections["Vectors"], case["astra_vectors"], rtol=0, atol=1e-9
-    )
+    np.testing.assert_allclose(projections["Vectors"], case["astra_vectors"], rtol=0, atol=1e-9)
     window = volume["option"]
     middle = [(window[f"WindowMin{a}"] + window[f"WindowMax{a}"]) / 2 for a in "ZYX"]
     np.testing.assert_allclose(middle, case["vol_pos_zyx"], rtol=0, atol=1e-9)

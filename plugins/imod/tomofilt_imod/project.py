@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomofilt.errors import InputError
-from tomofilt.projects import Destination
+from tomofilt.projects import Acquisition, Destination
 from tomofilt.tiltseries import TiltSeries
+from tomofilt_imod.create import create_folder
 from tomofilt_imod.layout import Layout, find_layout, looks_like_imod
 from tomofilt_imod.series import read_series
 
@@ -64,6 +65,10 @@ class ImodProjectType:
     def open(self, path: Path) -> ImodProject:
         """Open a folder, or the series that an .edf, .xf or .tlt file belongs to."""
         return ImodProject(find_layout(path))
+
+    def create(self, folder: Path, series: TiltSeries, acquisition: Acquisition) -> Path:
+        """Write a new folder; see :func:`~tomofilt_imod.create.create_folder`."""
+        return create_folder(folder, series, acquisition)
 
 
 PROJECT_TYPE = ImodProjectType()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tomofilt.errors import InputError
 from tomofilt.files import safe_name
-from tomofilt.projects import Destination
+from tomofilt.projects import Acquisition, Destination
 from tomofilt.tiltseries import TiltSeries
+from tomofilt_relion.create import create_project
 from tomofilt_relion.output import refuse_foreign_set, write_set
 from tomofilt_relion.series import read_series
 from tomofilt_relion.tomograms import TomogramSet, looks_like_set, open_set
@@ -77,6 +78,10 @@ class RelionProjectType:
     def open(self, path: Path) -> RelionProject:
         """Open a set of tilt series; its images are read when they are asked for."""
         return RelionProject(open_set(path))
+
+    def create(self, folder: Path, series: TiltSeries, acquisition: Acquisition) -> Path:
+        """Write a new project; see :func:`~tomofilt_relion.create.create_project`."""
+        return create_project(folder, series, acquisition)
 
 
 def _job_folder(output_dir: Path | None) -> Path:

@@ -20,6 +20,7 @@ from tomofilt.errors import InputError
 from tomofilt.filters.protocol import Filter, FilterContext
 
 __all__ = [
+    "MAIN_LOBE_AREA",
     "WINDOWS",
     "Exact",
     "Frequency",
@@ -36,7 +37,7 @@ FloatArray = NDArray[np.float64]
 
 _SAME_TILT_DEG = 1e-3
 # Area under the main lobe of sinc(x) = sin(pi x) / (pi x): (2 / pi) Si(pi).
-_MAIN_LOBE_AREA = 1.1789797444721675
+MAIN_LOBE_AREA = 1.1789797444721675
 
 WINDOWS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "ramp": np.ones_like,
@@ -308,7 +309,7 @@ class Exact(Filter):
         gains = np.empty((len(tilt), *across.shape))
         for view, scale in enumerate(context.scale):
             distance = _per_view(np.abs(np.sin(tilt - tilt[view])), across) * (across * scale)
-            lobe = np.minimum(_MAIN_LOBE_AREA * thickness * distance, 1.0)
+            lobe = np.minimum(MAIN_LOBE_AREA * thickness * distance, 1.0)
             gains[view] = context.density_pixel_angst / (thickness * np.sinc(lobe).sum(axis=0))
         return gains
 

@@ -31,7 +31,6 @@ _STEEPEST_STRETCH_DEG = 80.0
 _ROW_PADDING = 1.5
 # So many rows that their spectra stay in the cache.
 _ROWS_AT_ONCE = 64
-_GAIN_BLOCK_BYTES = 64 * 2**20
 
 
 class RowFilter:
@@ -204,11 +203,6 @@ class ImageFilter:
     ----------
     dc_gain : (view,)
         Gain of the filter at zero frequency.
-
-    Notes
-    -----
-    Without ``image_from_aligned``, two-dimensional gains of all views are kept, in single
-    precision: 2 bytes x views x padded pixels. With it they are computed anew for each image.
     """
 
     def __init__(
@@ -244,23 +238,22 @@ class ImageFilter:
         )
         first_k = 1 / (_padded_length(across_px) * across_angst)
         self._lowest_k = _DC_BIN * first_k
-        k_y = np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0])[:, None]
-        k_x = np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1])[None, :]
-        self._k_y: FloatArray = np.asarray(k_y, dtype=np.float64)
-        self._k_x: FloatArray = np.asarray(k_x, dtype=np.float64)
+        self._k_y = _float64(np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0]))
+        self._k_x = _float64(np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1]))
         self.dc_gain: FloatArray = filter.gains(
             np.array(self._lowest_k), np.zeros(()), self._context
         )
+        # Gains are read off a table that ends at the highest frequency.
+        stretch = 1.0 if warp is None else float(np.linalg.norm(warp, 2, axis=(1, 2)).max())
+        highest_k = stretch * float(np.hypot(np.abs(self._k_y).max(), self._k_x.max()))
         if filter.two_dimensional:
-            if warp is None:
-                self._gains: Image = self._sample(self._k_x, self._k_y, slice(None))
+            from tomofilt.filters.table import GainTable
+
+            self._table = GainTable(filter, self._context, self._lowest_k, highest_k)
         else:
-            # One-dimensional gains are read off a table that ends at the highest frequency.
-            stretch = 1.0 if warp is None else float(np.linalg.norm(warp, 2, axis=(1, 2)).max())
-            highest_k = stretch * np.hypot(np.abs(self._k_y).max(), np.abs(self._k_x).max())
-            self._nodes = first_k * np.arange(ceil(highest_k / first_k) + 1)
+            self._nodes = _float64(first_k * np.arange(ceil(highest_k / first_k) + 1))
             self._nodes[0] = self._lowest_k
-            self._table = filter.gains(self._nodes, np.zeros(1), self._context)
+            self._curves = filter.gains(self._nodes, np.zeros(1), self._context)
 
     def filter_image(self, view: int, image: Image) -> Image:
         """Filter one image of one view.
@@ -280,36 +273,18 @@ class ImageFilter:
         ny, nx = image.shape
         extended = self._extend_y.extend_columns(self._extend_x.extend(image))
         spectrum = fft.rfft2(extended, overwrite_x=True)
-        spectrum *= self._gains_of(view)
+        self._multiply(view, spectrum)
         filtered: Image = fft.irfft2(spectrum, extended.shape, overwrite_x=True)[:ny, :nx]
         return np.ascontiguousarray(filtered)
 
-    def _gains_of(self, view: int) -> Image:
-        if self._filter.two_dimensional and self._warp is None:
-            view_gains: Image = self._gains[view]
-            return view_gains
-        k_across, k_along = self._k_x, self._k_y
-        if self._warp is not None:
-            (xx, xy), (yx, yy) = self._warp[view]
-            k_across, k_along = xx * self._k_x + yx * self._k_y, xy * self._k_x + yy * self._k_y
+    def _multiply(self, view: int, spectrum: NDArray[np.complex64]) -> None:
+        turn = np.eye(2) if self._warp is None else self._warp[view].T
         if self._filter.two_dimensional:
-            image_gains: Image = self._sample(k_across, k_along, slice(view, view + 1))[0]
-            return image_gains
-        gains = np.interp(np.abs(k_across), self._nodes, self._table[view])
-        return np.asarray(gains, dtype=np.float32)
-
-    def _sample(self, k_across: FloatArray, k_along: FloatArray, views: slice) -> Image:
-        """Gains of some views on a 2-D grid, computed a few rows at a time to save memory."""
-        across, along = np.broadcast_arrays(k_across, k_along)
-        lowest = np.copysign(self._lowest_k, across)
-        across = np.where(np.abs(across) < self._lowest_k, lowest, across)
-        n_views = len(self._context.tilt_deg)
-        gains = np.empty((len(range(n_views)[views]), *across.shape), dtype=np.float32)
-        n_rows = max(1, _GAIN_BLOCK_BYTES // (8 * n_views * across.shape[1]))
-        for start in range(0, len(across), n_rows):
-            block = slice(start, start + n_rows)
-            gains[:, block] = self._filter.gains(across[block], along[block], self._context)[views]
-        return gains
+            self._table.multiply(view, spectrum, self._k_y, self._k_x, np.ascontiguousarray(turn))
+            return
+        k_across = turn[0, 0] * self._k_x + turn[0, 1] * self._k_y[:, None]
+        gains = np.interp(np.abs(k_across), self._nodes, self._curves[view])
+        spectrum *= gains.astype(np.float32)
 
 
 class _Extension:
@@ -363,6 +338,10 @@ def _padded_length(width_px: int, factor: float = _ROW_PADDING) -> int:
 
     shortest = max(ceil(factor * width_px), width_px + 64)
     return 2 * int(fft.next_fast_len((shortest + 1) // 2, real=True))
+
+
+def _float64(values: NDArray[np.floating]) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _frequencies(padded_px: int, pixel_angst: float) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -86,6 +87,10 @@ class Filter(ABC):
     @abstractmethod
     def spec(self) -> str:
         """The canonical command-line spelling, ``"gaussian:0.06"`` say; records hold it."""
+
+    def facts(self) -> Mapping[str, object]:
+        """What the record says about the filter beside its spec; ready for JSON."""
+        return {}
 
     @abstractmethod
     def gains(

@@ -18,6 +18,7 @@ from tomofilt.filters.analytic import (
 )
 from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.protocol import Filter
+from tomofilt.filters.wiener import WienerExact
 
 __all__ = ["available", "parse"]
 
@@ -65,6 +66,10 @@ def _exact(text: str) -> Filter:
     return Exact(thickness_angst)
 
 
+def _wiener_exact(text: str) -> Filter:
+    return WienerExact(text) if text else WienerExact()  # type: ignore[arg-type]  # it checks
+
+
 def _without_argument(filter_type: type[Filter]) -> Callable[[str], Filter]:
     def build(text: str) -> Filter:
         if text:
@@ -101,6 +106,11 @@ _ENTRIES: Mapping[str, _Entry] = {
         "[:THICKNESS]",
         "weighs by how many views measured a frequency of a specimen THICKNESS angstrom thick",
         _exact,
+    ),
+    "wiener-exact": _Entry(
+        "[:view|:match]",
+        "made from the SNR of the series itself; view: smoothed for the eye, match: not",
+        _wiener_exact,
     ),
     "none": _Entry("", "plain back-projection, gain 1", _without_argument(Unfiltered)),
     "imod": _Entry("", "as the project's tilt.com, in IMOD's scale", _without_argument(ImodFilter)),

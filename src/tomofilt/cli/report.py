@@ -1,0 +1,45 @@
+"""`tomofilt report`: tomograms and what was measured about them, as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomofilt.cli import evaluate, options
+
+__all__ = ["report"]
+
+
+def report(
+    tomograms: evaluate.Tomograms,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE.html", help="The page.", rich_help_panel=options.OUTPUT
+        ),
+    ] = Path("report.html"),
+    truth: evaluate.Truth = None,
+    half1: evaluate.Half1 = None,
+    half2: evaluate.Half2 = None,
+    series: evaluate.Series = None,
+    rows: evaluate.Rows = None,
+    labels: evaluate.Labels = None,
+    particles: evaluate.Particles = None,
+    tilts: evaluate.Tilts = None,
+    input_pixel_size: options.InputPixelSize = None,
+    threads: options.Threads = None,
+) -> None:
+    """Put tomograms on one HTML page: slices, figures, curves, filters and records.
+
+    The page needs no network and no other file. An earlier report of that name is replaced.
+    """
+    chosen = evaluate.references(locals())
+    from tomofilt.report import write_report
+    from tomofilt.threads import available_threads
+
+    scores = evaluate.measure_all(tomograms, chosen, threads)
+    write_report(output, scores, truth, threads or available_threads())
+    typer.echo(f"{output}: {len(scores)} tomogram{'s' if len(scores) > 1 else ''}")

@@ -1,0 +1,167 @@
+"""Finished volumes, and what their records say about how they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.errors import InputError
+from tomofilt.geometry import TiltGeometry
+from tomofilt.mrc import MrcStack
+from tomofilt.mrc_header import read_header
+
+if TYPE_CHECKING:
+    from tomofilt.plan import Settings
+
+__all__ = ["Tomogram", "check_alike"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """A volume in an MRC file, with its axes as (z, y, x) however the file orders them.
+
+    A mirrored tomogram (``--flip-z``) is turned back, as its record says that it was one.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    MissingFileError, InputError
+        The file cannot be read, or its voxels are no cubes of a known size.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        spacing = np.array(self._header.spacing_angst)
+        if not np.all(spacing > 0) or spacing.max() > 1.01 * spacing.min():
+            x, y, z = spacing
+            raise InputError(
+                f"the header of {self.path} gives voxels of {x:g} x {y:g} x {z:g} A: correct it, "
+                "so that sizes and frequencies mean something"
+            )
+
+    @cached_property
+    def _header(self) -> Any:
+        return read_header(self.path)
+
+    @property
+    def voxel_angst(self) -> float:
+        """Edge of a voxel in angstrom."""
+        return float(self._header.spacing_angst[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(nz, ny, nx)."""
+        first, second, nx = self._header.shape
+        return (second, first, nx) if self._lies else (first, second, nx)
+
+    @cached_property
+    def record(self) -> Mapping[str, Any] | None:
+        """What tomofilt wrote down when it made the volume, None for others' volumes."""
+        try:
+            record = json.loads(self.path.with_suffix(".json").read_text())
+            if record["program"] == "tomofilt" and record["output"]["file"] == self.path.name:
+                return dict(record)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+    @property
+    def label(self) -> str:
+        """What to call it in a table: its file name, and its filter where that is known."""
+        return self.path.name if self.record is None else self.record["filter"]["spec"]
+
+    @property
+    def settings(self) -> Settings | None:
+        """The settings that it was made with."""
+        from tomofilt.plan import Settings
+
+        if self.record is None:
+            return None
+        known = {each.name for each in fields(Settings)}
+        given = {name: value for name, value in self.record["settings"].items() if name in known}
+        if "shape_px" in given:
+            given["shape_px"] = tuple(given["shape_px"])
+        return Settings(**given)
+
+    @property
+    def geometry(self) -> TiltGeometry | None:
+        """The views that it was made from."""
+        if self.record is None:
+            return None
+        return TiltGeometry(np.array([v["image_from_volume"] for v in self.record["views"]]))
+
+    def half(self, number: int) -> Path:
+        """Where the half tomogram 1 or 2 that belongs to it would be."""
+        from tomofilt.projects import Destination
+
+        return Destination(self.path).half(number).volume
+
+    def read(self) -> Float32:
+        """The whole volume, (z, y, x) float32.
+
+        Raises
+        ------
+        InputError
+            It holds NaN or infinity, or nothing but one value.
+        """
+        source = MrcStack(self.path, self.voxel_angst)
+        volume = np.empty(self.shape, dtype=np.float32)
+        low, high = np.inf, -np.inf
+        for section in range(source.shape[0]):
+            values = source.read(section)
+            # min and max return NaN when there is one
+            low, high = np.minimum(low, values.min()), np.maximum(high, values.max())
+            if self._lies:
+                volume[:, section] = values[::-1]
+            else:
+                volume[section] = values
+        if not np.isfinite([low, high]).all():
+            raise InputError(
+                f"{self.path} holds NaN or infinite voxels: find out where they come from before "
+                "measuring anything"
+            )
+        if low == high:
+            raise InputError(f"{self.path} is empty: every voxel is {low:g}")
+        if self.record is not None and self.record["settings"].get("flip_z"):
+            return volume[::-1]
+        return volume
+
+    @property
+    def _lies(self) -> bool:
+        """Whether sections run along y, with z downwards in each, as IMOD's ``tilt`` writes."""
+        return self.record is not None and self.record["output"]["orientation"] == "xzy"
+
+
+def check_alike(first: Tomogram, second: Tomogram) -> None:
+    """Refuse two volumes that do not have the same voxels.
+
+    Raises
+    ------
+    InputError
+        Names both files and both numbers.
+    """
+    if abs(second.voxel_angst / first.voxel_angst - 1) > 0.01:
+        raise InputError(
+            f"{first.path} has voxels of {first.voxel_angst:g} A but {second.path} of "
+            f"{second.voxel_angst:g} A: reconstruct with --pixel-size {second.voxel_angst:g}"
+        )
+    if first.shape != second.shape:
+        sizes = [" x ".join(map(str, each.shape[::-1])) for each in (first, second)]
+        raise InputError(
+            f"{first.path} has {sizes[0]} voxels (x, y, z) but {second.path} {sizes[1]}: "
+            "reconstruct with the same --shape"
+        )

@@ -1,0 +1,25 @@
+"""The signal-to-noise ratio of each view at each frequency, measured from the images themselves.
+
+:mod:`~tomofilt.snr.coherence` measures how alike images are that share their signal,
+:mod:`~tomofilt.snr.model` makes of it the SNR of every view.
+"""
+
+from tomofilt.snr.coherence import (
+    LineSpectra,
+    frame_coherence,
+    line_coherence,
+    line_spectra,
+    measure_thickness,
+)
+from tomofilt.snr.model import Coherence, SpectralSnr, fit_snr
+
+__all__ = [
+    "Coherence",
+    "LineSpectra",
+    "SpectralSnr",
+    "fit_snr",
+    "frame_coherence",
+    "line_coherence",
+    "line_spectra",
+    "measure_thickness",
+]

@@ -1,0 +1,367 @@
+"""How alike two images are that share their signal: frame halves, and neighbouring views.
+
+All central slices of a tilt series share the tilt axis, and near it neighbouring slices are the
+same to the degree that the specimen is thin. So neighbouring views tell signal from noise where
+there are no frame halves, and how thick the specimen is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.geometry import ImageGrid, SliceGeometry
+from tomofilt.snr.model import Coherence
+from tomofilt.threads import run_all
+
+__all__ = ["LineSpectra", "frame_coherence", "line_coherence", "line_spectra", "measure_thickness"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Complex64 = NDArray[np.complex64]
+
+#: Bands of frequencies, by their middle, cycles per pixel.
+_BANDS = np.array(
+    [0.006, 0.012, 0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5]
+)
+#: Share of an image, at each side, over which it is faded out.
+_TAPER = 0.2
+#: Lines of a spectrum, beside the tilt axis, that are used; large images need no more.
+_LINES = 48
+#: The line on the tilt axis and the one beside it hold what all images share: gradients, edges.
+_FIRST_LINE = 2
+#: Neighbours are compared where theory leaves them at least so much of their coherence.
+_LEAST_OVERLAP = 0.6
+#: Neighbours and their neighbours: with the nearest alone, odd views trade with even ones.
+_DISTANCES = (1, 2)
+#: Neighbours up to so far are compared for the thickness.
+_FARTHEST = 6
+
+
+@dataclass(frozen=True, eq=False)
+class LineSpectra:
+    """Spectra of all views on lines parallel to the tilt axis.
+
+    Attributes
+    ----------
+    values : (view, y, line) complex64
+        Zero where an image has nothing to say.
+    k_x : (line,)
+        Frequency in the specimen of each line, 1/angstrom, the same for all views.
+    k_across : (view, line)
+        Frequency in the image.
+    k_along : (y,)
+    slope : (view,)
+        Frequency in z over frequency in x of each view: the tangent of its tilt.
+    width_angst : (view,)
+        Width of the specimen that the image shows.
+    pixel_angst : float
+    samples : float
+        Independent coefficients a sample stands for; below 1 because images are faded out.
+    """
+
+    values: Complex64
+    k_x: Float64
+    k_across: Float64
+    k_along: Float64
+    slope: Float64
+    width_angst: Float64
+    pixel_angst: float
+    samples: float
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The views by tilt; blank ones left out."""
+        order = np.argsort(self.slope, kind="stable")
+        return np.asarray(order[np.any(self.values != 0, axis=(1, 2))[order]], dtype=np.intp)
+
+    def band_edges(self) -> Float64:
+        """Edges of the frequency bands, 1/angstrom."""
+        shortest = min(len(self.k_along) * self.pixel_angst, float(self.width_angst.min()))
+        return _band_edges(shortest, self.pixel_angst)
+
+    def overlap(self, m: int, n: int) -> float:
+        """Coherence of two views of one signal that are faded out over different widths."""
+        x = np.linspace(-0.5, 0.5, 401) * max(self.width_angst[m], self.width_angst[n])
+        first, second = (_fade(0.5 - np.abs(x) / self.width_angst[view]) for view in (m, n))
+        return float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
+
+
+def line_spectra(
+    image_of: Callable[[int], Float32], slices: SliceGeometry, grid: ImageGrid, threads: int
+) -> LineSpectra:
+    """Transform every view on the lines next to the tilt axis.
+
+    Lines are placed so that they belong to the same k_x of the specimen in all views: in a slab
+    wider than the images, those are the ones that two views have in common.
+
+    Parameters
+    ----------
+    image_of : callable
+        Gives a view's aligned image (y, x); zeros count as missing.
+    slices : SliceGeometry
+    grid : ImageGrid
+        Of the aligned images.
+    threads : int
+    """
+    from scipy import fft
+
+    ny, nx = grid.shape
+    pixel = grid.pixel_angst[1]
+    a = np.abs(slices.a)
+    lines = np.arange(_FIRST_LINE, _FIRST_LINE + min(_LINES, nx // 4))
+    k_x = lines / (nx * pixel)
+    with np.errstate(divide="ignore"):
+        k_across = k_x / slices.a[:, None]
+    window_y, window_x = _window(ny), _window(nx)
+    window = window_y[:, None] * window_x
+    position = (np.arange(nx) - grid.centre[1]) * pixel
+    values = np.zeros((len(a), ny, len(lines)), dtype=np.complex64)
+
+    def transform(view: int) -> None:
+        image = _level(image_of(view), window)
+        if image is None:
+            return
+        usable = np.abs(k_across[view]) < 0.45 / pixel
+        u = position - slices.u0_angst[view]
+        turns = 2 * np.pi * u[:, None] * np.where(usable, k_across[view], 0.0)
+        line = np.empty(values[view].shape, dtype=np.complex64)
+        line.real = image @ np.cos(turns).astype(np.float32)
+        line.imag = image @ -np.sin(turns).astype(np.float32)
+        values[view] = fft.fft(line, axis=0)
+        values[view][:, ~usable] = 0
+
+    run_all(threads, transform, range(len(a)))
+    samples = _independent(window_y) * _independent(window_x)
+    return LineSpectra(
+        values=values,
+        k_x=k_x,
+        k_across=k_across,
+        k_along=np.asarray(np.fft.fftfreq(ny, grid.pixel_angst[0]), dtype=np.float64),
+        slope=slices.b / slices.a,
+        width_angst=nx * pixel / a,
+        pixel_angst=pixel,
+        samples=samples,
+    )
+
+
+def measure_thickness(spectra: LineSpectra, tomogram_angst: float) -> tuple[float, float] | None:
+    """Thickness and height of the specimen, from how fast its views lose their common line.
+
+    The coherence of two views on a line q apart in k_z is the Fourier transform of the profile of
+    the specimen along z. Its width at half maximum gives the thickness (of the slab that loses
+    coherence as fast), its phase the height of the middle.
+
+    Parameters
+    ----------
+    spectra : LineSpectra
+    tomogram_angst : float
+        Thicknesses from a quarter of it to four times it can be told.
+
+    Returns
+    -------
+    thickness_angst, centre_angst
+        The latter along z, from the specimen centre. None if the views have too little in common.
+    """
+    order, edges = spectra.order, spectra.band_edges()
+    step = 1 / (20 * tomogram_angst)
+    count = 60
+    cross = np.zeros((count, len(edges) - 1), dtype=np.complex128)
+    power = np.zeros(cross.shape)
+    for distance in range(1, _FARTHEST + 1):
+        for m, n in zip(order[:-distance], order[distance:], strict=True):
+            q = np.abs(spectra.k_x * (spectra.slope[n] - spectra.slope[m]))
+            lines = q < count * step
+            if not lines.any():
+                break
+            place = (q[lines] / step).astype(int)
+            sums = _band_sums(spectra, m, n, lines, edges)
+            np.add.at(cross, place, sums.cross)
+            np.add.at(power, place, np.sqrt(sums.first * sums.second))
+    near = slice(0, 4)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        start = np.nan_to_num(cross[near].real.sum(0) / power[near].sum(0))
+        start[start < 0.1] = 0.0
+        curve = (cross @ start) / (power @ start)
+    measured = np.flatnonzero(np.isfinite(curve))
+    if not start.any() or len(measured) < 8:
+        return None
+    q = (measured + 0.5) * step
+    curve = curve[measured]
+    heights = np.linspace(-0.5, 0.5, 201) * tomogram_angst
+    main = q < 0.6 / tomogram_angst if (q < 0.6 / tomogram_angst).sum() > 3 else slice(0, 8)
+    turned = (curve[main] * np.exp(-2j * np.pi * heights[:, None] * q[main])).real.sum(1)
+    centre = float(heights[turned.argmax()])
+    level = (curve * np.exp(-2j * np.pi * q * centre)).real
+    level = np.convolve(np.r_[level[0], level, level[-1]], [0.25, 0.5, 0.25], "valid")
+    below = np.flatnonzero(level < level[:3].max() / 2)
+    if not len(below) or below[0] == 0:
+        return None
+    i = int(below[0])
+    half = level[:3].max() / 2
+    q_half = np.interp(half, [level[i], level[i - 1]], [q[i], q[i - 1]])
+    return float(0.6034 / q_half), centre  # sinc(0.6034) = 1/2
+
+
+def line_coherence(spectra: LineSpectra, thickness_angst: float, centre_angst: float) -> Coherence:
+    """Coherence of neighbouring views next to the tilt axis.
+
+    Divided by what a slab of the given thickness leaves two slices in common:
+    ``sinc(D k_x (tan theta_m - tan theta_m'))``.
+    """
+    order, edges = spectra.order, spectra.band_edges()
+    pairs = [
+        (int(m), int(n))
+        for distance in _DISTANCES
+        for m, n in zip(order[:-distance], order[distance:], strict=True)
+    ]
+    k, value, samples = (np.zeros((len(pairs), len(edges) - 1)) for _ in range(3))
+    for i, (m, n) in enumerate(pairs):
+        q = spectra.k_x * (spectra.slope[n] - spectra.slope[m])
+        shared = np.where(np.abs(thickness_angst * q) < 1, np.sinc(thickness_angst * q), 0.0)
+        lines = shared > _LEAST_OVERLAP
+        if not lines.any():
+            continue
+        phase = np.exp(-2j * np.pi * q[lines] * centre_angst)
+        sums = _band_sums(spectra, m, n, lines, edges)
+        weight = shared[lines, None]
+        norm = np.sqrt(sums.first.sum(0) * sums.second.sum(0)) / np.maximum(sums.count.sum(0), 1)
+        information = (weight**2 * sums.count).sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            faded = spectra.overlap(m, n)
+            signal = (weight * sums.cross * phase[:, None]).real.sum(0) / information
+            value[i] = np.nan_to_num(signal / norm / faded)
+            k[i] = np.nan_to_num(sums.k.sum(0) / sums.count.sum(0))
+        samples[i] = information * spectra.samples * faded**2
+    first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    return Coherence(first, second, k, value, np.where(k > 0, samples, 0.0), 1.0)
+
+
+def frame_coherence(
+    halves: Sequence[Callable[[int], Float32]], views: int, grid: ImageGrid, threads: int
+) -> Coherence:
+    """Coherence of the two frame halves of every view.
+
+    Parameters
+    ----------
+    halves : two callables
+        Each gives a view's aligned image (y, x) from half of the frames.
+    views : int
+    grid : ImageGrid
+        Of the aligned images.
+    threads : int
+    """
+    from scipy import fft
+
+    ny, nx = grid.shape
+    pixel = grid.pixel_angst[1]
+    window_y, window_x = _window(ny), _window(nx)
+    window = window_y[:, None] * window_x
+    edges = _band_edges(min(ny, nx) * pixel, pixel)
+    k_y = np.fft.fftfreq(ny, grid.pixel_angst[0])[:, None]
+    k_x = np.fft.rfftfreq(nx, pixel)[None, :]
+    radius = np.hypot(k_y, k_x)
+    # patterns that are fixed on the detector lie on the two axes
+    on_axis = (np.abs(k_y) < 1.5 / (ny * pixel)) | (k_x < 1.5 / (nx * pixel))
+    band = np.where(on_axis, len(edges), np.digitize(radius, edges)).ravel()
+    bands = len(edges) - 1
+
+    def sums(values: NDArray[np.float32] | Float64) -> Float64:
+        return _totals(band, values, bands + 2)[1 : bands + 1]
+
+    count = sums(np.ones(radius.shape))
+    mean_k = sums(radius) / np.maximum(count, 1)
+    value, samples = np.zeros((views, bands)), np.zeros((views, bands))
+
+    def compare(view: int) -> None:
+        images = [_level(half(view), window) for half in halves]
+        if images[0] is None or images[1] is None:
+            return
+        first, second = (fft.rfft2(image) for image in images)
+        power = np.sqrt(sums(np.abs(first) ** 2) * sums(np.abs(second) ** 2))
+        cross = sums((first * np.conj(second)).real)
+        value[view] = np.divide(cross, power, out=np.zeros(bands), where=power > 0)
+        samples[view] = count * _independent(window_y) * _independent(window_x)
+
+    run_all(threads, compare, range(views))
+    every = np.arange(views)
+    return Coherence(every, every, np.tile(mean_k, (views, 1)), value, samples, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums of a pair of views over each line and band."""
+
+    cross: NDArray[np.complex128]
+    first: Float64
+    second: Float64
+    count: Float64
+    k: Float64
+
+
+def _band_sums(
+    spectra: LineSpectra, m: int, n: int, lines: NDArray[np.bool_], edges: Float64
+) -> _Sums:
+    """Cross power and power of two views on some lines: (line, band) each."""
+    first, second = spectra.values[m][:, lines], spectra.values[n][:, lines]
+    k_across = np.sqrt(np.abs(spectra.k_across[m, lines] * spectra.k_across[n, lines]))
+    radius = np.hypot(spectra.k_along[:, None], k_across)
+    bands, n_lines = len(edges) - 1, len(k_across)
+    usable = (first != 0) & (second != 0)
+    usable &= np.abs(spectra.k_along)[:, None] > 1.5 * spectra.k_along[1]
+    band = np.where(usable, np.digitize(radius, edges), 0)
+    place = (band + (bands + 2) * np.arange(n_lines)).ravel()
+
+    def sums(values: NDArray[np.floating]) -> Float64:
+        total = _totals(place, values, (bands + 2) * n_lines)
+        return total.reshape(n_lines, bands + 2)[:, 1 : bands + 1]
+
+    cross = first * np.conj(second)
+    return _Sums(
+        cross=sums(cross.real) + 1j * sums(cross.imag),
+        first=sums(np.abs(first) ** 2),
+        second=sums(np.abs(second) ** 2),
+        count=sums(np.ones(radius.shape)),
+        k=sums(radius),
+    )
+
+
+def _totals(place: NDArray[np.intp], values: NDArray[np.floating], size: int) -> Float64:
+    """Sum of the values that fall on each place."""
+    return np.asarray(np.bincount(place, values.ravel(), minlength=size), dtype=np.float64)
+
+
+def _band_edges(shortest_angst: float, pixel_angst: float) -> Float64:
+    middles = _BANDS / pixel_angst
+    middles = middles[middles > 1.5 / shortest_angst]
+    inner = np.sqrt(middles[1:] * middles[:-1])
+    return np.concatenate([[middles[0] ** 2 / inner[0]], inner, [middles[-1]]])
+
+
+def _fade(depth: Float64) -> Float64:
+    """Window at a depth inside the image, as a share of its width."""
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.clip(depth / _TAPER, 0, 1)))
+
+
+def _window(n: int) -> Float32:
+    x = (np.arange(n) + 0.5) / n
+    return _fade(np.minimum(x, 1 - x)).astype(np.float32)
+
+
+def _independent(window: Float32) -> float:
+    """Share of the Fourier coefficients of a windowed line that are independent."""
+    return float((window**2).sum() ** 2 / (window**4).sum() / len(window))
+
+
+def _level(image: Float32, window: Float32) -> Float32 | None:
+    """Image with its mean subtracted where it has data, faded out; None without any contrast."""
+    weight = np.where(image != 0, window, np.float32(0))
+    total = float(weight.sum(dtype=np.float64))
+    if total <= 0:
+        return None
+    mean = float((image * weight).sum(dtype=np.float64)) / total
+    levelled = (image - np.float32(mean)) * weight
+    return levelled if np.any(levelled) else None

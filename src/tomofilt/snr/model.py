@@ -1,0 +1,220 @@
+"""The signal-to-noise ratio of each view at each frequency, from measured coherences.
+
+Two images that share signal but no noise are coherent to the degree that they are signal; no model
+of the noise is needed. :mod:`tomofilt.snr.coherence` measures such pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Coherence", "SpectralSnr", "fit_snr"]
+
+Float64 = NDArray[np.float64]
+
+#: Coherences are never trusted further than this, however many samples they are from.
+_MODEL_ERROR = 0.03
+#: Views of one series are taken to differ by about so much, in log SNR, until they say otherwise.
+_VIEW_SPREAD = 0.03
+#: A signal is there when two bands are so many standard errors above zero.
+_SIGNIFICANT = 5.0
+_LARGEST_SNR = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralSnr:
+    """Signal-to-noise ratio (power over power) of every view, as a function of frequency.
+
+    ``snr_m(k) = S(k) c_m exp(-b_m k^2)``: one spectrum S for the series, falling with frequency,
+    and two numbers for each view.
+
+    Attributes
+    ----------
+    k : (node,)
+        Frequencies, 1/angstrom, ascending.
+    log_spectrum : (node,)
+        Natural logarithm of S there; linear in log k in between and towards zero.
+    log_factor : (view,)
+        ln c_m.
+    decay_angst2 : (view,)
+        b_m.
+    has_signal : bool
+        False when nothing but noise was found.
+    """
+
+    k: Float64
+    log_spectrum: Float64
+    log_factor: Float64
+    decay_angst2: Float64
+    has_signal: bool = True
+
+    def __call__(self, k: Float64) -> Float64:
+        """SNR at frequencies k (1/angstrom): (view, ...) array."""
+        axes = (-1, *(1,) * np.ndim(k))
+        factor, decay = self.log_factor.reshape(axes), self.decay_angst2.reshape(axes)
+        # beyond the last node (corners of the spectrum) everything stays as it is there
+        inside = np.minimum(k, self.k[-1])
+        return np.asarray(np.exp(self.spectrum(inside) + factor - decay * inside**2))
+
+    def spectrum(self, k: Float64) -> Float64:
+        """Natural logarithm of S at frequencies k."""
+        nodes = np.log(self.k)
+        log_k = np.log(np.maximum(k, self.k[0] / np.e))
+        slope = (self.log_spectrum[1] - self.log_spectrum[0]) / (nodes[1] - nodes[0])
+        below = np.minimum(log_k - nodes[0], 0.0) * slope
+        return np.asarray(np.interp(log_k, nodes, self.log_spectrum) + below)
+
+
+@dataclass(frozen=True, eq=False)
+class Coherence:
+    """Coherence of pairs of images that share their signal.
+
+    Attributes
+    ----------
+    first, second : (pair,) int
+        The views; the same one twice for its frame halves.
+    k : (pair, band)
+        Mean frequency of each band, 1/angstrom.
+    value : (pair, band)
+        Real part of the coherence, corrected for what the pair does not share.
+    samples : (pair, band)
+        Independent Fourier coefficients that it was measured from.
+    share : float
+        SNR of one of the two images over that of the view: 1 for whole views, 1/2 for halves.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    k: Float64
+    value: Float64
+    samples: Float64
+    share: float
+
+    @property
+    def pooled(self) -> Float64:
+        """Mean over the pairs, for each band."""
+        return np.asarray((self.value * self.samples).sum(0) / np.maximum(self.samples.sum(0), 1))
+
+    @property
+    def significance(self) -> Float64:
+        """Pooled coherence over its standard error, for each band."""
+        return np.asarray(self.pooled * np.sqrt(2 * self.samples.sum(0)))
+
+
+def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr:
+    """The model of :class:`SpectralSnr` that explains measured coherences.
+
+    A coherence is ``sqrt(q_m q_m')`` with ``q = snr / (1 + snr)``. Least squares, weighted by the
+    scatter that coherences have; a view that is measured badly is drawn to what all views share,
+    and the spectrum to a smooth one that does not rise.
+
+    Parameters
+    ----------
+    coherence : Coherence
+    views : int
+        Number of views.
+    pixel_angst : float
+        Pixel size of the images.
+    """
+    used = np.flatnonzero(coherence.samples.sum(axis=0) > 0)
+    nodes = (coherence.k * coherence.samples).sum(0)[used] / coherence.samples.sum(0)[used]
+    value, samples = coherence.value[:, used], coherence.samples[:, used]
+    k = np.where(samples > 0, coherence.k[:, used], nodes)
+    pooled = np.clip(coherence.pooled[used], 0.0, 0.99)
+    variance = (1 - pooled**2) ** 2 / (2 * np.maximum(samples, 1)) + _MODEL_ERROR**2
+    weight = np.where(samples > 1, 1 / np.sqrt(variance), 0.0)
+    model = _Model(nodes, k, value, weight, coherence, views, pixel_angst)
+    start = np.log(np.clip(pooled, 0.01, 0.98) / (1 - np.clip(pooled, 0.01, 0.98)))
+    start = np.minimum.accumulate(start - np.log(coherence.share))
+    solution = model.solve(np.concatenate([start, np.zeros(2 * views)]))
+    spectrum = np.minimum.accumulate(solution[: len(nodes)])
+    strong = np.sort(coherence.significance[used])[-2:]
+    return SpectralSnr(
+        k=nodes,
+        log_spectrum=np.minimum(spectrum, np.log(_LARGEST_SNR)),
+        log_factor=solution[len(nodes) : len(nodes) + views],
+        decay_angst2=solution[len(nodes) + views :] * model.decay_unit_angst2,
+        has_signal=bool(len(strong) == 2 and strong.min() > _SIGNIFICANT),
+    )
+
+
+class _Model:
+    """Residuals of :func:`fit_snr`, and their minimisation (Levenberg-Marquardt)."""
+
+    def __init__(
+        self,
+        nodes: Float64,
+        k: Float64,
+        value: Float64,
+        weight: Float64,
+        coherence: Coherence,
+        views: int,
+        pixel_angst: float,
+    ) -> None:
+        self.n_nodes, self.views = len(nodes), views
+        self.value, self.weight = value, weight
+        self.first, self.second = coherence.first, coherence.second
+        self.log_share = np.log(coherence.share)
+        #: A decay of 1 halves the amplitude, roughly, at half of the Nyquist frequency.
+        self.decay_unit_angst2 = (4 * pixel_angst) ** 2
+        self.k2 = k**2 * self.decay_unit_angst2
+        place = np.interp(np.log(k), np.log(nodes), np.arange(len(nodes)))
+        hats = 1 - np.abs(place[..., None] - np.arange(len(nodes)))
+        self.hats = np.maximum(hats, 0.0)
+        size = len(nodes) + 2 * views
+        views_like_each_other = np.eye(size)[len(nodes) :] / _VIEW_SPREAD
+        spectrum = np.eye(len(nodes), size)
+        smooth = 0.3 * np.diff(spectrum, n=2, axis=0)
+        bounded = 0.01 * spectrum
+        self.prior = np.concatenate([views_like_each_other, smooth, bounded])
+        self.rise = np.diff(spectrum, axis=0) * 10
+
+    def residuals(self, x: Float64) -> tuple[Float64, Float64]:
+        """Residuals and their derivatives."""
+        n, v = self.n_nodes, self.views
+        factor, decay = x[n : n + v], x[n + v :]
+        base = self.hats @ x[:n] + self.log_share
+        q = [
+            1 / (1 + np.exp(-np.clip(base + factor[m, None] - decay[m, None] * self.k2, -40, 40)))
+            for m in (self.first, self.second)
+        ]
+        fitted = np.sqrt(q[0] * q[1])
+        rows = np.arange(len(fitted))
+        jacobian = np.zeros((*fitted.shape, len(x)))
+        for m, q_m in zip((self.first, self.second), q, strict=True):
+            slope = fitted * (1 - q_m) / 2 * self.weight
+            jacobian[:, :, :n] += slope[..., None] * self.hats
+            jacobian[rows, :, n + m] += slope
+            jacobian[rows, :, n + v + m] -= slope * self.k2
+        rising = self.rise * (self.rise @ x > 0)[:, None]
+        linear = np.concatenate([self.prior, rising])
+        residual = ((fitted - self.value) * self.weight).ravel()
+        return (
+            np.concatenate([residual, linear @ x]),
+            np.concatenate([jacobian.reshape(-1, len(x)), linear]),
+        )
+
+    def solve(self, x: Float64, iterations: int = 50) -> Float64:
+        """Minimise the sum of squares from x."""
+        residual, jacobian = self.residuals(x)
+        damping = 1e-2
+        for _ in range(iterations):
+            normal = jacobian.T @ jacobian
+            step = np.linalg.solve(
+                normal + damping * np.diag(np.diag(normal)), jacobian.T @ residual
+            )
+            trial = x - step
+            new_residual, new_jacobian = self.residuals(trial)
+            if new_residual @ new_residual < residual @ residual:
+                gain = 1 - (new_residual @ new_residual) / (residual @ residual)
+                x, residual, jacobian, damping = trial, new_residual, new_jacobian, damping / 5
+                if gain < 1e-5:
+                    break
+            else:
+                damping *= 10
+                if damping > 1e6:
+                    break
+        return x

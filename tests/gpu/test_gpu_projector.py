@@ -1,0 +1,152 @@
+"""ASTRA on a real GPU against the CPU projectors, on noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.projectors import astra as adapter
+from tomofilt.projectors.astra import AstraProjector, parity
+from tomofilt.projectors.autograd import backproject, project
+from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.projectors.direct import DirectProjector, index_maps
+from tomofilt.projectors.select import unusable
+from tomofilt.projectors.vectors import table_maps, to_tomosipo
+
+#: Relative rms: textures interpolate with fractions of 8 bits.
+TOLERANCE = 2e-3
+
+pytestmark = pytest.mark.usefixtures("gpu")
+
+
+def noise(shape, dtype=np.float32):
+    return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+def pair(gpu, size=(40, 130, 97), xtilt=0.0, oversampling=1):
+    """The slice projectors of the CPU and of the GPU."""
+    nz, ny, nx = size
+    _, slices = TiltGeometry.from_angles(np.linspace(-60, 60, 21), xtilt_deg=xtilt).factor()
+    volume = VolumeGrid((nz, ny, nx), 8.0, (nz / 2, ny / 2, nx // 2))
+    images = ImageGrid.centred((ny + 7, nx + 12), 8.0)
+    table = slice_table(slices, volume, images, 0.0, 1 / oversampling)
+    shape = (21, ny + 7, oversampling * (nx + 11) + 1)
+    return SliceProjector(table, shape, size), AstraProjector(table_maps(table), shape, size, gpu)
+
+
+def test_check_at_run_time():
+    assert parity(0) < TOLERANCE
+    assert unusable(0) is None
+
+
+@pytest.mark.parametrize("size", [(40, 130, 97), (33, 64, 128), (1, 5, 7)])
+@pytest.mark.parametrize("xtilt", [0.0, 4.0])
+@pytest.mark.parametrize("oversampling", [1, 2])
+def test_slice_geometry(gpu, size, xtilt, oversampling):
+    cpu, ours = pair(gpu, size, xtilt, oversampling)
+    images, volume = noise(cpu.image_shape), noise(cpu.volume_shape)
+    assert relative(ours.adjoint(images), cpu.adjoint(images)) < TOLERANCE
+    assert relative(ours.forward(volume), cpu.forward(volume)) < TOLERANCE
+
+
+def test_direct_geometry(gpu):
+    geometry = TiltGeometry.from_angles(np.linspace(-60, 60, 15), 84.0, 3.0, (20.0, -35.0))
+    maps = geometry.image_from_volume * np.linspace(0.9, 1.1, 15)[:, None, None]
+    volume, images = VolumeGrid.centred((30, 60, 70), 10.0), ImageGrid.centred((80, 75), 9.0)
+    cpu = DirectProjector(TiltGeometry(maps), volume, images)
+    ours = AstraProjector(index_maps(maps, volume, images), cpu.image_shape, cpu.volume_shape, gpu)
+    data = noise(cpu.image_shape)
+    assert relative(ours.adjoint(data), cpu.adjoint(data)) < TOLERANCE
+
+
+def test_tensors_stay_on_the_gpu(gpu):
+    cpu, ours = pair(gpu)
+    data = noise(cpu.image_shape)
+    volume = ours.adjoint(torch.from_numpy(data).to(gpu))
+    assert volume.device == torch.device(gpu)
+    np.testing.assert_array_equal(volume.cpu().numpy(), ours.adjoint(data))
+
+
+def test_transpose(gpu):
+    _, ours = pair(gpu, xtilt=4.0)
+    for dtype, tolerance in ((np.float32, TOLERANCE), (np.float64, 1e-12)):
+        images, volume = noise(ours.image_shape, dtype), noise(ours.volume_shape, dtype)
+        left = np.vdot(ours.forward(volume), images)
+        right = np.vdot(volume, ours.adjoint(images))
+        size = np.linalg.norm(ours.adjoint(images)) * np.linalg.norm(volume)
+        assert abs(left - right) <= tolerance * size
+
+
+def test_slabs_make_the_same_volume(gpu, monkeypatch):
+    _, ours = pair(gpu, xtilt=4.0)
+    images = noise(ours.image_shape)
+    whole = ours.adjoint(images)
+    monkeypatch.setattr(adapter, "free_bytes", lambda device: 4_000_000)
+    assert relative(ours.adjoint(images), whole) < TOLERANCE
+
+
+def test_results_of_a_side_stream_are_waited_for(gpu):
+    _, ours = pair(gpu)
+    data = torch.from_numpy(noise(ours.image_shape)).to(gpu)
+    expected = ours.adjoint(data)
+    busy = torch.randn(4096, 4096, device=gpu)
+    with torch.cuda.stream(torch.cuda.Stream(gpu)):
+        for _ in range(20):
+            busy = busy @ busy / 64
+        found = ours.adjoint(data + 0 * busy[0, 0].nan_to_num(0.0, 0.0, 0.0))
+    torch.testing.assert_close(found, expected)
+
+
+class TestOperators:
+    @pytest.fixture
+    def problem(self, gpu):
+        cpu, _ = pair(gpu, (4, 5, 6), xtilt=3.0)
+        table = torch.from_numpy(cpu.table).to(gpu)
+        return table, cpu.image_shape, list(cpu.volume_shape)
+
+    def test_gradcheck(self, gpu, problem):
+        table, image_shape, volume_shape = problem
+        images = torch.randn(image_shape, dtype=torch.float64, device=gpu, requires_grad=True)
+
+        def operator(given):
+            return backproject(given, table, volume_shape)
+
+        # GPUs add the contributions to a pixel in any order
+        assert torch.autograd.gradcheck(operator, images, nondet_tol=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_equal_the_cpus(self, gpu, problem, dtype):
+        table, image_shape, volume_shape = problem
+        for operator, given, other in (
+            (backproject, image_shape, volume_shape),
+            (project, volume_shape, list(image_shape)),
+        ):
+            data = torch.randn(given, dtype=dtype)
+            expected = operator(data, table.cpu(), other).numpy()
+            found = operator(data.to(gpu), table, other).cpu().numpy()
+            assert relative(found, expected) < TOLERANCE
+
+    def test_opcheck(self, gpu, problem):
+        table, image_shape, volume_shape = problem
+        images = torch.randn(image_shape, device=gpu, requires_grad=True)
+        torch.library.opcheck(
+            backproject, (images, table, volume_shape), test_utils="test_faketensor"
+        )
+
+
+def test_tomosipo_operator_back_projects_the_same(gpu):
+    tomosipo = pytest.importorskip("tomosipo", reason="tomosipo is not installed")
+    pytest.importorskip("tomosipo.torch_support", reason="tomosipo lacks torch support")
+    geometry = TiltGeometry.from_angles(np.linspace(-60, 60, 15), 84.0, 3.0, (20.0, -35.0))
+    volume, images = VolumeGrid.centred((30, 60, 70), 10.0), ImageGrid.centred((80, 75), 10.0)
+    data = noise((15, 80, 75))
+    operator = tomosipo.operator(*to_tomosipo(geometry, volume, images))
+    projections = torch.from_numpy(data.transpose(1, 0, 2).copy()).to(gpu)
+    found = operator.T(projections).cpu().numpy()
+    # voxel volume over pixel area: 10 A
+    expected = 10.0 * DirectProjector(geometry, volume, images).adjoint(data)
+    assert relative(found, expected) < TOLERANCE

@@ -1,0 +1,268 @@
+"""The adapter to ASTRA against the CPU projectors, with ASTRA's CUDA kernel stated in numpy."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_astra import AstraError, install, kernel
+
+from tomofilt.errors import InputError, ResourceError
+from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.projectors import astra as adapter
+from tomofilt.projectors import select
+from tomofilt.projectors.astra import AstraProjector
+from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.projectors.direct import DirectProjector, index_maps
+from tomofilt.projectors.sampling import sample, spread
+from tomofilt.projectors.vectors import table_maps
+
+GOLDEN = Path(__file__).parents[1] / "data" / "geometry" / "geometry_bp.npz"
+
+
+@pytest.fixture
+def astra(monkeypatch):
+    fake = install(monkeypatch)
+    yield fake
+    assert not fake.alive, "a projector of ASTRA was not given back"
+
+
+def direct_problem(volume_shape=(9, 17, 14), image_shape=(21, 19)):
+    """Images as they are: rotation, x tilt, shifts, magnification, centres off the middle."""
+    rng = np.random.default_rng(5)
+    geometry = TiltGeometry.from_angles(
+        np.linspace(-60, 60, 7), np.linspace(75, 95, 7), 4.0, rng.uniform(-20, 20, (7, 2))
+    )
+    maps = geometry.image_from_volume * np.linspace(0.9, 1.2, 7)[:, None, None]
+    nz, ny, nx = volume_shape
+    volume = VolumeGrid(volume_shape, 10.0, (nz // 2, ny // 2, nx // 2 - 0.25))
+    images = ImageGrid(image_shape, (9.0, 8.0), (image_shape[0] / 2, image_shape[1] // 2))
+    return TiltGeometry(maps), volume, images
+
+
+def slice_problem(volume_shape=(12, 30, 16), image_shape=(36, 41), xtilt=3.0):
+    """Images on the tilt axis, two samples a pixel."""
+    _, slices = TiltGeometry.from_angles(np.linspace(-55, 60, 9), xtilt_deg=xtilt).factor()
+    volume = VolumeGrid.centred(volume_shape, 8.0)
+    images = ImageGrid((image_shape[0], 21), (8.0, 8.0), (17.0, 10.0))
+    table = slice_table(slices, volume, images, 0.0, 0.5)
+    return table, (9, *image_shape), volume_shape
+
+
+def noise(shape, dtype=np.float32):
+    return np.random.default_rng(6).normal(size=shape).astype(dtype)
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("name", ["simple", "full", "odd"])
+def test_statement_of_the_kernel(name):
+    with np.load(GOLDEN) as data:
+        case = {k.removeprefix(f"{name}/"): data[k] for k in data if k.startswith(f"{name}/")}
+    nz, ny, nx = case["vol_shape"]
+    low, high = (
+        case["vol_pos_zyx"] + sign * case["vol_shape"] * case["voxel"] / 2 for sign in (-1, 1)
+    )
+    option = {f"WindowMin{a}": value for a, value in zip("ZYX", low, strict=True)}
+    option |= {f"WindowMax{a}": value for a, value in zip("ZYX", high, strict=True)}
+    volume = {"GridRowCount": ny, "GridColCount": nx, "GridSliceCount": nz, "option": option}
+    rows, columns = case["det_shape"]
+    projections = {
+        "DetectorRowCount": rows,
+        "DetectorColCount": columns,
+        "Vectors": case["astra_vectors"],
+    }
+    assert relative(kernel(volume, projections, case["sino_v_t_u"]), case["bp_zyx"]) < 1e-6
+
+
+class TestParity:
+    def test_direct_geometry(self, astra):
+        geometry, volume, images = direct_problem()
+        maps = index_maps(geometry.image_from_volume, volume, images)
+        cpu = DirectProjector(geometry, volume, images)
+        gpu = AstraProjector(maps, cpu.image_shape, cpu.volume_shape, "cpu")
+        data, density = noise(cpu.image_shape), noise(cpu.volume_shape)
+        assert relative(gpu.adjoint(data), cpu.adjoint(data)) < 1e-5
+        assert relative(gpu.forward(density), cpu.forward(density)) < 1e-5
+        assert astra.made
+
+    @pytest.mark.parametrize("xtilt", [0.0, 3.0])
+    def test_slice_geometry(self, astra, xtilt):
+        table, image_shape, volume_shape = slice_problem(xtilt=xtilt)
+        cpu = SliceProjector(table, image_shape, volume_shape)
+        gpu = AstraProjector(table_maps(table), image_shape, volume_shape, "cpu")
+        data, density = noise(image_shape), noise(volume_shape)
+        assert relative(gpu.adjoint(data), cpu.adjoint(data)) < 1e-5
+        assert relative(gpu.forward(density), cpu.forward(density)) < 1e-5
+
+    def test_double_precision_is_exact_and_needs_no_astra(self, astra):
+        table, image_shape, volume_shape = slice_problem()
+        cpu = SliceProjector(table, image_shape, volume_shape)
+        gpu = AstraProjector(table_maps(table), image_shape, volume_shape, "cpu")
+        data, density = noise(image_shape, np.float64), noise(volume_shape, np.float64)
+        np.testing.assert_allclose(gpu.adjoint(data), cpu.adjoint(data), atol=1e-11)
+        np.testing.assert_allclose(gpu.forward(density), cpu.forward(density), atol=1e-11)
+        assert not astra.made
+
+    def test_tensors_in_tensors_out(self, astra):
+        table, image_shape, volume_shape = slice_problem()
+        gpu = AstraProjector(table_maps(table), image_shape, volume_shape, "cpu")
+        data = noise(image_shape)
+        given = torch.from_numpy(data).requires_grad_()
+        volume = gpu.adjoint(given)
+        assert isinstance(volume, torch.Tensor)
+        np.testing.assert_array_equal(volume.numpy(), gpu.adjoint(data))
+
+    def test_through_tomosipo_and_without(self, astra, monkeypatch):
+        pytest.importorskip("tomosipo", reason="tomosipo is not installed")
+        geometry, volume, images = direct_problem()
+        maps = index_maps(geometry.image_from_volume, volume, images)
+        gpu = AstraProjector(maps, (7, *images.shape), volume.shape, "cpu")
+        data = noise((7, *images.shape))
+        through = gpu.adjoint(data)
+        monkeypatch.setitem(sys.modules, "tomosipo", None)
+        without = gpu.adjoint(data)
+        np.testing.assert_allclose(through, without, rtol=0, atol=1e-6 * np.abs(without).max())
+
+    def test_check_of_a_gpu(self, astra, monkeypatch):
+        """The check at run time passes on the right kernel and sees a wrong one."""
+
+        def on_cpu(*arguments):
+            return AstraProjector(*arguments[:3], "cpu")
+
+        monkeypatch.setattr(adapter, "AstraProjector", on_cpu)
+        assert adapter.parity(0) < 1e-5
+        astra.fail = lambda box: box.fill_(1.0)
+        assert adapter.parity(0) > 0.5
+
+
+class TestBoxes:
+    def test_box_of_a_volume_from_a_band_of_images(self, astra):
+        table, image_shape, volume_shape = slice_problem()
+        gpu = AstraProjector(table_maps(table), image_shape, volume_shape, "cpu")
+        data = noise(image_shape)
+        whole = gpu.adjoint(data)
+        box = np.full((5, 6, 16), np.nan, np.float32)
+        gpu.adjoint_box(data[:, 5:25], 5, box, 4, 12)
+        np.testing.assert_allclose(box, whole[4:9, 12:18], atol=1e-5)
+
+    def test_rows_outside_every_image_are_zero(self, astra):
+        maps = np.zeros((1, 2, 4))
+        maps[:, 0, 0] = maps[:, 1, 1] = 1.0
+        maps[:, 1, 3] = -20.0
+        gpu = AstraProjector(maps, (1, 4, 5), (2, 8, 5), "cpu")
+        assert not gpu.adjoint(noise((1, 4, 5))).any()
+        assert not astra.made
+
+    def test_fitted_into_free_memory(self, astra, monkeypatch):
+        geometry, volume, images = direct_problem()
+        maps = index_maps(geometry.image_from_volume, volume, images)
+        gpu = AstraProjector(maps, (7, *images.shape), volume.shape, "cpu")
+        data = noise((7, *images.shape))
+        whole = gpu.adjoint(data)
+        assert astra.made == [(9, 17, 14)]
+        astra.made.clear()
+        monkeypatch.setattr(adapter, "free_bytes", lambda device: 12_000)
+        np.testing.assert_allclose(gpu.adjoint(data), whole, atol=1e-5)
+        assert len(astra.made) > 5
+        assert sum(np.prod(shape) for shape in astra.made) == whole.size
+
+
+class TestFailure:
+    @pytest.fixture
+    def gpu(self, astra):
+        table, image_shape, volume_shape = slice_problem()
+        return AstraProjector(table_maps(table), image_shape, volume_shape, "cpu")
+
+    @staticmethod
+    def out_of_memory(box):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    @staticmethod
+    def raise_astra_error(box):
+        raise AstraError("BP failed")
+
+    @staticmethod
+    def leave_unwritten(box):
+        box[-1] = 0.0
+        return "silent"
+
+    @pytest.mark.parametrize("failure", ["out_of_memory", "raise_astra_error", "leave_unwritten"])
+    def test_halved_once(self, astra, gpu, failure):
+        data = noise(gpu.image_shape)
+        whole = gpu.adjoint(data)
+        astra.made.clear()
+        large = gpu.volume_shape[0]
+        astra.fail = lambda box: getattr(self, failure)(box) if len(box) == large else None
+        np.testing.assert_allclose(gpu.adjoint(data), whole, atol=1e-5)
+        assert [shape[0] for shape in astra.made] == [12, 6, 6]
+
+    @pytest.mark.parametrize("failure", ["out_of_memory", "raise_astra_error", "leave_unwritten"])
+    def test_then_given_up(self, astra, gpu, failure):
+        astra.fail = getattr(self, failure)
+        with pytest.raises(ResourceError, match=r"6 x 30 x 16 voxels .* failed twice"):
+            gpu.adjoint(noise(gpu.image_shape))
+        assert len(astra.made) == 2
+
+    def test_no_room_for_the_images(self, astra, gpu, monkeypatch):
+        def full(array):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(gpu, "_upload", full)
+        for dtype in (np.float32, np.float64):
+            with pytest.raises(ResourceError, match=r"CUDA out of memory.*larger --bin"):
+                gpu.adjoint(noise(gpu.image_shape, dtype))
+        with pytest.raises(ResourceError, match=r"CUDA out of memory.*larger --bin"):
+            gpu.forward(noise(gpu.volume_shape))
+
+    def test_wrong_shapes(self, gpu):
+        with pytest.raises(InputError, match=r"images of shape \(1, 2, 3\)"):
+            gpu.adjoint(noise((1, 2, 3)))
+        with pytest.raises(InputError, match="2 images need 2 x 2 x 4 maps"):
+            AstraProjector(np.zeros((3, 2, 4)), (2, 5, 5), (2, 2, 2))
+        with pytest.raises(InputError, match="too large for a GPU"):
+            AstraProjector(np.zeros((2, 2, 4)), (2, 5, 20000), (2, 2, 2))
+
+
+class TestExactPair:
+    def test_equals_the_direct_projector(self):
+        geometry, volume, images = direct_problem()
+        maps = index_maps(geometry.image_from_volume, volume, images)
+        cpu = DirectProjector(geometry, volume, images)
+        data, density = noise(cpu.image_shape, np.float64), noise(cpu.volume_shape, np.float64)
+        seen = sample(torch.from_numpy(data), maps, volume.shape).numpy()
+        cast = spread(torch.from_numpy(density), maps, cpu.image_shape).numpy()
+        np.testing.assert_allclose(seen, cpu.adjoint(data), atol=1e-12)
+        np.testing.assert_allclose(cast, cpu.forward(density), atol=1e-12)
+        assert np.vdot(cast, data) == pytest.approx(np.vdot(density, seen), rel=1e-12)
+
+    def test_gradient_of_one_is_the_other(self):
+        geometry, volume, images = direct_problem((3, 4, 5), (4, 5))
+        maps = index_maps(geometry.image_from_volume, volume, images)
+        data = torch.from_numpy(noise((7, 4, 5), np.float64)).requires_grad_()
+        density = torch.from_numpy(noise((3, 4, 5), np.float64))
+        (gradient,) = torch.autograd.grad(sample(data, maps, (3, 4, 5)), data, density)
+        expected = spread(density, maps, (7, 4, 5))
+        np.testing.assert_allclose(gradient.numpy(), expected.numpy(), atol=1e-12)
+
+
+class TestSelect:
+    def test_geometry_to_projector(self, monkeypatch):
+        monkeypatch.setattr(select, "unusable", lambda gpu: None)
+        geometry, volume, images = direct_problem()
+        _, slices = TiltGeometry.from_angles([-40.0, 0.0, 40.0]).factor()
+        on_axis = ImageGrid.centred((17, 14), 10.0)
+        assert isinstance(select.projector("cpu", geometry, volume, images), DirectProjector)
+        assert isinstance(select.projector("cpu", slices, volume, on_axis), SliceProjector)
+        for given, grid in ((geometry, images), (slices, on_axis)):
+            gpu = select.projector("cuda:1", given, volume, grid)
+            assert isinstance(gpu, AstraProjector)
+            assert gpu.device == torch.device("cuda:1")
+            cpu = select.projector("cpu", given, volume, grid)
+            assert (gpu.image_shape, gpu.volume_shape) == (cpu.image_shape, cpu.volume_shape)
+            data = torch.from_numpy(noise(cpu.image_shape, np.float64))
+            ours = sample(data, gpu.maps, volume.shape).numpy()
+            np.testing.assert_allclose(ours, cpu.adjoint(data.numpy()), atol=1e-11)

@@ -1,0 +1,63 @@
+"""Gains of a tomogram's filter, had again from its record, are those that made it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tomofilt.evaluate.tomograms import Tomogram
+from tomofilt.filters.imod import ImodFilter
+from tomofilt.filters.protocol import FilterContext
+from tomofilt.measure import measured
+from tomofilt.plan import Settings, make_plan
+from tomofilt.projects import Destination
+from tomofilt.reconstruct import reconstruct
+from tomofilt.report.gains import gains_of
+from tomofilt.simulate import simulated_series
+
+
+class Silent:
+    def note(self, message):
+        pass
+
+    def progress(self, done, total):
+        pass
+
+
+@pytest.fixture(scope="module")
+def made():
+    return simulated_series(seed=3, shape=(32, 64, 80), snr=0.5)
+
+
+NATIVE = ImodFilter(fake_sirt_iterations=12, cosine_stretch=False, output_mul=3.0)
+
+
+@pytest.mark.parametrize(
+    "spec", ["ramp", "hann:0.3", "gaussian:60A", "exact", "imod", "wiener-exact:match"]
+)
+def test_gains_from_the_record(made, tmp_path, spec):
+    series = replace(made.tilt_series(), native_filter=NATIVE)
+    destination = Destination(tmp_path / "rec.mrc")
+    reconstruct(series, destination, Settings(filter=spec, preview=False), Silent())
+    found = gains_of(Tomogram(destination.volume))
+    np.testing.assert_allclose(found.tilt_deg, made.scheme.tilt_deg, atol=1e-3)
+    assert found.gains.shape == (41, 256)
+    assert np.isfinite(found.gains).all()
+    plan = measured(make_plan(series, destination, Settings(filter=spec)))
+    context = FilterContext(
+        plan.slices.tilt_deg,
+        plan.slices.scale,
+        10.0,
+        10.0,
+        320.0,
+        80,
+        plan.row_filter.padded_px,
+    )
+    expected = plan.filter.gains(found.cycles_per_px / 10, np.zeros(1), context)
+    np.testing.assert_allclose(found.gains, expected, rtol=5e-3)
+
+
+def test_other_programs_volumes_have_no_gains(tmp_path):
+    path = Path(__file__).parents[2] / "examples" / "mycoplasma" / "00254.mrc"
+    assert gains_of(Tomogram(path)) is None
