@@ -195,14 +195,15 @@ def imod(data: Data, folder: Path) -> Volume:
 
 def relion(data: Data, folder: Path, *options: str) -> Volume:
     """RELION's reconstruction of the same project."""
-    _, star, _ = write_series(folder / f"relion{''.join(options)}", data.made, {})
-    output = star.parent / "Tomograms"
+    root = folder / f"relion{''.join(options)}"
+    _, star, _ = write_series(root, data.made, {})
+    project = root / "relion"  # paths in STAR files start here
     nz, ny, nx = (str(n) for n in data.made.grid.shape)
-    command = ["relion_tomo_reconstruct_tomogram", "--t", star.name, "--o", f"{output}/"]
-    command += ["--w", nx, "--h", ny, "--d", nz, "--bin", "1", *options]
-    command += ["--j", str(available_threads())]
-    subprocess.run(command, cwd=star.parent, check=True, capture_output=True)
-    return Tomogram(next(output.glob("tomograms/rec_*.mrc"))).read()
+    command = ["relion_tomo_reconstruct_tomogram", "--t", star.relative_to(project)]
+    command += ["--o", "Tomograms/job006/", "--w", nx, "--h", ny, "--d", nz, "--bin", "1"]
+    command += [*options, "--j", str(available_threads())]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    return Tomogram(next(project.glob("Tomograms/job006/tomograms/rec_*.mrc"))).read()
 
 
 def peers(data: Data, filters: list[str], folder: Path) -> Iterator[tuple[str, Volume, float]]:

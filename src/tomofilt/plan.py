@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,7 @@ from tomofilt.errors import InputError, ResourceError
 from tomofilt.filters.protocol import Filter, Interpolation
 from tomofilt.filters.registry import parse
 from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.projectors.select import Choice, choose
 from tomofilt.projects import Destination
 from tomofilt.tiltseries import ImageSource, TiltSeries
 
@@ -63,6 +64,8 @@ class Settings:
         float32, float16, int16 or int8; default is the filter's own.
     invert, flip_z : bool
         Negate densities; mirror the tomogram in z (which inverts its handedness).
+    device : str
+        "auto" (a GPU if one works), "cpu" or "cuda:0,1"; see :mod:`tomofilt.projectors.select`.
     threads : int, optional
     max_memory_bytes : int, optional
     overwrite : bool
@@ -87,6 +90,7 @@ class Settings:
     dtype: str | None = None
     invert: bool = False
     flip_z: bool = False
+    device: str = "auto"
     threads: int | None = None
     max_memory_bytes: int | None = None
     overwrite: bool = False
@@ -137,6 +141,8 @@ class Plan:
     tasks : sequence of VolumeTask
     upright, xtilt_rad
         IMOD's way of tilting about x: the plan without the tilt, and the tilt.
+    device : Choice
+        The GPUs that filter and back-project, none for the CPU.
     """
 
     series: TiltSeries
@@ -154,6 +160,24 @@ class Plan:
     tasks: Sequence[VolumeTask]
     upright: Plan | None = None
     xtilt_rad: float = 0.0
+    device: Choice = field(default_factory=Choice)
+
+    @property
+    def cpu_only(self) -> str | None:
+        """What, if anything, keeps this reconstruction off a GPU."""
+        if self.series.geometry.local is not None:
+            return "a local alignment"
+        if self.direct:
+            return "the direct projector"
+        if self.filter.keeps_mean or self.interpolation == "imod" or self.upright is not None:
+            return "IMOD's filtering"
+        return None
+
+    @property
+    def device_rows(self) -> int:
+        """Rows of a slab with all its planes: one being made on each GPU, three under way."""
+        parts = self.grid.shape[0] * (len(self.device.gpus) + 3)
+        return max(1, min(SLAB_ROWS, 2 * SLAB_ROWS * self.planes // parts))
 
     @property
     def direct(self) -> bool:
@@ -226,6 +250,10 @@ class Plan:
         left_out = f", {len(series.excluded)} excluded" if series.excluded else ""
         gigabytes = nz * ny * nx * np.dtype(self.dtype).itemsize / 1e9
         how = "direct sampling through the view maps" if self.direct else "slice projector"
+        if self.device.gpus:
+            how = f"ASTRA on {', '.join(self.device.gpus)}"
+        elif self.device.reason:
+            how += f" on the CPU ({self.device.reason})"
         lines = [
             f"{series.name}: {count} views{left_out}, "
             f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
@@ -248,7 +276,8 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     InputError
         If settings contradict each other or the series.
     ResourceError
-        If the work does not fit into ``settings.max_memory_bytes``.
+        If the work does not fit into ``settings.max_memory_bytes``, or a GPU that was asked
+        for does not work.
     """
     from tomofilt.threads import available_threads
 
@@ -275,7 +304,19 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     )
     if chosen.vertical_slices and not plan.direct:
         plan = _turned(plan)
-    return _fit(plan)
+    return _fit(replace(plan, device=_device(plan)))
+
+
+def _device(plan: Plan) -> Choice:
+    device, reason = plan.settings.device, plan.cpu_only
+    if reason is None:
+        return choose(device)
+    if device.startswith("cuda"):
+        raise InputError(
+            f"{plan.series.name}: {reason} is computed on the CPU only, not on {device}: "
+            "use --device cpu or --device auto"
+        )
+    return Choice((), f"{reason} needs it" if device == "auto" else "")
 
 
 def _turned(plan: Plan) -> Plan:

@@ -24,8 +24,8 @@ from tomofilt.plan import Plan, VolumeTask
 
 __all__ = ["build_record", "fingerprint", "finished"]
 
-#: Settings that do not change a single voxel.
-_INDIFFERENT = {"threads", "max_memory_bytes", "overwrite", "preview", "halves"}
+#: Settings that change no voxel, or (device) by no more than a GPU's interpolation, 1e-3.
+_INDIFFERENT = {"device", "threads", "max_memory_bytes", "overwrite", "preview", "halves"}
 
 
 def fingerprint(plan: Plan, task: VolumeTask) -> str:
@@ -133,7 +133,8 @@ def build_record(
             "factor": task.gain,
             "measured": dict(plan.filter.facts()),
         },
-        "projector": "direct" if plan.direct else "slice",
+        "projector": "astra" if plan.device.gpus else "direct" if plan.direct else "slice",
+        "gpus": list(plan.device.gpus),
         "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},
         "applied": {
             name: {"value": fact.value, "source": fact.source}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.geometry import ImageGrid
-from tomofilt.images import Survey, align, crop_images, cropped_grid
+from tomofilt.images import AlignedImages, Survey, align, crop_images, cropped_grid
 from tomofilt.plan import SLAB_ROWS, Plan, VolumeTask
 from tomofilt.progress import Clock, Progress
 from tomofilt.projectors.cpu import SliceProjector, slice_table
@@ -33,6 +33,8 @@ def make_slabs(
 
     A block's memory is used again for the next but one.
     """
+    if plan.device.gpus:
+        return _device_slabs(plan, task, surveyed, clock, progress)
     if plan.direct:
         return _direct_slabs(plan, task, surveyed, clock, progress)
     if plan.upright is None:
@@ -49,21 +51,7 @@ def _slice_slabs(
     members, rows_filter = task.members, plan.row_filter
     count = len(members)
     progress.total = -(-ny // SLAB_ROWS) * (nz + 60) + count
-    with clock.phase("align"):
-        images = align(
-            surveyed,
-            plan.slices,
-            plan.image_from_aligned[members],
-            plan.aligned,
-            image_filter=_aligned_filter(plan, task),
-            like_newstack=plan.filter.keeps_mean,
-            halo=plan.halo,
-            threads=plan.threads,
-            memory_bytes=max(0, plan.allowed_bytes - plan.memory_bytes),
-            folder=task.destination.volume.parent,
-            advance=progress.advance,
-        )
-    with closing(images):
+    with closing(_on_axis(plan, task, surveyed, clock, progress)) as images:
         table = slice_table(
             plan.slices, plan.grid, plan.aligned, rows_filter.first_px, rows_filter.step_px
         )[members]
@@ -108,6 +96,45 @@ def _slice_slabs(
                     projector.adjoint_block(packed, block, z_start)
                 progress.advance(len(block))
                 yield y_start, z_start, block
+
+
+def _device_slabs(
+    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+) -> Slabs:
+    """Slabs of the tomogram, all planes of some rows at a time, made on GPUs."""
+    from tomofilt.device_slabs import make_on_devices  # loads torch
+
+    ny = plan.grid.shape[1]
+    progress.total = ny + len(task.members)
+    with closing(_on_axis(plan, task, surveyed, clock, progress)) as images:
+        slabs = make_on_devices(plan, task, images, _middle_first(0, ny, plan.device_rows))
+        while True:
+            with clock.phase("back-project"):
+                slab = next(slabs, None)
+            if slab is None:
+                return
+            y_start, block = slab
+            progress.advance(block.shape[1])
+            yield y_start, 0, block
+
+
+def _on_axis(
+    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+) -> AlignedImages:
+    with clock.phase("align"):
+        return align(
+            surveyed,
+            plan.slices,
+            plan.image_from_aligned[task.members],
+            plan.aligned,
+            image_filter=_aligned_filter(plan, task),
+            like_newstack=plan.filter.keeps_mean,
+            halo=plan.halo,
+            threads=plan.threads,
+            memory_bytes=max(0, plan.allowed_bytes - plan.memory_bytes),
+            folder=task.destination.volume.parent,
+            advance=progress.advance,
+        )
 
 
 def _direct_slabs(

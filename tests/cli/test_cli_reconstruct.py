@@ -7,6 +7,7 @@ import pytest
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.plan import Settings
+from tomofilt.projectors import select
 
 
 def test_defaults_are_the_librarys(stage, run):
@@ -84,7 +85,7 @@ def test_all_series_of_a_project_by_default(stage, run):
         (["-j", "7"], {"threads": 7}),
         (["--max-memory", "16GB"], {"max_memory_bytes": 16_000_000_000}),
         (["--max_memory", "1.5 GiB"], {"max_memory_bytes": 3 * 2**29}),
-        (["--device", "cpu"], {}),
+        (["--device", "cpu"], {"device": "cpu"}),
         (["--device", "auto"], {}),
     ],
 )
@@ -135,11 +136,16 @@ def test_usage_errors(stage, run, arguments, said):
     assert stage.calls == []
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_no_gpu(stage, run, device):
-    code, _, err = run("reconstruct", "A", "--device", device)
+@pytest.mark.parametrize("wish", [["--device", "cuda"], ["--gpu", "0,1"]])
+def test_gpus(stage, run, monkeypatch, wish):
+    monkeypatch.setattr(select, "unusable", lambda gpu: "no NVIDIA driver" if gpu == 0 else None)
+    code, _, err = run("reconstruct", "A", *wish)
     assert code == 3
-    assert f"--device {device}: this version of tomofilt has no GPU back-end" in err
+    assert "GPU 0 cannot be used: no NVIDIA driver; or compute with --device cpu" in err
+    assert stage.opened == []
+    monkeypatch.setattr(select, "unusable", lambda gpu: None)
+    assert run("reconstruct", "A", *wish)[0] == 0
+    assert stage.settings == Settings(device="cuda:0,1" if "0,1" in wish else "cuda:0")
 
 
 def test_some_fail(stage, run):

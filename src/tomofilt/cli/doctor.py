@@ -190,7 +190,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
             if kernels
             else "not compiled yet: the first reconstruction takes longer",
         },
-        "GPU (this version computes on the CPU)": {
+        "GPU": {
             "nvidia-smi": "; ".join(gpu["nvidia_smi"]) or "no NVIDIA GPU found",
             "torch": gpu["torch"],
         }

@@ -249,7 +249,16 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda[:N]",
-        help="What computes. This version computes on the CPU.",
+        help="What computes. auto: a GPU where one works, otherwise the CPU; it says which.",
+        rich_help_panel=RUN,
+    ),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu",
+        metavar="N[,N]",
+        help="The GPUs to use, several at a time; as --device cuda:N,N.",
         rich_help_panel=RUN,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomofilt.cli import options
-from tomofilt.cli.values import check_device, chosen_series, overrides, parse_memory, settle
+from tomofilt.cli.values import chosen_series, overrides, parse_memory, settle
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def reconstruct(
     overwrite: options.Overwrite = False,
     only_do_unfinished: options.OnlyDoUnfinished = False,
     device: options.Device = "auto",
+    gpu: options.Gpu = None,
     threads: options.Threads = None,
     max_memory: options.MaxMemory = None,
     config: options.Config = None,
@@ -97,8 +98,11 @@ def reconstruct(
 def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     """Make settings from the options; what was not given is left to the library's defaults."""
     from tomofilt.plan import Settings
+    from tomofilt.projectors.select import choose, device_text
 
-    check_device(values["device"])
+    device = device_text(values["device"], values["gpu"])
+    if device.startswith("cuda"):
+        choose(device)  # no GPU is one error, not one for each series
     size = settle(context, values, "pixel_size", "bin")
     thickness = settle(context, values, "thickness", "thickness_px")
     if values["overwrite"] and values["only_do_unfinished"]:
@@ -111,6 +115,7 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
         "thickness_angst": thickness["thickness"],
         "thickness_px": thickness["thickness_px"],
         "shape_px": values["shape"],
+        "device": device,
         "max_memory_bytes": parse_memory(values["max_memory"]),
     }
     same = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
-from tomofilt.errors import InputError, MissingFileError, ResourceError
+from tomofilt.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     from tomofilt.projects import Project
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Command",
     "canonical",
-    "check_device",
     "chosen_series",
     "overrides",
     "parse_memory",
@@ -197,17 +196,6 @@ def parse_memory(text: str | None) -> int | None:
     if size < 1:
         raise InputError(f"--max-memory {text} leaves no memory at all")
     return size
-
-
-def check_device(text: str) -> None:
-    """Refuse a device that this version cannot compute on."""
-    if re.fullmatch(r"cuda(:\d+)?", text):
-        raise ResourceError(
-            f"--device {text}: this version of tomofilt has no GPU back-end; "
-            "use --device cpu, or leave --device out"
-        )
-    if text not in ("auto", "cpu"):
-        raise InputError(f"--device {text} is unknown: give auto, cpu or cuda[:N]")
 
 
 def chosen_series(

@@ -1,6 +1,8 @@
 """The slice projector as torch operators: differentiable, compilable, batched.
 
-``torch.ops.tomofilt.backproject`` and ``torch.ops.tomofilt.project`` are each other's gradient.
+``torch.ops.tomofilt.backproject`` and ``torch.ops.tomofilt.project`` are each other's gradient: to
+rounding on the CPU and in float64, and on CUDA tensors in float32, where ASTRA back-projects, up to
+the 8-bit fractions of GPU textures (:mod:`tomofilt.projectors.astra`).
 The geometry goes in as a tensor, so that operators hold no Python state.
 """
 
@@ -13,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tomofilt.projectors.astra import AstraProjector
 from tomofilt.projectors.cpu import SliceProjector
+from tomofilt.projectors.vectors import table_maps
 
 __all__ = ["backproject", "project"]
 
@@ -38,6 +42,25 @@ def project(volume: Tensor, table: Tensor, image_shape: Sequence[int]) -> Tensor
     """Project a volume (z, y, x) to images of shape (view, y, sample)."""
     operator = _operator(table, image_shape, volume.shape)
     return torch.from_numpy(operator.forward(_array(volume)))
+
+
+@backproject.register_kernel("cuda")
+def _(images: Tensor, table: Tensor, volume_shape: Sequence[int]) -> Tensor:
+    return _on_gpu(table, images.shape, volume_shape, images.device).adjoint(images)
+
+
+@project.register_kernel("cuda")
+def _(volume: Tensor, table: Tensor, image_shape: Sequence[int]) -> Tensor:
+    return _on_gpu(table, image_shape, volume.shape, volume.device).forward(volume)
+
+
+def _on_gpu(
+    table: Tensor, image_shape: Sequence[int], volume_shape: Sequence[int], device: torch.device
+) -> AstraProjector:
+    views, rows, samples = image_shape
+    nz, ny, nx = volume_shape
+    maps = table_maps(table.detach().cpu().numpy())
+    return AstraProjector(maps, (views, rows, samples), (nz, ny, nx), device)
 
 
 def _operator(

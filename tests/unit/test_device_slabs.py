@@ -1,0 +1,164 @@
+"""Reconstruction on GPUs, with ASTRA stated in numpy and torch's CPU in the place of the GPUs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from fake_astra import install
+
+from tomofilt import plan as plan_module
+from tomofilt.errors import InputError, ResourceError
+from tomofilt.geometry import LocalGeometry, TiltGeometry, VolumeGrid
+from tomofilt.plan import Settings, make_plan
+from tomofilt.projectors.autograd import backproject, project
+from tomofilt.projectors.select import Choice
+from tomofilt.projects import Destination
+from tomofilt.reconstruct import reconstruct
+from tomofilt.tiltseries import TiltSeries
+
+
+class Images:
+    def __init__(self, stack, path):
+        self.stack = stack
+        self.shape, self.pixel_angst = stack.shape, 10.0
+        path.write_bytes(b"images")
+        self.files = (path,)
+
+    def read(self, image, y_start=0, y_stop=None):
+        return self.stack[image, y_start:y_stop]
+
+
+class Listener:
+    def __init__(self):
+        self.notes, self.steps = [], []
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def progress(self, done, total):
+        self.steps.append(done / total)
+
+
+@pytest.fixture
+def make_series(tmp_path):
+    def make(xtilt=0.0, shape=(40, 24)):
+        tilts = np.linspace(-56, 60, 9)
+        noise = np.random.default_rng(0).normal(100, 10, (9, *shape)).astype(np.float32)
+        return TiltSeries(
+            name="TS",
+            images=Images(noise, tmp_path / "TS.mrc"),
+            geometry=TiltGeometry.from_angles(tilts, 3.0, xtilt, (4.0, -7.0)),
+            views=np.arange(9),
+            tilt_deg=tilts,
+            grid=VolumeGrid.centred((10, *shape), 10.0),
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(series, name, **settings):
+        listener = Listener()
+        destination = Destination(tmp_path / "out" / f"{name}.mrc")
+        chosen = Settings(**{"preview": False, "threads": 2, **settings})
+        result = reconstruct(series, destination, chosen, listener)
+        return mrcfile.read(destination.volume), result, listener
+
+    return call
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """ASTRA on two GPUs, as far as the plan knows."""
+    fake = install(monkeypatch)
+    monkeypatch.setattr(
+        plan_module,
+        "choose",
+        lambda device: Choice(("cpu", "cpu")) if device.startswith("cuda") else Choice(),
+    )
+    return fake
+
+
+@pytest.mark.parametrize("xtilt", [0.0, 4.0])
+@pytest.mark.parametrize("filter", ["sirt-like:10", "none"])
+@pytest.mark.parametrize("halves", ["none", "tilts"])
+def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
+    series = make_series(xtilt)
+    options = {"filter": filter, "halves": halves}
+    expected, _, _ = run(series, "cpu", device="cpu", **options)
+    assert not gpus.made
+    found, result, listener = run(series, "gpu", device="cuda:0,1", **options)
+    assert gpus.made
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert result.record["projector"] == "astra"
+    assert any("ASTRA on cpu, cpu" in note for note in listener.notes)
+    assert listener.steps == sorted(listener.steps)
+    assert listener.steps[-1] == 1.0
+
+
+def test_slabs_fit_into_memory(make_series, run, gpus, monkeypatch):
+    series = make_series(shape=(300, 24))
+    whole, _, _ = run(series, "whole", device="cuda:0,1")
+    shapes = set(gpus.made)
+    frugal = make_plan(series, Destination(Path("x.mrc")), Settings()).memory_bytes
+    monkeypatch.setattr(plan_module, "DEFAULT_BYTES", frugal - 60_000)
+    gpus.made.clear()
+    cut, _, _ = run(series, "cut", device="cuda:0,1")
+    assert max(shape[1] for shape in gpus.made) < max(shape[1] for shape in shapes)
+    assert np.abs(cut - whole).max() <= 1e-5 * np.abs(whole).max()
+
+
+def test_a_failure_leaves_nothing(make_series, run, gpus, tmp_path):
+    def fail(box):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    gpus.fail = fail
+    with pytest.raises(ResourceError, match="failed twice"):
+        run(make_series(), "gpu", device="cuda:0")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not gpus.alive
+
+
+def test_finished_on_one_device_is_finished_on_the_other(make_series, run, gpus):
+    series = make_series()
+    run(series, "rec", device="cuda:0")
+    assert run(series, "rec", device="cpu")[1].skipped
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"filter": "imod"}, "IMOD's filtering"),
+        ({"interpolation": "imod"}, "IMOD's filtering"),
+        ({"projector": "direct"}, "the direct projector"),
+        ({"normalise": "count", "filter": "none"}, "the direct projector"),
+    ],
+)
+def test_what_is_left_to_the_cpu(make_series, gpus, settings, reason):
+    destination = Destination(Path("x.mrc"))
+    with pytest.raises(InputError, match=f"TS: {reason}.*--device auto"):
+        make_plan(make_series(), destination, Settings(device="cuda:0", **settings))
+    plan = make_plan(make_series(), destination, Settings(device="auto", **settings))
+    assert not plan.device.gpus
+    assert any(f"on the CPU ({reason}" in line for line in plan.lines())
+    plan = make_plan(make_series(), destination, Settings(device="cpu", **settings))
+    assert not any("on the CPU" in line for line in plan.lines())
+
+
+def test_local_alignment_is_left_to_the_cpu(make_series, gpus):
+    series = make_series()
+    maps = series.geometry.image_from_volume
+    local = LocalGeometry(np.zeros(1), np.zeros(1), maps[:, None, None])
+    series = replace(series, geometry=TiltGeometry(maps, local))
+    with pytest.raises(InputError, match="a local alignment is computed on the CPU only"):
+        make_plan(series, Destination(Path("x.mrc")), Settings(device="cuda:0"))
+
+
+@pytest.mark.parametrize("operator", [backproject, project])
+def test_operators_have_a_kernel_for_cuda(operator):
+    name = operator._opoverload.name().partition(".")[0]
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
