@@ -199,7 +199,7 @@ def relion(data: Data, folder: Path, *options: str) -> Volume:
     _, star, _ = write_series(root, data.made, {})
     project = root / "relion"  # paths in STAR files start here
     nz, ny, nx = (str(n) for n in data.made.grid.shape)
-    command = ["relion_tomo_reconstruct_tomogram", "--t", star.relative_to(project)]
+    command = ["relion_tomo_reconstruct_tomogram", "--t", str(star.relative_to(project))]
     command += ["--o", "Tomograms/job006/", "--w", nx, "--h", ny, "--d", nz, "--bin", "1"]
     command += [*options, "--j", str(available_threads())]
     subprocess.run(command, cwd=project, check=True, capture_output=True)

@@ -16,6 +16,7 @@ from tomofilt.filters.registry import parse
 from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors.select import Choice, choose
 from tomofilt.projects import Destination
+from tomofilt.settings import Settings
 from tomofilt.tiltseries import ImageSource, TiltSeries
 
 if TYPE_CHECKING:
@@ -29,73 +30,6 @@ SLAB_ROWS = 128
 BASE_BYTES = 260_000_000
 #: What the work is fitted into unless the user allows something else.
 DEFAULT_BYTES = 1_400_000_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything a user can choose about a reconstruction.
-
-    Lengths named ``_px`` are in unbinned input pixels, as IMOD and RELION count them.
-
-    Attributes
-    ----------
-    filter : str
-        Specification ``NAME[:ARG]``; see :mod:`tomofilt.filters`.
-    cutoff : str, optional
-        Cut-off of the windowed filters: cycles per pixel, or a resolution such as ``"60A"``.
-    bin : float, optional
-        Output voxel size in input pixels. Exclusive with ``pixel_angst``.
-    pixel_angst : float, optional
-        Output voxel size in angstrom.
-    thickness_angst, thickness_px : float, optional
-        Thickness of the tomogram; default from the project.
-    shape_px : (x, y, z), optional
-        Size of the tomogram.
-    interpolation : "fine", "linear" or "imod", optional
-        How filtered rows are sampled; default is the filter's own.
-    projector : "fast" or "direct"
-    normalise : "sum" or "count"
-        "sum": filtered back-projection. "count": each voxel is the mean over the views that see
-        it, of images with their mean subtracted; with the filter ``none``, RELION's unweighted
-        tomogram. Always by the direct projector.
-    orientation : "zyx" or "xzy"
-        Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x).
-    dtype : str, optional
-        float32, float16, int16 or int8; default is the filter's own.
-    invert, flip_z : bool
-        Negate densities; mirror the tomogram in z (which inverts its handedness).
-    device : str
-        "auto" (a GPU if one works), "cpu" or "cuda:0,1"; see :mod:`tomofilt.projectors.select`.
-    threads : int, optional
-    max_memory_bytes : int, optional
-    overwrite : bool
-        Replace a finished tomogram that tomofilt made earlier.
-    preview : bool
-        Write the PNG with the central slices.
-    halves : "none", "frames" or "tilts"
-        Also write the two half tomograms.
-    """
-
-    filter: str = "sirt-like:10"
-    cutoff: str | None = None
-    bin: float | None = None
-    pixel_angst: float | None = None
-    thickness_angst: float | None = None
-    thickness_px: float | None = None
-    shape_px: tuple[int, int, int] | None = None
-    interpolation: Interpolation | None = None
-    projector: Literal["fast", "direct"] = "fast"
-    normalise: Literal["sum", "count"] = "sum"
-    orientation: Literal["zyx", "xzy"] = "zyx"
-    dtype: str | None = None
-    invert: bool = False
-    flip_z: bool = False
-    device: str = "auto"
-    threads: int | None = None
-    max_memory_bytes: int | None = None
-    overwrite: bool = False
-    preview: bool = True
-    halves: Literal["none", "frames", "tilts"] = "none"
 
 
 @dataclass(frozen=True, eq=False)

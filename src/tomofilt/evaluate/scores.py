@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,8 @@ def measure(path: Path, references: References, threads: int | None = None) -> S
         frames = halves_by_view(series)
         if frames is not None:
             by_view["frames"] = ViewCorrelation(series.tilt_deg, bands, frames)
-        left_out = left_out_correlation(series, settings, rows_px=references.rows_px)
+        here = replace(settings, threads=threads, max_memory_bytes=None)  # another machine's then
+        left_out = left_out_correlation(series, here, rows_px=references.rows_px)
     return Scores(tomogram, truth_scores, half_curve, by_view, left_out, contrast, found)
 
 
