@@ -26,6 +26,8 @@ ImageOf = Callable[[int], Float32]
 
 #: With fewer views there are no neighbours on both sides.
 _FEWEST_VIEWS = 3
+#: Share of the contrast in spots from which on it is said.
+_SPOTS = 0.2
 #: Correlation of the voxels of even- and odd-tilt halves that the "view" preset aims at: ribosomes
 #: are plain to see with it, and streaks are not.
 _AGREEMENT = 0.7
@@ -63,7 +65,7 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
     with ExitStack() as stack:
         sources = plan.series.halves or (plan.series.images,)
         images = [_aligned(plan, source, stack) for source in sources]
-        found = _measure(plan, images)
+        found = _measure(plan, images, note)
         if not found.snr.has_signal:
             note(
                 f"  note: no signal was found in {name}: neighbouring views have nothing in common "
@@ -125,12 +127,18 @@ def _sum(images: Sequence[ImageOf]) -> ImageOf:
     return lambda view: images[0](view) + images[1](view)
 
 
-def _measure(plan: Plan, images: Sequence[ImageOf]) -> Measurement:
+def _measure(plan: Plan, images: Sequence[ImageOf], note: Callable[[str], None]) -> Measurement:
     """Thickness and SNR."""
     from tomofilt import snr
 
     grid, views, threads = plan.aligned, len(plan.series.views), plan.threads
     spectra = snr.line_spectra(_sum(images), plan.slices, grid, threads)
+    if np.median(spectra.spots) > _SPOTS:
+        note(
+            f"  note: {100 * np.median(spectra.spots):.0f} % of the contrast of {plan.series.name} "
+            "is in spots far darker or brighter than the rest, gold beads perhaps: the SNR tells "
+            "of them as much as of the specimen; if there is nothing else, give another filter"
+        )
     thickness = snr.measure_thickness(spectra, plan.thickness_angst)
     thickness_angst, centre_angst = thickness or (plan.thickness_angst, 0.0)
     if len(images) == 2:
@@ -139,12 +147,31 @@ def _measure(plan: Plan, images: Sequence[ImageOf]) -> Measurement:
     else:
         coherence = snr.line_coherence(spectra, thickness_angst, centre_angst)
         source = "neighbouring views"
+        if not coherence.samples.any():
+            raise InputError(
+                f"{plan.series.name}: its views are too far apart, {_widest_gap(plan):.0f} deg "
+                f"between neighbours, to tell signal from noise in a specimen {thickness_angst:.0f}"
+                " A thick; give another filter, -f gaussian:0.1 say"
+            )
+    fitted = snr.fit_snr(coherence, views, grid.pixel_angst[1])
+    for view in np.flatnonzero(fitted.log_factor == snr.NO_WEIGHT):
+        number = int(plan.series.views[view]) + 1
+        note(
+            f"  note: image {number} shows nothing of what its neighbours show and gets no weight: "
+            f"look at it, and leave it out if it is bad (--exclude {number})"
+        )
+    blank = np.setdiff1d(np.arange(views), spectra.order)
+    fitted.log_factor[blank] = snr.NO_WEIGHT
     return Measurement(
-        snr.fit_snr(coherence, views, grid.pixel_angst[1]),
+        fitted,
         thickness_angst,
         centre_angst,
         source if thickness else f"{source}; the thickness is the tomogram's",
     )
+
+
+def _widest_gap(plan: Plan) -> float:
+    return float(np.diff(np.sort(plan.slices.tilt_deg)).max())
 
 
 def _strength(plan: Plan, found: Measurement, images: Sequence[ImageOf]) -> tuple[float, float]:

@@ -55,7 +55,7 @@ class Settings:
         Also write the two half tomograms.
     """
 
-    filter: str = "sirt-like:10"
+    filter: str = "wiener-exact:view"
     cutoff: str | None = None
     bin: float | None = None
     pixel_angst: float | None = None

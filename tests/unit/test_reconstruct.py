@@ -67,7 +67,15 @@ def run(tmp_path):
     def call(series, name="rec", **settings):
         listener = Listener()
         destination = Destination(tmp_path / "out" / f"{name}.mrc")
-        chosen = Settings(**{"preview": False, "threads": 2, "device": "cpu", **settings})
+        chosen = Settings(
+            **{
+                "filter": "sirt-like:10",
+                "preview": False,
+                "threads": 2,
+                "device": "cpu",
+                **settings,
+            }
+        )
         result = reconstruct(series, destination, chosen, listener)
         return mrcfile.read(destination.volume), result, listener
 

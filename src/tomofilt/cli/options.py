@@ -133,7 +133,7 @@ FilterSpec = Annotated[
         "--filter",
         "-f",
         metavar="NAME[:ARG]",
-        help="Filter; `tomofilt filters list` names them.  [default: sirt-like:10]",
+        help="Filter; `tomofilt filters list` names them.  [default: wiener-exact:view]",
         rich_help_panel=FILTER,
     ),
 ]

@@ -11,9 +11,10 @@ from tomofilt.snr.coherence import (
     line_spectra,
     measure_thickness,
 )
-from tomofilt.snr.model import Coherence, SpectralSnr, fit_snr
+from tomofilt.snr.model import NO_WEIGHT, Coherence, SpectralSnr, fit_snr
 
 __all__ = [
+    "NO_WEIGHT",
     "Coherence",
     "LineSpectra",
     "SpectralSnr",

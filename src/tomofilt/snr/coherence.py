@@ -37,6 +37,8 @@ _FIRST_LINE = 2
 _LEAST_OVERLAP = 0.6
 #: Neighbours and their neighbours: with the nearest alone, odd views trade with even ones.
 _DISTANCES = (1, 2)
+#: Pixels so many standard deviations off the median are clipped.
+_SPOT = 5.0
 #: Neighbours up to so far are compared for the thickness.
 _FARTHEST = 6
 
@@ -61,6 +63,9 @@ class LineSpectra:
     pixel_angst : float
     samples : float
         Independent coefficients a sample stands for; below 1 because images are faded out.
+    spots : (view,)
+        Share of an image's variance in spots too dark or bright for anything but gold or hot
+        pixels, which are clipped before images are compared.
     """
 
     values: Complex64
@@ -71,6 +76,7 @@ class LineSpectra:
     width_angst: Float64
     pixel_angst: float
     samples: float
+    spots: Float64
 
     @property
     def order(self) -> NDArray[np.intp]:
@@ -120,9 +126,10 @@ def line_spectra(
     window = window_y[:, None] * window_x
     position = (np.arange(nx) - grid.centre[1]) * pixel
     values = np.zeros((len(a), ny, len(lines)), dtype=np.complex64)
+    spots = np.zeros(len(a))
 
     def transform(view: int) -> None:
-        image = _level(image_of(view), window)
+        image, spots[view] = _level(image_of(view), window)
         if image is None:
             return
         usable = np.abs(k_across[view]) < 0.45 / pixel
@@ -145,6 +152,7 @@ def line_spectra(
         width_angst=nx * pixel / a,
         pixel_angst=pixel,
         samples=samples,
+        spots=spots,
     )
 
 
@@ -277,7 +285,7 @@ def frame_coherence(
     value, samples = np.zeros((views, bands)), np.zeros((views, bands))
 
     def compare(view: int) -> None:
-        images = [_level(half(view), window) for half in halves]
+        images = [_level(half(view), window)[0] for half in halves]
         if images[0] is None or images[1] is None:
             return
         first, second = (fft.rfft2(image) for image in images)
@@ -356,12 +364,29 @@ def _independent(window: Float32) -> float:
     return float((window**2).sum() ** 2 / (window**4).sum() / len(window))
 
 
-def _level(image: Float32, window: Float32) -> Float32 | None:
-    """Image with its mean subtracted where it has data, faded out; None without any contrast."""
-    weight = np.where(image != 0, window, np.float32(0))
-    total = float(weight.sum(dtype=np.float64))
-    if total <= 0:
-        return None
-    mean = float((image * weight).sum(dtype=np.float64)) / total
-    levelled = (image - np.float32(mean)) * weight
-    return levelled if np.any(levelled) else None
+def _level(image: Float32, window: Float32) -> tuple[Float32 | None, float]:
+    """Image with its mean subtracted where it has data, spots clipped, faded out.
+
+    Returns
+    -------
+    levelled : (y, x) float32
+        None without any contrast.
+    spots : float
+        Share of the variance that was clipped.
+    """
+    present = image != 0
+    some = image[::3, ::3][present[::3, ::3]]
+    if len(some) == 0:
+        return None, 0.0
+    median = np.median(some)
+    deviation = 1.4826 * np.median(np.abs(some - median))
+    clipped, spots = image, 0.0
+    if deviation > 0:
+        reach = _SPOT * deviation
+        clipped = np.clip(image, median - reach, median + reach)
+        variance = float(image[present].var(dtype=np.float64))
+        spots = 1 - float(clipped[present].var(dtype=np.float64)) / variance
+    weight = np.where(present, window, np.float32(0))
+    mean = float((clipped * weight).sum(dtype=np.float64) / weight.sum(dtype=np.float64))
+    levelled = (clipped - np.float32(mean)) * weight
+    return (levelled if np.any(levelled) else None), spots

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Coherence", "SpectralSnr", "fit_snr"]
+__all__ = ["NO_WEIGHT", "Coherence", "SpectralSnr", "fit_snr"]
 
 Float64 = NDArray[np.float64]
 
@@ -21,7 +21,15 @@ _MODEL_ERROR = 0.03
 _VIEW_SPREAD = 0.03
 #: A signal is there when two bands are so many standard errors above zero.
 _SIGNIFICANT = 5.0
+#: What is measured higher is rounding, and gradients; such filters do not differ any more.
 _LARGEST_SNR = 100.0
+#: Where nothing was found: low enough to silence noise, high enough to look at it.
+_SMALLEST_SNR = 1e-3
+#: The spectrum is taken lower than measured by so many of its standard errors: too much smoothing
+#: costs less than noise that is taken for signal.
+_CAUTION = 0.5
+#: ln of the factor of views that show nothing.
+NO_WEIGHT = -20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +73,8 @@ class SpectralSnr:
         log_k = np.log(np.maximum(k, self.k[0] / np.e))
         slope = (self.log_spectrum[1] - self.log_spectrum[0]) / (nodes[1] - nodes[0])
         below = np.minimum(log_k - nodes[0], 0.0) * slope
-        return np.asarray(np.interp(log_k, nodes, self.log_spectrum) + below)
+        spectrum = np.interp(log_k, nodes, self.log_spectrum) + below
+        return np.asarray(np.minimum(spectrum, np.log(_LARGEST_SNR)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +117,10 @@ def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr
     """The model of :class:`SpectralSnr` that explains measured coherences.
 
     A coherence is ``sqrt(q_m q_m')`` with ``q = snr / (1 + snr)``. Least squares, weighted by the
-    scatter that coherences have; a view that is measured badly is drawn to what all views share,
-    and the spectrum to a smooth one that does not rise.
+    scatter that coherences have; a view that is measured badly is drawn to what all views share
+    (more than its scatter alone would ask for: weights of their own make views predict each other
+    worse on real series), and the spectrum to a smooth one that does not rise. A view that has
+    nothing in common with its partners where all others have gets no weight.
 
     Parameters
     ----------
@@ -130,14 +141,22 @@ def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr
     start = np.log(np.clip(pooled, 0.01, 0.98) / (1 - np.clip(pooled, 0.01, 0.98)))
     start = np.minimum.accumulate(start - np.log(coherence.share))
     solution = model.solve(np.concatenate([start, np.zeros(2 * views)]))
-    spectrum = np.minimum.accumulate(solution[: len(nodes)])
+    alone = model.unlike_the_rest(solution)
+    if alone.any():
+        model.weight[alone[coherence.first] | alone[coherence.second]] = 0.0
+        solution = model.solve(solution)
+        solution[len(nodes) : len(nodes) + views][alone] = NO_WEIGHT
+    spectrum = solution[: len(nodes)] - _CAUTION * model.errors(solution)[: len(nodes)]
+    spectrum = np.minimum.accumulate(spectrum)
     strong = np.sort(coherence.significance[used])[-2:]
+    if len(strong) < 2 or strong.min() < _SIGNIFICANT:
+        floor = np.full(len(nodes), np.log(_SMALLEST_SNR))
+        return SpectralSnr(nodes, floor, np.zeros(views), np.zeros(views), has_signal=False)
     return SpectralSnr(
         k=nodes,
-        log_spectrum=np.minimum(spectrum, np.log(_LARGEST_SNR)),
+        log_spectrum=spectrum,
         log_factor=solution[len(nodes) : len(nodes) + views],
         decay_angst2=solution[len(nodes) + views :] * model.decay_unit_angst2,
-        has_signal=bool(len(strong) == 2 and strong.min() > _SIGNIFICANT),
     )
 
 
@@ -196,6 +215,22 @@ class _Model:
             np.concatenate([residual, linear @ x]),
             np.concatenate([jacobian.reshape(-1, len(x)), linear]),
         )
+
+    def unlike_the_rest(self, x: Float64) -> NDArray[np.bool_]:
+        """Views whose coherences are nearer to zero than to what x says."""
+        residual, _ = self.residuals(x)
+        left = residual[: self.value.size].reshape(self.value.shape)
+        said = left + self.value * self.weight
+        gain, size = np.zeros(self.views), np.zeros(self.views)
+        for m in (self.first, self.second):
+            np.add.at(gain, m, (said**2 - 2 * said * left).sum(axis=1))
+            np.add.at(size, m, (said**2).sum(axis=1))
+        return (gain < -size / 2) & (size > 2 * _SIGNIFICANT**2)
+
+    def errors(self, x: Float64) -> Float64:
+        """Standard errors of a solution."""
+        _, jacobian = self.residuals(x)
+        return np.asarray(np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian))))
 
     def solve(self, x: Float64, iterations: int = 50) -> Float64:
         """Minimise the sum of squares from x."""
