@@ -1,0 +1,152 @@
+"""The filter that is computed from the series itself, end to end on simulated series."""
+
+from dataclasses import replace
+
+import mrcfile
+import numpy as np
+import pytest
+
+from tomofilt.errors import InputError
+from tomofilt.filters.protocol import FilterContext
+from tomofilt.filters.registry import parse
+from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
+from tomofilt.measure import measured
+from tomofilt.plan import Settings, make_plan
+from tomofilt.projects import Destination
+from tomofilt.reconstruct import reconstruct
+from tomofilt.simulate import simulated_series
+
+
+class Listener:
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def progress(self, done, total):
+        pass
+
+
+class Noise:
+    """Images of white noise."""
+
+    pixel_angst = 10.0
+
+    def __init__(self, shape, folder):
+        self.shape = shape
+        self.stack = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        self.files = (folder / "noise.mrc",)
+        self.files[0].write_bytes(b"noise")
+
+    def read(self, image, y_start=0, y_stop=None):
+        return self.stack[image, y_start:y_stop]
+
+
+class FlatSnr:
+    """One SNR at all frequencies, in the place of a measured one."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values, dtype=float)
+
+    def __call__(self, k):
+        return np.broadcast_to(
+            self.values.reshape(-1, *(1,) * np.ndim(k)), (len(self.values), *np.shape(k))
+        ).copy()
+
+
+def gains_of(snr, tilts, k, thickness=1000.0):
+    context = FilterContext(np.asarray(tilts, float), np.ones(len(tilts)), 10.0, 10.0, 500.0, 8, 16)
+    found = Measurement(FlatSnr(snr), thickness / OVERLAP_THICKNESS, 0.0, "test")
+    return WienerExact("match", found).gains(k, np.zeros(1), context)
+
+
+def test_limits_of_the_formula():
+    """Dense views of one SNR: the ramp times t / (t + k dtheta D / L); no signal: nothing."""
+    tilts = np.arange(-90.0, 90.0, 0.5)
+    k = np.array([0.005, 0.01, 0.02])
+    step = np.radians(0.5)
+    for snr in (100.0, 1.0, 0.01):
+        gains = gains_of(np.full(len(tilts), snr), tilts, k)[len(tilts) // 2]
+        lobe = 1.1789797  # area of sinc's main lobe
+        expected = k * step * 10.0 * snr / (snr + k * step * 1000.0 / lobe)
+        np.testing.assert_allclose(gains, expected, rtol=5e-3)
+    assert np.all(gains_of(np.zeros(5), np.arange(5.0), k) == 0)
+
+
+def test_a_noisy_view_counts_less():
+    tilts = np.array([-3.0, 0.0, 3.0])
+    low, high, _ = gains_of([0.1, 1.0, 1.0], tilts, np.array([0.02]))[:, 0]
+    assert 0 < low < 0.2 * high
+
+
+def run(series, tmp_path, **settings):
+    listener = Listener()
+    destination = Destination(tmp_path / "rec.mrc")
+    chosen = Settings(**{"preview": False, "overwrite": True, "device": "cpu", **settings})
+    result = reconstruct(series, destination, chosen, listener)
+    return mrcfile.read(destination.volume), result, "\n".join(listener.notes)
+
+
+def psnr(volume, truth):
+    """Decibels after an affine match, away from the edges."""
+    inside = tuple(slice(n // 8, n - n // 8) for n in truth.shape)
+    own, true = volume[inside].ravel().astype(float), truth[inside].ravel().astype(float)
+    slope, level = np.polyfit(own, true, 1)
+    return 10 * np.log10(np.ptp(true) ** 2 / np.mean((slope * own + level - true) ** 2))
+
+
+@pytest.mark.parametrize("with_halves", [True, False])
+def test_it_knows_a_good_filter_without_the_truth(tmp_path, with_halves):
+    """It comes close to, or beats, the Gaussian that only the truth can choose, and the ramp."""
+    simulated = simulated_series(seed=4, snr=0.1)
+    series = simulated.tilt_series()
+    if not with_halves:
+        series = replace(series, halves=None)
+    own, result, notes = run(series, tmp_path, filter="wiener-exact:match")
+    assert ("even and odd frames" if with_halves else "neighbouring views") in notes
+    assert result.record["filter"]["measured"]["has_signal"]
+    ramp = psnr(run(series, tmp_path, filter="ramp")[0], simulated.truth)
+    tuned = max(
+        psnr(run(series, tmp_path, filter=f"gaussian:{sigma}")[0], simulated.truth)
+        for sigma in (0.05, 0.08, 0.11, 0.15)
+    )
+    score = psnr(own, simulated.truth)
+    assert score > ramp + 1.0
+    assert score > tuned - 0.3
+
+
+def test_pure_noise_is_told(tmp_path):
+    simulated = simulated_series(seed=1, snr=0.1)
+    series = replace(
+        simulated.tilt_series(), halves=None, images=Noise(simulated.images.shape, tmp_path)
+    )
+    _, result, notes = run(series, tmp_path)
+    assert "no signal was found" in notes
+    assert not result.record["filter"]["measured"]["has_signal"]
+
+
+def test_series_it_cannot_be_computed_for(tmp_path):
+    series = simulated_series(seed=1, snr=0.1).tilt_series()
+    two = replace(
+        series,
+        views=series.views[:2],
+        tilt_deg=series.tilt_deg[:2],
+        geometry=series.geometry.select([0, 1]),
+        halves=None,
+    )
+    with pytest.raises(InputError, match="needs three or more"):
+        run(two, tmp_path)
+    with pytest.raises(InputError, match="no preset"):
+        parse("wiener-exact:pretty")
+
+
+def test_measuring_does_not_depend_on_threads(tmp_path):
+    series = simulated_series(seed=2, snr=0.3).tilt_series()
+    facts = [
+        measured(
+            make_plan(series, Destination(tmp_path / "rec.mrc"), Settings(threads=n, device="cpu"))
+        ).filter.facts()
+        for n in (1, 2)
+    ]
+    assert facts[0] == facts[1]
