@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from tomofilt.filters.protocol import Filter
     from tomofilt.filters.registry import parse
     from tomofilt.geometry import TiltGeometry, VolumeGrid
-    from tomofilt.plan import Settings
+    from tomofilt.projectors.vectors import to_astra, to_tomosipo
     from tomofilt.projects import Destination, detect
+    from tomofilt.settings import Settings
     from tomofilt.tiltseries import TiltSeries
 
 __version__ = "0.1.0"
@@ -36,6 +37,8 @@ __all__ = [
     "detect",
     "parse",
     "run",
+    "to_astra",
+    "to_tomosipo",
 ]
 
 _HOMES = {
@@ -44,7 +47,7 @@ _HOMES = {
     "InputError": "errors",
     "Job": "batch",
     "ResourceError": "errors",
-    "Settings": "plan",
+    "Settings": "settings",
     "TiltGeometry": "geometry",
     "TiltSeries": "tiltseries",
     "TomofiltError": "errors",
@@ -52,6 +55,8 @@ _HOMES = {
     "detect": "projects",
     "parse": "filters.registry",
     "run": "batch",
+    "to_astra": "projectors.vectors",
+    "to_tomosipo": "projectors.vectors",
 }
 
 
