@@ -33,7 +33,7 @@ _SPOTS = 0.2
 _AGREEMENT = 0.7
 _STRENGTHS = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
 #: The strength is chosen on so many rows and planes in the middle of the specimen.
-_ROWS, _PLANES = 192, 8
+_ROWS, _PLANES = 128, 6
 #: The SNR is told at these frequencies, cycles per pixel.
 _TOLD = (0.02, 0.1, 0.25)
 
@@ -64,7 +64,8 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
         )
     with ExitStack() as stack:
         sources = plan.series.halves or (plan.series.images,)
-        images = [_aligned(plan, source, stack) for source in sources]
+        room = max(0, plan.allowed_bytes - plan.memory_bytes) // len(sources)
+        images = [_aligned(plan, source, room, stack) for source in sources]
         found = _measure(plan, images, note)
         if not found.snr.has_signal:
             note(
@@ -79,7 +80,7 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
     return replace(plan, filter=measured_filter)
 
 
-def _aligned(plan: Plan, source: ImageSource, stack: ExitStack) -> ImageOf:
+def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
     """Reader of the aligned, unfiltered images of a source."""
     from tomofilt.images import align, survey
 
@@ -112,7 +113,7 @@ def _aligned(plan: Plan, source: ImageSource, stack: ExitStack) -> ImageOf:
                 like_newstack=False,
                 halo=0,
                 threads=plan.threads,
-                memory_bytes=max(0, plan.allowed_bytes - plan.memory_bytes),
+                memory_bytes=room_bytes,
                 folder=plan.tasks[0].destination.volume.parent,
             )
         )
@@ -139,7 +140,7 @@ def _measure(plan: Plan, images: Sequence[ImageOf], note: Callable[[str], None])
             "is in spots far darker or brighter than the rest, gold beads perhaps: the SNR tells "
             "of them as much as of the specimen; if there is nothing else, give another filter"
         )
-    thickness = snr.measure_thickness(spectra, plan.thickness_angst)
+    thickness = snr.measure_thickness(spectra, plan.thickness_angst, threads)
     thickness_angst, centre_angst = thickness or (plan.thickness_angst, 0.0)
     if len(images) == 2:
         coherence = snr.frame_coherence(images, views, grid, threads)

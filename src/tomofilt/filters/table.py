@@ -18,7 +18,8 @@ Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Complex64 = NDArray[np.complex64]
 
-# Interpolated between so many nodes, gains are right to 1e-4 of the largest.
+# Interpolated between so many nodes, smooth gains are right to 1e-4 of the largest, and those with
+# kinks, where slices cease to overlap, to 5e-3.
 _ACROSS, _ALONG = 256, 128
 
 

@@ -30,7 +30,7 @@ _BANDS = np.array(
 #: Share of an image, at each side, over which it is faded out.
 _TAPER = 0.2
 #: Lines of a spectrum, beside the tilt axis, that are used; large images need no more.
-_LINES = 48
+_LINES = 32
 #: The line on the tilt axis and the one beside it hold what all images share: gradients, edges.
 _FIRST_LINE = 2
 #: Neighbours are compared where theory leaves them at least so much of their coherence.
@@ -39,8 +39,8 @@ _LEAST_OVERLAP = 0.6
 _DISTANCES = (1, 2)
 #: Pixels so many standard deviations off the median are clipped.
 _SPOT = 5.0
-#: Neighbours up to so far are compared for the thickness.
-_FARTHEST = 6
+#: Neighbours up to so far are compared for the thickness, in bands with so much coherence.
+_FARTHEST, _COHERENT = 5, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,9 @@ def line_spectra(
     )
 
 
-def measure_thickness(spectra: LineSpectra, tomogram_angst: float) -> tuple[float, float] | None:
+def measure_thickness(
+    spectra: LineSpectra, tomogram_angst: float, threads: int = 1
+) -> tuple[float, float] | None:
     """Thickness and height of the specimen, from how fast its views lose their common line.
 
     The coherence of two views on a line q apart in k_z is the Fourier transform of the profile of
@@ -168,50 +170,62 @@ def measure_thickness(spectra: LineSpectra, tomogram_angst: float) -> tuple[floa
     spectra : LineSpectra
     tomogram_angst : float
         Thicknesses from a quarter of it to four times it can be told.
+    threads : int
 
     Returns
     -------
     thickness_angst, centre_angst
         The latter along z, from the specimen centre. None if the views have too little in common.
     """
-    order, edges = spectra.order, spectra.band_edges()
-    step = 1 / (20 * tomogram_angst)
-    count = 60
-    cross = np.zeros((count, len(edges) - 1), dtype=np.complex128)
-    power = np.zeros(cross.shape)
-    for distance in range(1, _FARTHEST + 1):
-        for m, n in zip(order[:-distance], order[distance:], strict=True):
-            q = np.abs(spectra.k_x * (spectra.slope[n] - spectra.slope[m]))
-            lines = q < count * step
-            if not lines.any():
-                break
-            place = (q[lines] / step).astype(int)
-            sums = _band_sums(spectra, m, n, lines, edges)
-            np.add.at(cross, place, sums.cross)
-            np.add.at(power, place, np.sqrt(sums.first * sums.second))
-    near = slice(0, 4)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        start = np.nan_to_num(cross[near].real.sum(0) / power[near].sum(0))
-        start[start < 0.1] = 0.0
-        curve = (cross @ start) / (power @ start)
-    measured = np.flatnonzero(np.isfinite(curve))
-    if not start.any() or len(measured) < 8:
+    q, curve = _loss_of_coherence(spectra, tomogram_angst, threads)
+    if len(q) < 8:
         return None
-    q = (measured + 0.5) * step
-    curve = curve[measured]
     heights = np.linspace(-0.5, 0.5, 201) * tomogram_angst
-    main = q < 0.6 / tomogram_angst if (q < 0.6 / tomogram_angst).sum() > 3 else slice(0, 8)
-    turned = (curve[main] * np.exp(-2j * np.pi * heights[:, None] * q[main])).real.sum(1)
-    centre = float(heights[turned.argmax()])
+    near = q < max(0.6 / tomogram_angst, q[7])
+    turned = curve[near] * np.exp(-2j * np.pi * heights[:, None] * q[near])
+    centre = float(heights[turned.real.sum(axis=1).argmax()])
     level = (curve * np.exp(-2j * np.pi * q * centre)).real
     level = np.convolve(np.r_[level[0], level, level[-1]], [0.25, 0.5, 0.25], "valid")
-    below = np.flatnonzero(level < level[:3].max() / 2)
+    half = level[:3].max() / 2
+    below = np.flatnonzero(level < half)
     if not len(below) or below[0] == 0:
         return None
     i = int(below[0])
-    half = level[:3].max() / 2
     q_half = np.interp(half, [level[i], level[i - 1]], [q[i], q[i - 1]])
     return float(0.6034 / q_half), centre  # sinc(0.6034) = 1/2
+
+
+def _loss_of_coherence(
+    spectra: LineSpectra, tomogram_angst: float, threads: int
+) -> tuple[Float64, NDArray[np.complex128]]:
+    """Coherence of views against the distance in k_z of their lines (1/angstrom), complex.
+
+    Only bands in which neighbours are coherent count; empty without any.
+    """
+    order, edges = spectra.order, spectra.band_edges()
+    step, count = 1 / (20 * tomogram_angst), 60
+    distances = range(1, min(_FARTHEST, len(order) - 1) + 1)
+    cross = np.zeros((len(distances), count, len(edges) - 1), dtype=np.complex128)
+    power = np.zeros(cross.shape)
+
+    def compare(i: int) -> None:
+        for m, n in zip(order[: -distances[i]], order[distances[i] :], strict=True):
+            q = np.abs(spectra.k_x * (spectra.slope[n] - spectra.slope[m]))
+            lines = q < count * step
+            if lines.any():
+                place = (q[lines] / step).astype(int)
+                sums = _band_sums(spectra, m, n, lines, edges)
+                np.add.at(cross[i], place, sums.cross)
+                np.add.at(power[i], place, np.sqrt(sums.first * sums.second))
+
+    run_all(threads, compare, range(len(distances)))
+    all_cross, all_power = cross.sum(axis=0), power.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        start = np.nan_to_num(all_cross[:4].real.sum(axis=0) / all_power[:4].sum(axis=0))
+        start[start < _COHERENT] = 0.0
+        curve = (all_cross @ start) / (all_power @ start)
+    measured = np.flatnonzero(np.isfinite(curve))
+    return np.asarray((measured + 0.5) * step, dtype=np.float64), curve[measured]
 
 
 def line_coherence(spectra: LineSpectra, thickness_angst: float, centre_angst: float) -> Coherence:

@@ -20,7 +20,7 @@ _MODEL_ERROR = 0.03
 #: Views of one series are taken to differ by about so much, in log SNR, until they say otherwise.
 _VIEW_SPREAD = 0.03
 #: A signal is there when two bands are so many standard errors above zero.
-_SIGNIFICANT = 5.0
+_SIGNIFICANT = 4.0
 #: What is measured higher is rounding, and gradients; such filters do not differ any more.
 _LARGEST_SNR = 100.0
 #: Where nothing was found: low enough to silence noise, high enough to look at it.
@@ -28,6 +28,8 @@ _SMALLEST_SNR = 1e-3
 #: The spectrum is taken lower than measured by so many of its standard errors: too much smoothing
 #: costs less than noise that is taken for signal.
 _CAUTION = 0.5
+#: Weight of the second differences of the log spectrum from node to node.
+_SMOOTH = 1.0
 #: ln of the factor of views that show nothing.
 NO_WEIGHT = -20.0
 
@@ -186,7 +188,7 @@ class _Model:
         size = len(nodes) + 2 * views
         views_like_each_other = np.eye(size)[len(nodes) :] / _VIEW_SPREAD
         spectrum = np.eye(len(nodes), size)
-        smooth = 0.3 * np.diff(spectrum, n=2, axis=0)
+        smooth = _SMOOTH * np.diff(spectrum, n=2, axis=0)
         bounded = 0.01 * spectrum
         self.prior = np.concatenate([views_like_each_other, smooth, bounded])
         self.rise = np.diff(spectrum, axis=0) * 10
@@ -225,7 +227,7 @@ class _Model:
         for m in (self.first, self.second):
             np.add.at(gain, m, (said**2 - 2 * said * left).sum(axis=1))
             np.add.at(size, m, (said**2).sum(axis=1))
-        return (gain < -size / 2) & (size > 2 * _SIGNIFICANT**2)
+        return (gain < -size / 2) & (size > 3 * _SIGNIFICANT**2)
 
     def errors(self, x: Float64) -> Float64:
         """Standard errors of a solution."""

@@ -1,0 +1,186 @@
+"""How good the filters are: against the truth of simulated series, and on a series' left-out views.
+
+    python bench/filters.py truth [--specimens 6]
+    python bench/filters.py schemes [--count 50]
+    python bench/filters.py left-out FOLDER [--thickness-px N]
+
+`truth`: decibels and detection (area under the ROC curve) of each filter minus those of the ramp
+times the Gaussian that the truth says is best, at three noise levels, with frame halves and
+without. `schemes`: the same decibels for random tilt schemes. `left-out`: how well tomograms of an
+IMOD folder predict views they were made without, band by band. Nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import gettempdir
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.evaluate.against_truth import compare_with_truth
+from tomofilt.evaluate.detection import background_places, detection, radial_template
+from tomofilt.evaluate.left_out import left_out_correlation, make_blocks
+from tomofilt.measure import measured
+from tomofilt.plan import Settings, make_plan
+from tomofilt.projects import Destination, project_type
+from tomofilt.simulate import SimulatedSeries, simulated_series
+from tomofilt.tiltseries import TiltSeries
+
+Volume = NDArray[np.float32]
+
+SNRS = (0.03, 0.1, 0.5)
+SIGMAS = (0.02, 0.028, 0.035, 0.042, 0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.15)
+OTHERS = ("ramp", "hamming", "sirt-like:10", "exact")
+NOWHERE = Destination(Path(gettempdir()) / "bench-filters.mrc")
+
+
+def tomogram(series: TiltSeries, name: str) -> Volume:
+    plan = measured(make_plan(series, NOWHERE, Settings(filter=name)))
+    volume = np.empty(plan.grid.shape, dtype=np.float32)
+    for y, z, block in make_blocks(plan):
+        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
+    return volume
+
+
+class Case:
+    """A simulated series, and the ramp times Gaussian that suits it best."""
+
+    def __init__(self, made: SimulatedSeries) -> None:
+        self.made = made
+        with_halves = made.tilt_series()
+        self.series = {"halves": with_halves, "stack": replace(with_halves, halves=None)}
+        trials = [(self.psnr(self.volume(f"gaussian:{sigma}")), sigma) for sigma in SIGMAS]
+        self.best_psnr, self.best_sigma = max(trials)
+
+    def volume(self, name: str, images: str = "stack") -> Volume:
+        return tomogram(self.series[images], name)
+
+    def psnr(self, volume: Volume) -> float:
+        return compare_with_truth(volume, self.made.truth, self.made.pixel_angst).psnr_db
+
+    def slope(self, volume: Volume) -> float:
+        return compare_with_truth(volume, self.made.truth, self.made.pixel_angst).slope
+
+    def auc(self, volume: Volume) -> float:
+        """Mean over the kinds of particles."""
+        assert self.made.phantom is not None
+        grid = self.made.grid
+        centres: dict[str, list[NDArray[np.float64]]] = {}
+        for particle in self.made.phantom.particles:
+            position = np.array(particle.position_angst[::-1]) / grid.voxel_angst + grid.centre
+            if np.all((position > 6) & (position < np.array(grid.shape) - 7)):
+                centres.setdefault(particle.kind, []).append(position)
+        everywhere = np.array([place for places in centres.values() for place in places])
+        background = background_places(grid.shape, everywhere, 6, 8)
+        areas = []
+        for places in centres.values():
+            if len(places) >= 2:
+                template = radial_template(self.made.truth, np.array(places), 12)
+                areas.append(detection(volume, template, np.array(places), background).auc)
+        return float(np.mean(areas)) if areas else np.nan
+
+
+def truth(specimens: int) -> None:
+    print("PSNR in dB and AUC minus those of the best ramp x Gaussian; mean +- standard error")
+    for snr in SNRS:
+        cases = [Case(simulated_series(seed, snr=snr)) for seed in range(specimens)]
+        tuned = [case.volume(f"gaussian:{case.best_sigma}") for case in cases]
+        aucs = np.array([case.auc(volume) for case, volume in zip(cases, tuned, strict=True)])
+        best = np.array([case.best_psnr for case in cases])
+        print(f"SNR {snr}: best Gaussian {best.mean():.2f} dB, AUC {np.nanmean(aucs):.3f}")
+        rows = [(name, "stack") for name in OTHERS]
+        rows += [("wiener-exact:match", "halves"), ("wiener-exact:match", "stack")]
+        rows += [("wiener-exact:view", "stack")]
+        for name, images in rows:
+            volumes = [case.volume(name, images) for case in cases]
+            gain = np.array([c.psnr(v) for c, v in zip(cases, volumes, strict=True)]) - best
+            auc = np.array([c.auc(v) for c, v in zip(cases, volumes, strict=True)]) - aucs
+            slope = np.mean([c.slope(v) for c, v in zip(cases, volumes, strict=True)])
+            print(
+                f"  {name:20s} {images:7s} {_mean(gain)} dB   AUC {_mean(auc, 4)}   "
+                f"slope {slope:.2f}",
+                flush=True,
+            )
+
+
+def schemes(count: int) -> None:
+    rng = np.random.default_rng(0)
+    gains: dict[str, list[float]] = {"halves": [], "stack": []}
+    for seed in range(count):
+        views = int(rng.integers(35, 62))
+        angle = rng.uniform(45, 65)
+        tilts = np.linspace(-angle, angle, views) + rng.uniform(-15, 15)
+        uneven = rng.uniform() < 0.5
+        if uneven:
+            tilts += rng.normal(0, 0.2, views) * np.ptp(tilts) / views
+        missing = rng.uniform() < 0.5
+        if missing:
+            tilts = np.delete(tilts, rng.choice(views, int(rng.integers(1, 6)), replace=False))
+        snr = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
+        case = Case(simulated_series(seed, tilt_deg=np.sort(tilts), snr=snr))
+        line = (
+            f"{seed:3d}: {len(tilts)} views, {tilts.min():.0f} to {tilts.max():.0f} deg"
+            f"{', uneven' if uneven else ''}{', missing' if missing else ''}, SNR {snr:.3f}:"
+        )
+        for images, found in gains.items():
+            found.append(case.psnr(case.volume("wiener-exact:match", images)) - case.best_psnr)
+            line += f"  {images} {found[-1]:+.3f} dB"
+        print(line, flush=True)
+    for images, found in gains.items():
+        share = np.mean(np.array(found) >= -0.05)
+        print(
+            f"{images}: {_mean(np.array(found))} dB, worst {min(found):+.3f}, {share:.0%} >= -0.05"
+        )
+
+
+def left_out(folder: Path, thickness_px: float | None) -> None:
+    project = project_type("imod").open(folder)
+    series = project.read(project.names[0], {})
+    names = ["ramp", "gaussian:0.06", "gaussian:0.13"]
+    names += [f"sirt-like:{n}" for n in (5, 10, 20, 30)]
+    names += ["wiener-exact:match", "wiener-exact:view"]
+    results = {}
+    for name in names:
+        settings = Settings(filter=name, thickness_px=thickness_px)
+        results[name] = left_out_correlation(
+            series, settings, blocks_of=lambda plan: make_blocks(measured(plan))
+        )
+        if len(results) == 1:
+            bands = " ".join(f"{low:.3f}-{high:.2f}" for low, high in results[name].bands)
+            print(f"{'cycles/px':20s} {bands}")
+        print(f"{name:20s} {'      '.join(f'{r:.3f}' for r in results[name].mean)}", flush=True)
+    for name in names[:-2]:
+        mean, error = results["wiener-exact:match"].gain_over(results[name])
+        cells = " ".join(f"{m:+.4f}+-{e:.4f}" for m, e in zip(mean, error, strict=True))
+        print(f"wiener-exact:match - {name}: {cells}")
+
+
+def _mean(values: NDArray[np.float64], digits: int = 3) -> str:
+    values = values[np.isfinite(values)]  # a specimen may hold too few particles for an AUC
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{values.mean():+.{digits}f}+-{error:.{digits}f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("truth").add_argument("--specimens", type=int, default=6)
+    commands.add_parser("schemes").add_argument("--count", type=int, default=50)
+    views = commands.add_parser("left-out")
+    views.add_argument("folder", type=Path)
+    views.add_argument("--thickness-px", type=float)
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "truth":
+        truth(chosen.specimens)
+    elif chosen.command == "schemes":
+        schemes(chosen.count)
+    else:
+        left_out(chosen.folder, chosen.thickness_px)
+
+
+if __name__ == "__main__":
+    main()
