@@ -1,13 +1,14 @@
 """How good the filters are: against the truth of simulated series, and on a series' left-out views.
 
-    python bench/filters.py truth [--specimens 6]
+    python bench/filters.py truth [--specimens 6] [--crowded]
     python bench/filters.py schemes [--count 50]
     python bench/filters.py left-out FOLDER [--thickness-px N]
 
 `truth`: decibels and detection (area under the ROC curve) of each filter minus those of the ramp
 times the Gaussian that the truth says is best, at three noise levels, with frame halves and
-without. `schemes`: the same decibels for random tilt schemes. `left-out`: how well tomograms of an
-IMOD folder predict views they were made without, band by band. Nothing here passes or fails.
+without; `--crowded`: with small particles close together, which are harder to find. `schemes`: the
+same decibels for random tilt schemes. `left-out`: how well tomograms of an IMOD folder predict
+views they were made without, band by band. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ from tomofilt.measure import measured
 from tomofilt.plan import Settings, make_plan
 from tomofilt.projects import Destination, project_type
 from tomofilt.simulate import SimulatedSeries, simulated_series
+from tomofilt.simulate.molecules import bundled
+from tomofilt.simulate.scheme import Order
 from tomofilt.tiltseries import TiltSeries
 
 Volume = NDArray[np.float32]
@@ -35,6 +39,7 @@ Volume = NDArray[np.float32]
 SNRS = (0.03, 0.1, 0.5)
 SIGMAS = (0.02, 0.028, 0.035, 0.042, 0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.15)
 OTHERS = ("ramp", "hamming", "sirt-like:10", "exact")
+CROWDED = {"pixel_angst": 20.0, "crowding": 0.3, "molecules": bundled(("1bxn", "1qvr", "4cr2"))}
 NOWHERE = Destination(Path(gettempdir()) / "bench-filters.mrc")
 
 
@@ -69,25 +74,26 @@ class Case:
         """Mean over the kinds of particles."""
         assert self.made.phantom is not None
         grid = self.made.grid
+        to_px = 1 / grid.voxel_angst
         centres: dict[str, list[NDArray[np.float64]]] = {}
         for particle in self.made.phantom.particles:
-            position = np.array(particle.position_angst[::-1]) / grid.voxel_angst + grid.centre
+            position = np.array(particle.position_angst[::-1]) * to_px + grid.centre
             if np.all((position > 6) & (position < np.array(grid.shape) - 7)):
                 centres.setdefault(particle.kind, []).append(position)
         everywhere = np.array([place for places in centres.values() for place in places])
-        background = background_places(grid.shape, everywhere, 6, 8)
+        background = background_places(grid.shape, everywhere, 60 * to_px, 8)
         areas = []
         for places in centres.values():
             if len(places) >= 2:
-                template = radial_template(self.made.truth, np.array(places), 12)
+                template = radial_template(self.made.truth, np.array(places), round(120 * to_px))
                 areas.append(detection(volume, template, np.array(places), background).auc)
         return float(np.mean(areas)) if areas else np.nan
 
 
-def truth(specimens: int) -> None:
+def truth(specimens: int, specimen: dict[str, Any]) -> None:
     print("PSNR in dB and AUC minus those of the best ramp x Gaussian; mean +- standard error")
     for snr in SNRS:
-        cases = [Case(simulated_series(seed, snr=snr)) for seed in range(specimens)]
+        cases = [Case(simulated_series(seed, snr=snr, **specimen)) for seed in range(specimens)]
         tuned = [case.volume(f"gaussian:{case.best_sigma}") for case in cases]
         aucs = np.array([case.auc(volume) for case, volume in zip(cases, tuned, strict=True)])
         best = np.array([case.best_psnr for case in cases])
@@ -121,10 +127,12 @@ def schemes(count: int) -> None:
         if missing:
             tilts = np.delete(tilts, rng.choice(views, int(rng.integers(1, 6)), replace=False))
         snr = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
-        case = Case(simulated_series(seed, tilt_deg=np.sort(tilts), snr=snr))
+        order: Order = "dose-symmetric" if rng.uniform() < 0.5 else "continuous"
+        case = Case(simulated_series(seed, tilt_deg=np.sort(tilts), order=order, snr=snr))
         line = (
             f"{seed:3d}: {len(tilts)} views, {tilts.min():.0f} to {tilts.max():.0f} deg"
-            f"{', uneven' if uneven else ''}{', missing' if missing else ''}, SNR {snr:.3f}:"
+            f"{', uneven' if uneven else ''}{', missing' if missing else ''}, {order}, "
+            f"SNR {snr:.3f}:"
         )
         for images, found in gains.items():
             found.append(case.psnr(case.volume("wiener-exact:match", images)) - case.best_psnr)
@@ -168,14 +176,16 @@ def _mean(values: NDArray[np.float64], digits: int = 3) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("truth").add_argument("--specimens", type=int, default=6)
+    known = commands.add_parser("truth")
+    known.add_argument("--specimens", type=int, default=6)
+    known.add_argument("--crowded", action="store_true")
     commands.add_parser("schemes").add_argument("--count", type=int, default=50)
     views = commands.add_parser("left-out")
     views.add_argument("folder", type=Path)
     views.add_argument("--thickness-px", type=float)
     chosen = parser.parse_args(arguments)
     if chosen.command == "truth":
-        truth(chosen.specimens)
+        truth(chosen.specimens, CROWDED if chosen.crowded else {})
     elif chosen.command == "schemes":
         schemes(chosen.count)
     else:

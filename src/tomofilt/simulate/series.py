@@ -23,7 +23,7 @@ from tomofilt.simulate.molecules import Molecule, bundled
 from tomofilt.simulate.phantom import Contents, Phantom, make_phantom
 from tomofilt.simulate.physics import Optics, damage, relative_noise
 from tomofilt.simulate.projection import extent_angst, project
-from tomofilt.simulate.scheme import TiltScheme, angles_of_range, tilt_scheme
+from tomofilt.simulate.scheme import Order, TiltScheme, angles_of_range, tilt_scheme
 from tomofilt.tiltseries import TiltSeries
 
 __all__ = [
@@ -221,6 +221,7 @@ def simulated_series(
     shape: tuple[int, int, int] = (48, 96, 96),
     pixel_angst: float = 10.0,
     tilt_deg: ArrayLike | None = None,
+    order: Order = "dose-symmetric",
     snr: float = 0.1,
     dose_e_per_a2: float = 3.0,
     ice_angst: float | None = None,
@@ -245,7 +246,9 @@ def simulated_series(
     pixel_angst : float
         Of images and voxels.
     tilt_deg : (view,), optional
-        Default: -60 to 60 in steps of 3 degrees. They are taken dose-symmetrically.
+        Default: -60 to 60 in steps of 3 degrees.
+    order : "dose-symmetric" or "continuous"
+        In which they are taken.
     snr : float
         Variance of the signal over that of the noise, in the untilted image (infinity: no noise).
     dose_e_per_a2 : float
@@ -270,7 +273,7 @@ def simulated_series(
         raise InputError(f"an SNR of {snr:g} is not positive; infinity means no noise")
     rng = np.random.default_rng(seed)
     angles = angles_of_range(-60, 60, 3) if tilt_deg is None else tilt_deg
-    scheme = tilt_scheme(angles, "dose-symmetric", dose_e_per_a2)
+    scheme = tilt_scheme(angles, order, dose_e_per_a2)
     grid, images, geometry = _set_up(shape, pixel_angst, scheme, rotation_deg, shift_angst, rng)
     if ice_angst is None:
         ice_angst = 0.85 * shape[0] * pixel_angst
