@@ -189,7 +189,7 @@ class Plan:
         elif self.device.reason:
             how += f" on the CPU ({self.device.reason})"
         lines = [
-            f"{series.name}: {count} views{left_out}, "
+            f"{series.name}: {count} view{'s' * (count != 1)}{left_out}, "
             f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
             f"images {series.images.shape[2]} x {series.images.shape[1]} px "
             f"at {series.images.pixel_angst:g} A",

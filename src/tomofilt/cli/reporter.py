@@ -97,7 +97,8 @@ class ConsoleReporter:
             self._bar.remove_task(self._task)
             self._task = None
         if outcome.error is not None:
-            self.error(f"{outcome.name}: {explain(outcome.error)[0]}", outcome.error)
+            message = explain(outcome.error)[0].removeprefix(f"{outcome.name}: ")
+            self.error(f"{outcome.name}: {message}", outcome.error)
         elif outcome.result is not None and not outcome.result.skipped:
             seconds = time.monotonic() - self._started
             self.note(f"{outcome.name}: done in {seconds:.1f} s")
