@@ -13,7 +13,7 @@ import tomosipo
 
 import tomofilt
 from tomofilt.geometry import ImageGrid
-from tomofilt.projectors.select import problem
+from tomofilt.projectors.gpu import problem
 from tomofilt.projectors.vectors import to_tomosipo
 
 

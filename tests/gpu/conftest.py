@@ -2,7 +2,7 @@
 
 import pytest
 
-from tomofilt.projectors.select import problem
+from tomofilt.projectors.gpu import problem
 
 
 @pytest.fixture(scope="session")

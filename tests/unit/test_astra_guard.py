@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.projectors import select
+from tomofilt.projectors import gpu, select
 
 HAS_GPU = torch.cuda.is_available()
 no_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
@@ -18,8 +18,8 @@ no_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
 PRETEND = """
 from pathlib import Path
 import torch
-from tomofilt.projectors import select
-select.DRIVER_FILES = (Path("/"),)
+from tomofilt.projectors import gpu, select
+gpu.DRIVER_FILES = (Path("/"),)
 torch.version.cuda = "13.0"
 torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: 1
@@ -48,10 +48,10 @@ def run_python(*arguments):
 
 @pytest.fixture(autouse=True)
 def fresh():
-    select.problem.cache_clear()
+    gpu.problem.cache_clear()
     select.unusable.cache_clear()
     yield
-    select.problem.cache_clear()
+    gpu.problem.cache_clear()
     select.unusable.cache_clear()
 
 
@@ -98,8 +98,8 @@ def test_auto_takes_the_cpu_and_says_why():
 
 def test_without_a_driver_torch_is_not_even_imported():
     script = (
-        "import sys; from pathlib import Path; from tomofilt.projectors import select\n"
-        "select.DRIVER_FILES = (Path('/does/not/exist'),)\n"
+        "import sys; from pathlib import Path; from tomofilt.projectors import gpu, select\n"
+        "gpu.DRIVER_FILES = (Path('/does/not/exist'),)\n"
         "assert 'no NVIDIA driver' in select.choose('auto').reason\n"
         "assert not {'torch', 'numba', 'scipy', 'astra'} & set(sys.modules)"
     )
@@ -111,7 +111,7 @@ class TestReasons:
     @pytest.fixture
     def machine(self, monkeypatch):
         """A machine on which everything is in place; each test takes something away."""
-        monkeypatch.setattr(select, "DRIVER_FILES", (Path("/"),))
+        monkeypatch.setattr(gpu, "DRIVER_FILES", (Path("/"),))
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -139,36 +139,36 @@ class TestReasons:
         return set_to
 
     def test_all_in_place(self, machine, parity):
-        assert select.problem(1) is None
+        assert gpu.problem(1) is None
         assert select.choose("auto") == select.Choice(("cuda:0",))
         assert select.choose("cuda:1,0,1") == select.Choice(("cuda:1", "cuda:0"))
 
     def test_no_driver(self, machine, monkeypatch):
-        monkeypatch.setattr(select, "DRIVER_FILES", (Path("/does/not/exist"),))
-        assert "no NVIDIA driver" in select.problem(0)
+        monkeypatch.setattr(gpu, "DRIVER_FILES", (Path("/does/not/exist"),))
+        assert "no NVIDIA driver" in gpu.problem(0)
 
     def test_torch_without_cuda(self, machine, monkeypatch):
         monkeypatch.setattr(torch.version, "cuda", None)
-        assert "install a CUDA build" in select.problem(0)
+        assert "install a CUDA build" in gpu.problem(0)
 
     def test_torch_sees_nothing(self, machine, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert "CUDA_VISIBLE_DEVICES" in select.problem(0)
+        assert "CUDA_VISIBLE_DEVICES" in gpu.problem(0)
 
     def test_no_such_gpu(self, machine):
-        assert "there is no GPU 2: they are numbered 0 to 1" in select.problem(2)
+        assert "there is no GPU 2: they are numbered 0 to 1" in gpu.problem(2)
 
     def test_no_astra(self, machine, monkeypatch):
         monkeypatch.setitem(sys.modules, "astra", None)
-        assert "pip install 'tomofilt[astra]'" in select.problem(0)
+        assert "pip install 'tomofilt[astra]'" in gpu.problem(0)
 
     def test_old_astra(self, machine):
         machine.projector3d, machine.__version__ = SimpleNamespace(), "2.3.1"
-        assert "astra-toolbox 2.3.1 is too old: 2.5.0" in select.problem(0)
+        assert "astra-toolbox 2.3.1 is too old: 2.5.0" in gpu.problem(0)
 
     def test_astra_sees_nothing(self, machine):
         machine.use_cuda = lambda: False
-        assert "finds no GPU that it can use" in select.problem(0)
+        assert "finds no GPU that it can use" in gpu.problem(0)
 
     @pytest.mark.parametrize("value", [0.18, float("nan"), ResourceError("failed twice")])
     def test_wrong_results(self, machine, parity, value):

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.geometry import TiltGeometry, VolumeGrid
+from tomofilt.projectors.gpu import require
 from tomofilt.projectors.sampling import sample, spread
-from tomofilt.projectors.select import require
 from tomofilt.projectors.vectors import DetectorVectors, astra_geometries, tomosipo_geometries
 
 __all__ = ["AstraProjector", "parity"]

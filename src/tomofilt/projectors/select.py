@@ -1,8 +1,6 @@
 """Which projector: the CPU's, or ASTRA's on a GPU that has been seen to work.
 
-ASTRA's 3-D operations do not raise where there is no GPU: they kill the process (SIGFPE). So
-nothing calls them before :func:`problem` has found driver, torch, ASTRA and GPU in place, and no
-GPU is trusted with a tomogram before it has reproduced a small back-projection.
+No GPU is trusted with a tomogram before it has reproduced a small back-projection.
 """
 
 from __future__ import annotations
@@ -10,19 +8,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
+from tomofilt.projectors.gpu import no_gpu, problem
 
 if TYPE_CHECKING:
     from tomofilt.projectors.protocol import Projector
 
-__all__ = ["Choice", "choose", "device_text", "problem", "projector", "require", "unusable"]
+__all__ = ["Choice", "choose", "device_text", "projector", "unusable"]
 
-#: One of these exists wherever an NVIDIA driver is loaded: Linux and its containers, and WSL 2.
-DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 #: Largest relative rms of a back-projection of noise; textures, with 8 bits of fraction, give 1e-3.
 _TOLERANCE = 5e-3
 
@@ -90,7 +86,7 @@ def choose(device: str = "auto") -> Choice:
     for gpu in numbers:
         reason = unusable(gpu)
         if reason is not None:
-            raise _no_gpu(gpu, reason)
+            raise no_gpu(gpu, reason)
     return Choice(tuple(f"cuda:{gpu}" for gpu in numbers))
 
 
@@ -153,50 +149,6 @@ def projector(
 
 
 @cache
-def problem(gpu: int = 0) -> str | None:
-    """Why ASTRA cannot be called on a GPU here, and the mend; None when it can.
-
-    Safe on every machine, and quick where there is no driver: torch is not even imported then.
-    """
-    if not any(path.exists() for path in DRIVER_FILES):
-        return "no NVIDIA driver is loaded on this machine"
-    return _torch_problem(gpu) or _astra_problem()
-
-
-def _torch_problem(gpu: int) -> str | None:
-    import torch
-
-    built_for = torch.version.cuda
-    if built_for is None:
-        return f"torch {torch.__version__} is built without CUDA: install a CUDA build of it"
-    if not torch.cuda.is_available():
-        return (
-            f"torch {torch.__version__} (CUDA {built_for}) finds no GPU: see whether `nvidia-smi` "
-            "lists one, whether its driver is recent enough for that CUDA, and what "
-            "CUDA_VISIBLE_DEVICES says"
-        )
-    count = torch.cuda.device_count()
-    if gpu >= count:
-        return f"there is no GPU {gpu}: they are numbered 0 to {count - 1} here"
-    return None
-
-
-def _astra_problem() -> str | None:
-    try:
-        import astra
-    except ImportError as error:
-        return f"ASTRA cannot be imported ({error}): pip install 'tomofilt[astra]'"
-    if not hasattr(astra.projector3d, "direct_BP"):
-        return f"astra-toolbox {astra.__version__} is too old: 2.5.0 or later is needed"
-    if not astra.use_cuda():
-        return (
-            f"astra-toolbox {astra.__version__} finds no GPU that it can use, though torch does: "
-            "install a build of it for this GPU and driver"
-        )
-    return None
-
-
-@cache
 def unusable(gpu: int = 0) -> str | None:
     """As :func:`problem`, and whether the GPU reproduces a small back-projection of noise."""
     reason = problem(gpu)
@@ -214,14 +166,3 @@ def unusable(gpu: int = 0) -> str | None:
             "report this, with the output of `tomofilt doctor`"
         )
     return None
-
-
-def require(gpu: int) -> None:
-    """Raise ResourceError where ASTRA would kill the process."""
-    reason = problem(gpu)
-    if reason is not None:
-        raise _no_gpu(gpu, reason)
-
-
-def _no_gpu(gpu: int, reason: str) -> ResourceError:
-    return ResourceError(f"GPU {gpu} cannot be used: {reason}; or compute with --device cpu")
