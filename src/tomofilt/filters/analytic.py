@@ -30,6 +30,7 @@ __all__ = [
     "Unfiltered",
     "Windowed",
     "angular_steps",
+    "ramp_weights",
     "sirt_window",
 ]
 
@@ -124,6 +125,20 @@ def angular_steps(tilt_deg: FloatArray) -> FloatArray:
     return steps
 
 
+def ramp_weights(context: FilterContext) -> FloatArray:
+    """Slope of the ramp of each view, in angstrom: angular step x magnification x unit length.
+
+    Parameters
+    ----------
+    context : FilterContext
+
+    Returns
+    -------
+    (view,) array
+    """
+    return angular_steps(context.tilt_deg) * context.scale * context.density_pixel_angst
+
+
 def sirt_window(cycles_per_px: FloatArray, iterations: int) -> FloatArray:
     """Window that turns a ramp into IMOD's SIRT-like filter (``FakeSIRTiterations``).
 
@@ -151,8 +166,9 @@ class _RampFilter(Filter):
     ) -> FloatArray:
         """Gains of every view; see :meth:`Filter.gains`."""
         across, along = np.broadcast_arrays(np.abs(k_across), k_along)
-        unit = angular_steps(context.tilt_deg) * context.scale * context.density_pixel_angst
-        return _per_view(unit, across) * (across * self._window(across, along, context))
+        return _per_view(ramp_weights(context), across) * (
+            across * self._window(across, along, context)
+        )
 
     @abstractmethod
     def _window(

@@ -113,3 +113,10 @@ class Filter(ABC):
         -------
         (view, ...) array: the broadcast shape of the frequencies behind the views.
         """
+
+    def kinks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Frequencies across and along the tilt axis where two-dimensional gains may have kinks.
+
+        A table of the gains has nodes there, 1/angstrom.
+        """
+        return np.zeros(0), np.zeros(0)

@@ -17,17 +17,20 @@ __all__ = ["GainTable"]
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Complex64 = NDArray[np.complex64]
+Intp = NDArray[np.intp]
 
 # Interpolated between so many nodes, smooth gains are right to 1e-4 of the largest, and those with
-# kinks, where slices cease to overlap, to 5e-3.
+# kinks elsewhere than at nodes, where slices cease to overlap, to 5e-3.
 _ACROSS, _ALONG = 256, 128
+# Nodes are found from so many entries, evenly spaced in the square root of the frequency.
+_ENTRIES = 1024
 
 
 class GainTable:
     """Gains of every view on a grid of frequencies across and along the tilt axis.
 
-    Node i lies at ``(i / n)^2`` of the highest frequency. Frequencies across the axis begin at
-    zero, those along it run from negative to positive.
+    Node i lies at ``(i / n)^2`` of the highest frequency; kinks of the filter are nodes too.
+    Frequencies across the axis begin at zero, those along it run from negative to positive.
 
     Parameters
     ----------
@@ -43,11 +46,18 @@ class GainTable:
         self, filter: Filter, context: FilterContext, lowest_k: float, highest_k: float
     ) -> None:
         self._lowest, self._highest = lowest_k, highest_k
-        across = highest_k * (np.arange(_ACROSS + 1) / _ACROSS) ** 2
-        share = np.arange(-_ALONG, _ALONG + 1) / _ALONG
-        along = highest_k * np.sign(share) * share**2
-        gains = filter.gains(np.maximum(across, lowest_k / 2)[:, None], along[None, :], context)
-        self._gains: Float32 = np.ascontiguousarray(gains, dtype=np.float32)
+        kinks_across, kinks_along = filter.kinks()
+        self._across = _nodes(highest_k, _ACROSS, kinks_across)
+        along = _nodes(highest_k, _ALONG, np.abs(kinks_along))
+        self._along: Float64 = np.concatenate([-along[:0:-1], along])
+        self._first_across = _first_nodes(self._across, highest_k)
+        self._first_along = _first_nodes(along, highest_k)
+        across = np.maximum(self._across, lowest_k / 2)[:, None]
+        shape = (len(context.tilt_deg), len(across), len(self._along))
+        self._gains: Float32 = np.empty(shape, dtype=np.float32)
+        for start in range(0, len(self._along), 64):
+            part = slice(start, start + 64)
+            self._gains[:, :, part] = filter.gains(across, self._along[None, part], context)
 
     def multiply(
         self, view: int, spectrum: Complex64, k_y: Float64, k_x: Float64, turn: Float64
@@ -64,7 +74,46 @@ class GainTable:
         turn : (2, 2)
             Frequencies across and along the tilt axis are ``turn @ (k_x, k_y)``.
         """
-        _multiply(spectrum, k_y, k_x, turn, self._gains[view], self._highest, self._lowest)
+        _multiply(
+            spectrum,
+            k_y,
+            k_x,
+            turn,
+            self._gains[view],
+            self._across,
+            self._first_across,
+            self._along,
+            self._first_along,
+            self._highest,
+            self._lowest,
+        )
+
+
+def _nodes(highest_k: float, count: int, kinks: Float64) -> Float64:
+    """Nodes from zero to the highest frequency, those of the kinks among them."""
+    nodes = np.concatenate([highest_k * (np.arange(count + 1) / count) ** 2, kinks])
+    nodes = np.unique(nodes[(nodes >= 0) & (nodes <= highest_k)])
+    # kinks that differ from a node by rounding would make a cell of no width
+    return nodes[np.diff(nodes, prepend=-np.inf) > 1e-9 * highest_k]
+
+
+def _first_nodes(nodes: Float64, highest_k: float) -> Intp:
+    """Node at or below each entry."""
+    entries = highest_k * (np.arange(_ENTRIES) / _ENTRIES) ** 2
+    below = np.searchsorted(nodes, entries, side="right") - 1
+    return np.clip(below, 0, len(nodes) - 2).astype(np.intp)
+
+
+@kernel
+def _cell(k: float, nodes: Float64, first: Intp, highest: float) -> int:
+    """Cell of a frequency that is not negative; ``nodes`` begin at zero."""
+    entry = min(int(len(first) * np.sqrt(k / highest)), len(first) - 1)
+    i: int = first[entry]
+    while i > 0 and k < nodes[i]:  # by rounding
+        i -= 1
+    while i < len(nodes) - 2 and k >= nodes[i + 1]:
+        i += 1
+    return i
 
 
 @kernel
@@ -74,24 +123,31 @@ def _multiply(
     k_x: Float64,
     turn: Float64,
     gains: Float32,
+    nodes_across: Float64,
+    first_across: Intp,
+    nodes_along: Float64,
+    first_along: Intp,
     highest: float,
     lowest: float,
 ) -> None:
-    last_across, middle = gains.shape[0] - 1, gains.shape[1] // 2
-    last_along = gains.shape[1] - 1
+    middle = len(nodes_along) // 2
     for row in range(len(k_y)):
         for column in range(len(k_x)):
             across = turn[0, 0] * k_x[column] + turn[0, 1] * k_y[row]
             along = turn[1, 0] * k_x[column] + turn[1, 1] * k_y[row]
             if across < 0:
                 across, along = -across, -along
-            position = last_across * np.sqrt(max(across, lowest) / highest)
-            i = min(int(position), last_across - 1)
-            fraction = min(np.float32(position - i), np.float32(1))
-            offset = np.sqrt(abs(along) / highest) * middle
-            place = min(max(middle + (offset if along > 0 else -offset), 0.0), float(last_along))
-            j = min(int(place), last_along - 1)
-            part = np.float32(place - j)
+            across = min(max(across, lowest), highest)
+            i = _cell(across, nodes_across, first_across, highest)
+            fraction = np.float32(
+                (across - nodes_across[i]) / (nodes_across[i + 1] - nodes_across[i])
+            )
+            distance = min(abs(along), highest)
+            j = _cell(distance, nodes_along[middle:], first_along, highest) + middle
+            if along < 0:
+                j = 2 * middle - 1 - j
+                distance = -distance
+            part = np.float32((distance - nodes_along[j]) / (nodes_along[j + 1] - nodes_along[j]))
             low = gains[i, j] + part * (gains[i, j + 1] - gains[i, j])
             high = gains[i + 1, j] + part * (gains[i + 1, j + 1] - gains[i + 1, j])
             spectrum[row, column] *= low + fraction * (high - low)

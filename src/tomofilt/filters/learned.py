@@ -1,0 +1,441 @@
+"""Filters that were learned: coefficients on tilt angle and physical frequency.
+
+Every parametrisation is a product of three things::
+
+    gains_m(k) = base_m(k) * sum_i V[m, i] * sum_n W[k, n] * c[i, n]
+
+``base`` holds what belongs to a series and not to the filter: the angular step of each view, its
+magnification and the unit of densities. ``V`` are functions of the tilt angle, ``W`` is linear
+interpolation between nodes on frequency, and ``c``, which is learned, has no unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.bundle import SUFFIX, Bundle, load_bundle
+from tomofilt.errors import InputError
+from tomofilt.filters.analytic import ramp_weights
+from tomofilt.filters.protocol import Filter, FilterContext
+
+__all__ = ["Angles", "Base", "GridNodes", "LearnedFilter", "RadialNodes", "fit", "read_filter"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+Base = Literal["flat", "ramp", "radial-ramp"]
+Angles = Literal["shared", "per-tilt", "polynomial"]
+
+#: Views closer than this are at the same tilt: alignment refines angles by less.
+SAME_TILT_DEG = 0.05
+_HIGHEST_ORDER = 12
+
+
+@dataclass(frozen=True, eq=False)
+class RadialNodes:
+    """Nodes on the length of the frequency, spaced as one likes.
+
+    Parameters
+    ----------
+    k_per_angst : (n,)
+        Ascending, 1/angstrom. Below the first and beyond the last gains stay as they are there.
+    """
+
+    k_per_angst: FloatArray
+
+    def __post_init__(self) -> None:
+        _check_nodes("k_per_angst", self.k_per_angst, lowest=0.0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the coefficients of one angle term."""
+        return self.k_per_angst.shape
+
+    @property
+    def highest_k(self) -> float:
+        """Last node across the tilt axis, 1/angstrom."""
+        return float(self.k_per_angst[-1])
+
+    @property
+    def axes(self) -> tuple[FloatArray, FloatArray]:
+        """Frequencies across and along the tilt axis where gains on the axes have kinks."""
+        return self.k_per_angst, np.concatenate([-self.k_per_angst[::-1], self.k_per_angst])
+
+    def interpolation(
+        self, k_across: FloatArray, k_along: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Nodes and weights that give the value at frequencies.
+
+        Parameters
+        ----------
+        k_across, k_along : broadcastable arrays
+            1/angstrom.
+
+        Returns
+        -------
+        index, weight : (..., 2)
+            The value is ``sum(flat_values[index] * weight, axis=-1)``.
+        """
+        left, share = _between(self.k_per_angst, np.hypot(k_across, k_along))
+        right = np.minimum(left + 1, len(self.k_per_angst) - 1)
+        return np.stack([left, right], -1), np.stack([1 - share, share], -1)
+
+    def places(self, lowest_k: float, highest_k: float) -> tuple[FloatArray, FloatArray]:
+        """Frequencies across and along the tilt axis that stand for the nodes.
+
+        Parameters
+        ----------
+        lowest_k, highest_k : float
+            Between which frequencies across the axis stay, 1/angstrom.
+        """
+        across = np.clip(self.k_per_angst, lowest_k, highest_k)
+        return across, np.sqrt(np.maximum(self.k_per_angst**2 - across**2, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class GridNodes:
+    """Nodes on a grid of frequencies across and along the tilt axis.
+
+    Gains are even in both together. On the row at zero across the axis the nodes at negative
+    frequencies along it would say the same as those at positive ones: they are not used.
+
+    Parameters
+    ----------
+    across_per_angst : (a,)
+        Ascending from zero, 1/angstrom.
+    along_per_angst : (l,)
+        Ascending, from negative to positive, and symmetric, 1/angstrom.
+    """
+
+    across_per_angst: FloatArray
+    along_per_angst: FloatArray
+
+    def __post_init__(self) -> None:
+        _check_nodes("across_per_angst", self.across_per_angst, lowest=0.0)
+        if self.across_per_angst[0] != 0:
+            raise InputError("across_per_angst: the first node has to be at zero")
+        along = self.along_per_angst
+        _check_nodes("along_per_angst", along, lowest=-np.inf)
+        if not np.allclose(along, -along[::-1], rtol=0, atol=1e-6 * float(along[-1])):
+            raise InputError("along_per_angst: the nodes have to be symmetric about zero")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the coefficients of one angle term."""
+        return len(self.across_per_angst), len(self.along_per_angst)
+
+    @property
+    def highest_k(self) -> float:
+        """Last node across the tilt axis, 1/angstrom."""
+        return float(self.across_per_angst[-1])
+
+    @property
+    def axes(self) -> tuple[FloatArray, FloatArray]:
+        """Frequencies across and along the tilt axis where gains have kinks."""
+        return self.across_per_angst, self.along_per_angst
+
+    def interpolation(
+        self, k_across: FloatArray, k_along: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Nodes and weights that give the value at frequencies.
+
+        Parameters
+        ----------
+        k_across, k_along : broadcastable arrays
+            1/angstrom.
+
+        Returns
+        -------
+        index, weight : (..., 4)
+            The value is ``sum(flat_values[index] * weight, axis=-1)``.
+        """
+        across, along = np.broadcast_arrays(k_across, k_along)
+        is_mirrored = (across < 0) | ((across == 0) & (along < 0))
+        along = np.where(is_mirrored, -along, along)
+        i, high = _between(self.across_per_angst, np.abs(across))
+        j, right = _between(self.along_per_angst, along)
+        n_across, n_along = self.shape
+        index, weight = [], []
+        for row, share in ((i, 1 - high), (np.minimum(i + 1, n_across - 1), high)):
+            for column, part in ((j, 1 - right), (np.minimum(j + 1, n_along - 1), right)):
+                mirrored = np.maximum(column, n_along - 1 - column)
+                index.append(row * n_along + np.where(row == 0, mirrored, column))
+                weight.append(share * part)
+        return np.stack(index, -1), np.stack(weight, -1)
+
+    def places(self, lowest_k: float, highest_k: float) -> tuple[FloatArray, FloatArray]:
+        """Frequencies across and along the tilt axis that stand for the nodes.
+
+        Parameters
+        ----------
+        lowest_k, highest_k : float
+            Between which frequencies across the axis stay, 1/angstrom.
+        """
+        across = np.clip(self.across_per_angst, lowest_k, highest_k)
+        return across[:, None], self.along_per_angst
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedFilter(Filter):
+    """Gains from learned coefficients; see the module.
+
+    Parameters
+    ----------
+    base : "flat", "ramp" or "radial-ramp"
+        What the coefficients are factors on: the ramp of each view at its last node across the tilt
+        axis, its ramp, or its ramp on the length of the frequency.
+    angles : "shared", "per-tilt" or "polynomial"
+        How gains depend on the tilt: not at all, freely on the tilts of the training, or as
+        Legendre polynomials in tilt / 90 degrees.
+    nodes : RadialNodes or GridNodes
+    tilt_deg : (tilt,)
+        Tilts of the training. Beyond their range, polynomials stay as they are at its ends.
+    coefficients : (term, *nodes.shape)
+        One term if shared, one for each tilt, or ``order + 1``.
+    order : int
+        Of the polynomials.
+    name : str
+        What logs call the filter.
+    bundle : Bundle, optional
+        What it was read from.
+    notes : tuple of str
+        What was done to it since.
+
+    Raises
+    ------
+    InputError
+        If shapes or values do not go together.
+    """
+
+    two_dimensional: ClassVar[bool] = True
+
+    base: Base
+    angles: Angles
+    nodes: RadialNodes | GridNodes
+    tilt_deg: FloatArray
+    coefficients: NDArray[np.floating]
+    order: int = 0
+    name: str = ""
+    bundle: Bundle | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.base not in get_args(Base) or self.angles not in get_args(Angles):
+            raise InputError(
+                f"base {self.base!r:.40} and angles {self.angles!r:.40} of a learned filter: "
+                f"there are {', '.join(get_args(Base))} and {', '.join(get_args(Angles))}"
+            )
+        if type(self.order) is not int or not 0 <= self.order <= _HIGHEST_ORDER:
+            raise InputError(f"order {self.order!r:.40}: polynomials go from 0 to {_HIGHEST_ORDER}")
+        tilts = self.tilt_deg
+        if tilts.ndim != 1 or not len(tilts) or not np.all(np.abs(tilts) <= 90):
+            raise InputError("tilt_deg: give the tilts of the training, within -90 to 90 degrees")
+        terms = {"shared": 1, "per-tilt": len(tilts), "polynomial": self.order + 1}[self.angles]
+        expected = (terms, *self.nodes.shape)
+        if self.coefficients.shape != expected:
+            raise InputError(
+                f"coefficients of shape {self.coefficients.shape} where {self.angles} angles and "
+                f"the nodes need {expected}"
+            )
+
+    def __repr__(self) -> str:
+        digest = sha256(f"{self.base} {self.angles} {self.order}".encode())
+        for values in (*self.nodes.axes, self.tilt_deg, self.coefficients):
+            digest.update(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+        # the fingerprint of a tomogram rests on it: contents, not names
+        return f"LearnedFilter({digest.hexdigest()})"
+
+    @property
+    def spec(self) -> str:
+        """``"learned:NAME"``."""
+        return f"learned:{self.name}"
+
+    def facts(self) -> dict[str, object]:
+        """Where it is from; see :meth:`Filter.facts`."""
+        facts: dict[str, object] = {"name": self.name, "notes": list(self.notes)}
+        if self.bundle is not None:
+            facts |= {"sha256": self.bundle.sha256, "metadata": dict(self.bundle.metadata)}
+        return facts
+
+    def angle_basis(self, tilt_deg: FloatArray) -> FloatArray:
+        """Functions of the tilt at given tilts: V of the module's formula.
+
+        Parameters
+        ----------
+        tilt_deg : (view,)
+
+        Returns
+        -------
+        (view, term) array
+
+        Raises
+        ------
+        InputError
+            If the angles are "per-tilt" and a view's is none of the training's: such a filter has
+            to be transferred, see :mod:`tomofilt.filters.transfer`.
+        """
+        tilt_deg = np.asarray(tilt_deg, dtype=np.float64)
+        if self.angles == "shared":
+            return np.ones((len(tilt_deg), 1))
+        if self.angles == "polynomial":
+            inside = np.clip(tilt_deg, self.tilt_deg.min(), self.tilt_deg.max())
+            return np.asarray(np.polynomial.legendre.legvander(inside / 90, self.order))
+        distance = np.abs(tilt_deg[:, None] - self.tilt_deg)
+        strangers = distance.min(axis=1) > SAME_TILT_DEG
+        if strangers.any():
+            raise InputError(
+                f"{self.spec} was learned for {len(self.tilt_deg)} tilts, and a view at "
+                f"{tilt_deg[strangers][0]:.2f} deg is none of them: transfer it first "
+                "(tomofilt filters transfer)"
+            )
+        basis = np.zeros(distance.shape)
+        if len(tilt_deg) == len(self.tilt_deg) and np.diagonal(distance).max() <= SAME_TILT_DEG:
+            np.fill_diagonal(basis, 1.0)  # several views at one tilt keep their own
+        else:
+            basis[np.arange(len(tilt_deg)), distance.argmin(axis=1)] = 1.0
+        return basis
+
+    def base_gains(
+        self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
+    ) -> FloatArray:
+        """What the coefficients are factors on, of every view; see :meth:`gains`."""
+        across, along = np.broadcast_arrays(np.abs(k_across), k_along)
+        if self.base == "flat":
+            shape = np.full(across.shape, self.nodes.highest_k)
+        else:
+            shape = across if self.base == "ramp" else np.hypot(across, along)
+        return np.asarray(np.multiply.outer(ramp_weights(context), shape))
+
+    def gains(
+        self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
+    ) -> FloatArray:
+        """Gains of every view; see :meth:`Filter.gains`, and :meth:`angle_basis` for errors."""
+        gains = self.base_gains(k_across, k_along, context)
+        of_views = self.angle_basis(context.tilt_deg) @ self._flat
+        index, weight = self.nodes.interpolation(k_across, k_along)
+        for view, values in enumerate(of_views):
+            gains[view] *= np.einsum("...n,...n->...", values[index], weight)
+        return gains
+
+    def kinks(self) -> tuple[FloatArray, FloatArray]:
+        """Frequencies of the nodes; see :meth:`Filter.kinks`."""
+        return self.nodes.axes
+
+    @property
+    def _flat(self) -> FloatArray:
+        terms = len(self.coefficients)
+        return np.asarray(self.coefficients, dtype=np.float64).reshape(terms, -1)
+
+    def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:
+        """The filter as a bundle.
+
+        Parameters
+        ----------
+        metadata : mapping
+            How it was trained, and all else that is known; ``"parametrisation"`` is added.
+        """
+        parametrisation = {"base": self.base, "angles": self.angles, "order": self.order}
+        nodes = {name: np.asarray(value) for name, value in vars(self.nodes).items()}
+        return Bundle(
+            "filter",
+            {"coefficients": self.coefficients, "tilt_deg": self.tilt_deg, **nodes},
+            {**metadata, "parametrisation": parametrisation},
+        )
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, name: str = "") -> LearnedFilter:
+        """The filter in a bundle.
+
+        Raises
+        ------
+        InputError
+            If something is missing in the bundle, or does not go together.
+        """
+        said = bundle.metadata.get("parametrisation")
+        if bundle.kind != "filter" or not isinstance(said, dict):
+            raise InputError(f"bundle {name}: it does not say what filter it is")
+        arrays = {key: np.asarray(value) for key, value in bundle.tensors.items()}
+        wanted = {"coefficients", "tilt_deg"}
+        radial, grid = {"k_per_angst"}, {"across_per_angst", "along_per_angst"}
+        if arrays.keys() not in (wanted | radial, wanted | grid):
+            raise InputError(
+                f"bundle {name} holds {', '.join(sorted(arrays))}: a filter is coefficients, "
+                "tilt_deg and k_per_angst, or across_per_angst and along_per_angst"
+            )
+        axes = {key: arrays[key].astype(np.float64) for key in arrays.keys() - wanted}
+        try:
+            return cls(
+                said.get("base"),  # type: ignore[arg-type]  # it checks
+                said.get("angles"),  # type: ignore[arg-type]
+                RadialNodes(**axes) if axes.keys() == radial else GridNodes(**axes),
+                arrays["tilt_deg"].astype(np.float64),
+                arrays["coefficients"],
+                said.get("order", 0),
+                name=name,
+                bundle=bundle,
+            )
+        except InputError as error:
+            raise InputError(f"bundle {name}: {error}") from error
+
+
+def read_filter(path: Path) -> LearnedFilter:
+    """Read a filter's bundle; see :func:`tomofilt.bundle.load_bundle` for the errors."""
+    return LearnedFilter.from_bundle(
+        load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
+    )
+
+
+def fit(chosen: Filter, like: LearnedFilter, context: FilterContext) -> LearnedFilter:
+    """Give a learned filter the coefficients that make it another filter: where training begins.
+
+    At the nodes gains are the other filter's, at radial ones on the axis across the tilt axis; over
+    views that share terms, by least squares.
+
+    Parameters
+    ----------
+    chosen : Filter
+        Any filter that has gains for ``context``: one with a formula, or one learned before.
+    like : LearnedFilter
+        Its coefficients are not used.
+    context : FilterContext
+        Of the training; with the tilts of ``like``.
+
+    Returns
+    -------
+    LearnedFilter
+    """
+    # zero frequency as filters take it, see Filter.gains
+    lowest_k = 2 / np.pi**2 / (context.padded_px * context.pixel_angst)
+    places = like.nodes.places(lowest_k, 0.5 / context.pixel_angst)
+    factors = chosen.gains(*places, context) / like.base_gains(*places, context)
+    nodes = like.nodes.axes[0]
+    if len(nodes) > 1 and nodes[0] < lowest_k < nodes[1]:
+        # so that the interpolation has the value at the lowest frequency, not at the node
+        share = (lowest_k - nodes[0]) / (nodes[1] - nodes[0])
+        factors[:, 0] = (factors[:, 0] - share * factors[:, 1]) / (1 - share)
+    basis = like.angle_basis(context.tilt_deg)
+    flat = np.linalg.lstsq(basis, factors.reshape(len(factors), -1), rcond=None)[0]
+    return replace(like, coefficients=flat.reshape(-1, *like.nodes.shape))
+
+
+def _check_nodes(name: str, nodes: FloatArray, lowest: float) -> None:
+    if nodes.ndim != 1 or not len(nodes) or nodes[0] < lowest or not 0 < nodes[-1] < np.inf:
+        raise InputError(f"{name}: give one or more frequencies, the last above zero")
+    if np.any(np.diff(nodes) <= 0):
+        raise InputError(f"{name}: the frequencies have to ascend")
+
+
+def _between(nodes: FloatArray, k: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Node at or below each frequency, and the share of the next one."""
+    if len(nodes) == 1:
+        return np.zeros(k.shape, np.intp), np.zeros(k.shape)
+    left = np.clip(np.searchsorted(nodes, k, side="right") - 1, 0, len(nodes) - 2)
+    share = (k - nodes[left]) / (nodes[left + 1] - nodes[left])
+    return left, np.clip(share, 0.0, 1.0)
