@@ -215,6 +215,11 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     """
     from tomofilt.threads import available_threads
 
+    if series.axes_fixed and (settings.flip_z or settings.orientation != "zyx"):
+        raise InputError(
+            f"{series.name}: its project looks for particles where the tomogram shows them, so it "
+            "may be neither mirrored nor turned: leave out --flip-z and --orientation"
+        )
     chosen = parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
     grid = _volume_grid(series, settings)
     warp, slices = series.geometry.factor()

@@ -73,6 +73,9 @@ class TiltSeries:
     origin_angst : (x, y, z), optional
         Origin of ``grid`` that the project's own program would write into an MRC header, in IMOD's
         sign; default: the middle of the tomogram.
+    axes_fixed : bool
+        Whether the project takes positions in the tomogram for positions in the specimen, so that
+        it may be neither turned nor mirrored.
     excluded : tuple of int
         Image indices (0-based) left out on request or by the project.
     halves : pair of ImageSource, optional
@@ -101,6 +104,7 @@ class TiltSeries:
     binning: float = 1.0
     first_voxel_kept: bool = False
     origin_angst: tuple[float, float, float] | None = None
+    axes_fixed: bool = False
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None

@@ -178,6 +178,14 @@ def test_local_alignment_follows_a_local_shift(tmp_path, run):
     np.testing.assert_allclose(through_patches, by_map, rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("change", [{"flip_z": True}, {"orientation": "xzy"}])
+def test_tomograms_that_particles_are_looked_up_in_are_not_turned(tmp_path, run, change):
+    series = make_series(tmp_path, axes_fixed=True)
+    run(series, "plain")
+    with pytest.raises(InputError, match="neither mirrored nor turned"):
+        run(series, "turned", **change)
+
+
 def test_output_variants(tmp_path, run):
     series = make_series(tmp_path)
     plain, _, _ = run(series, "plain")

@@ -123,6 +123,7 @@ def read_series(
         binning=binning or 1.0,
         first_voxel_kept=True,
         origin_angst=(0.0, 0.0, 0.0),
+        axes_fixed=True,
         excluded=excluded,
         halves=_halves(tomograms.root, tilts, pixel),
         dose_e_per_a2=_numbers(tilts, exposure, where)[views] if exposure in tilts else None,
