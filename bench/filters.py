@@ -149,7 +149,7 @@ def left_out(folder: Path, thickness_px: float | None) -> None:
     project = project_type("imod").open(folder)
     series = project.read(project.names[0], {})
     names = ["ramp", "gaussian:0.06", "gaussian:0.13"]
-    names += [f"sirt-like:{n}" for n in (5, 10, 20, 30)]
+    names += [f"sirt-like:{n}" for n in (5, 10, 20, 30)] + ["sirt:10", "sirt:20"]
     names += ["wiener-exact:match", "wiener-exact:view"]
     results = {}
     for name in names:

@@ -30,6 +30,8 @@ SLAB_ROWS = 128
 BASE_BYTES = 260_000_000
 #: What the work is fitted into unless the user allows something else.
 DEFAULT_BYTES = 1_400_000_000
+#: x tilt that moves the top of a specimen against its bottom by less is none, in voxels.
+_NO_XTILT_VOXELS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class VolumeTask:
     members : (view,) int
         Positions, among the series' used views, of the views that take part.
     gain : float
-        Factor on the filter: 2 where only every other tilt takes part.
+        Factor on the filter: 2 where only every other tilt takes part in a back-projection.
     """
 
     destination: Destination
@@ -103,6 +105,8 @@ class Plan:
             return "a local alignment"
         if self.direct:
             return "the direct projector"
+        if self.filter.sirt_iterations:
+            return "SIRT"
         if self.filter.keeps_mean or self.interpolation == "imod" or self.upright is not None:
             return "IMOD's filtering"
         return None
@@ -239,11 +243,32 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         threads=settings.threads or available_threads(),
         memory_bytes=0,
         planes=grid.shape[0],
-        tasks=_tasks(series, destination, settings),
+        tasks=_tasks(series, destination, settings, 1.0 if chosen.sirt_iterations else 2.0),
     )
     if chosen.vertical_slices and not plan.direct:
         plan = _turned(plan)
+    if chosen.sirt_iterations:
+        _check_sirt(plan)
     return _fit(replace(plan, device=_device(plan)))
+
+
+def _check_sirt(plan: Plan) -> None:
+    """Refuse what keeps the rows of a specimen from being solved for one by one."""
+    name, spec = plan.series.name, plan.filter.spec
+    mend = f"use -f sirt-like:{plan.filter.sirt_iterations}, which looks like it"
+    if plan.series.geometry.local is not None:
+        raise InputError(f"{name} is aligned locally, which {spec} cannot follow: {mend}")
+    if plan.direct:
+        raise InputError(
+            f"{spec} goes with neither --projector direct nor --normalise count: leave them out"
+        )
+    if plan.interpolation != "linear":
+        raise InputError(
+            f"{spec} takes the pixels as they are: leave --interpolation {plan.interpolation} out"
+        )
+    upright = plan.upright or plan
+    if np.abs(upright.slices.e).max() * upright.grid.shape[0] > _NO_XTILT_VOXELS:
+        raise InputError(f"{name}: its views are not all tilted about x alike, for {spec}: {mend}")
 
 
 def _device(plan: Plan) -> Choice:
@@ -334,7 +359,7 @@ def _aligned_grid(
 
 
 def _tasks(
-    series: TiltSeries, destination: Destination, settings: Settings
+    series: TiltSeries, destination: Destination, settings: Settings, half_gain: float
 ) -> tuple[VolumeTask, ...]:
     everything = np.arange(len(series.views))
     tasks = [VolumeTask(destination, series.images, everything, 1.0)]
@@ -344,8 +369,8 @@ def _tasks(
                 f"{series.name} has {len(everything)} views: too few for halves of its tilts"
             )
         tasks += [
-            VolumeTask(destination.half(1), series.images, everything[::2], 2.0),
-            VolumeTask(destination.half(2), series.images, everything[1::2], 2.0),
+            VolumeTask(destination.half(1), series.images, everything[::2], half_gain),
+            VolumeTask(destination.half(2), series.images, everything[1::2], half_gain),
         ]
     elif settings.halves == "frames":
         if series.halves is None:
@@ -372,6 +397,11 @@ def _fit(plan: Plan) -> Plan:
     scratch = plan.threads * rows * width * 40
     if plan.filter.two_dimensional:
         scratch += views * int(1.5 * ny) * int(0.75 * width + 1) * 4
+    if plan.filter.sirt_iterations:
+        from tomofilt.projectors.sirt import block_bytes
+
+        upright = plan.upright or plan
+        scratch += block_bytes(upright.slices, upright.aligned, upright.grid)
     if plan.direct:
         stack = views * int(np.prod(plan.series.images.shape[1:])) * 4 * 2
         fixed = BASE_BYTES + stack + scratch

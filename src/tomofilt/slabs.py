@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.filters.apply import ImageFilter
-from tomofilt.geometry import ImageGrid
+from tomofilt.geometry import ImageGrid, SliceGeometry
 from tomofilt.images import AlignedImages, Survey, align, crop_images, cropped_grid
 from tomofilt.plan import SLAB_ROWS, Plan, VolumeTask
 from tomofilt.progress import Clock, Progress
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import pack_rows
+from tomofilt.projectors.sirt import SirtSolver
 from tomofilt.threads import run_all
 from tomofilt.vertical import turn_slabs
 
@@ -37,9 +38,10 @@ def make_slabs(
         return _device_slabs(plan, task, surveyed, clock, progress)
     if plan.direct:
         return _direct_slabs(plan, task, surveyed, clock, progress)
+    make = _sirt_slabs if plan.filter.sirt_iterations else _slice_slabs
     if plan.upright is None:
-        return _slice_slabs(plan, task, surveyed, clock, progress)
-    slabs = _slice_slabs(plan.upright, task, surveyed, clock, progress)
+        return make(plan, task, surveyed, clock, progress)
+    slabs = make(plan.upright, task, surveyed, clock, progress)
     return turn_slabs(slabs, plan.upright.grid, plan.grid, plan.xtilt_rad, plan.threads)
 
 
@@ -72,8 +74,7 @@ def _slice_slabs(
         level = np.zeros(count, dtype=np.float32)
         if plan.filter.keeps_mean:
             level[:] = surveyed.mean * (rows_filter.dc_gain - rows_filter.dc_gain.mean())[members]
-        in_order = plan.upright is None and plan.xtilt_rad != 0.0
-        for y_start in range(0, ny, SLAB_ROWS) if in_order else _middle_first(0, ny, SLAB_ROWS):
+        for y_start in _slab_starts(plan):
             y_stop = min(y_start + SLAB_ROWS, ny)
 
             def load(view: int, y_start: int = y_start, y_stop: int = y_stop) -> None:
@@ -96,6 +97,34 @@ def _slice_slabs(
                     projector.adjoint_block(packed, block, z_start)
                 progress.advance(len(block))
                 yield y_start, z_start, block
+
+
+def _sirt_slabs(
+    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+) -> Slabs:
+    """Slabs of the tomogram, all planes of some rows at a time, by iteration."""
+    ny, members, iterations = plan.grid.shape[1], task.members, plan.filter.sirt_iterations
+    progress.total = -(-ny // SLAB_ROWS) * 10 * iterations + len(members)
+    # an image value is a sum over input pixels, the solver's over voxels
+    unit = np.float32(plan.series.images.pixel_angst / plan.grid.voxel_angst)
+    with closing(_on_axis(plan, task, surveyed, clock, progress)) as images:
+        with clock.phase("back-project"):
+            every = plan.slices
+            slices = SliceGeometry(
+                every.a[members], every.b[members], every.u0_angst[members], every.e[members]
+            )
+            solver = SirtSolver(slices, plan.aligned, plan.grid, plan.threads)
+            packed = solver.packed_images()
+        for y_start in _slab_starts(plan):
+            y_stop = min(y_start + SLAB_ROWS, ny)
+
+            def load(view: int, y_start: int = y_start, y_stop: int = y_stop) -> None:
+                pack_rows(unit * images.rows(view, y_start, y_stop), packed[view])
+
+            with clock.phase("back-project"):
+                run_all(plan.threads, load, range(len(members)))
+                block = solver.solve(packed, iterations, lambda: progress.advance(10))
+            yield y_start, 0, block[:, : y_stop - y_start]
 
 
 def _device_slabs(
@@ -222,6 +251,13 @@ def _aligned_filter(plan: Plan, task: VolumeTask) -> Callable[[int, Float32], Fl
     ny, nx = plan.aligned.shape
     grid = ImageGrid((ny + 2 * plan.halo, nx), plan.aligned.pixel_angst, plan.aligned.centre)
     return _image_filter(plan, task, grid, in_image_frame=False)
+
+
+def _slab_starts(plan: Plan) -> list[int]:
+    """First rows of the slabs: in order if they are to be turned, else the middle first."""
+    ny = plan.grid.shape[1]
+    is_upright = plan.upright is None and plan.xtilt_rad != 0.0
+    return list(range(0, ny, SLAB_ROWS)) if is_upright else _middle_first(0, ny, SLAB_ROWS)
 
 
 def _middle_first(start: int, stop: int, step: int) -> list[int]:

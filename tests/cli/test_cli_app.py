@@ -113,6 +113,7 @@ def test_filters_list(run):
     assert code == 0
     assert "gaussian:SIGMA" in out
     assert "sirt-like:N" in out
+    assert "sirt:N[,SIGMA]" in out
 
 
 def test_filters_show(run, tmp_path):
@@ -141,6 +142,9 @@ def test_filters_show_refuses_tilts(run, tilts):
 def test_filters_show_refuses(run):
     assert run("filters", "show", "rampe")[0] == 2
     assert run("filters", "show", "ramp", "--pixel-size", "0")[0] == 2
+    code, _, err = run("filters", "show", "sirt:10")
+    assert code == 2
+    assert "sirt-like:10" in err
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_available_lists_what_parse_knows():
         "gaussian": ":0.1",
         "radial": ":0.3,0.1",
         "sirt-like": ":5",
+        "sirt": ":5",
     }
     names = [name for name, _, _ in available()]
     assert len(names) == len(set(names)) >= 12

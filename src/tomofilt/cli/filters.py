@@ -107,6 +107,11 @@ def show(
         chosen, context = _by_series(spec, cutoff, series, tomogram_name, say)
     else:
         raise InputError("--for takes pixel size and tilts from the series: give neither with it")
+    if chosen.sirt_iterations:
+        raise InputError(
+            f"{chosen.spec} iterates and has no gains to show; sirt-like:{chosen.sirt_iterations} "
+            "has those that look like it"
+        )
     pixel, tilt_deg = context.pixel_angst, context.tilt_deg
     say(
         f"{chosen.spec}: {len(tilt_deg)} views from {tilt_deg.min():g} to {tilt_deg.max():g} deg, "

@@ -61,12 +61,16 @@ class Filter(ABC):
     vertical_slices
         Whether a tilt about x that all views share is made by turning a tomogram without it, as
         IMOD does.
+    sirt_iterations
+        Iterations of SIRT, for which the gains are a low-pass of the images; 0: filtered
+        back-projection.
     """
 
     two_dimensional: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
     keeps_mean: ClassVar[bool] = False
     vertical_slices: bool = False
+    sirt_iterations: int = 0
 
     @property
     def offset(self) -> float:

@@ -18,6 +18,7 @@ from tomofilt.filters.analytic import (
 )
 from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.protocol import Filter
+from tomofilt.filters.sirt import Sirt
 from tomofilt.filters.wiener import WienerExact
 
 __all__ = ["available", "parse"]
@@ -47,11 +48,19 @@ def _radial(text: str) -> Filter:
 
 
 def _sirt_like(text: str) -> Filter:
+    return SirtLike(_iterations(text, "sirt-like:10"))
+
+
+def _sirt(text: str) -> Filter:
+    iterations, comma, sigma = text.partition(",")
+    return Sirt(_iterations(iterations, "sirt:10"), Frequency.parse(sigma) if comma else None)
+
+
+def _iterations(text: str, example: str) -> int:
     try:
-        iterations = int(text)
+        return int(text)
     except ValueError as error:
-        raise InputError(f"{text!r} iterations: give a whole number, 'sirt-like:10'") from error
-    return SirtLike(iterations)
+        raise InputError(f"{text!r} iterations: give a whole number, {example!r}") from error
 
 
 def _exact(text: str) -> Filter:
@@ -102,6 +111,11 @@ _ENTRIES: Mapping[str, _Entry] = {
         ":CUTOFF,SIGMA", "ramp, then constant x Gaussian: IMOD's RADIAL in density scale", _radial
     ),
     "sirt-like": _Entry(":N", "looks like N iterations of SIRT", _sirt_like),
+    "sirt": _Entry(
+        ":N[,SIGMA]",
+        "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
+        _sirt,
+    ),
     "exact": _Entry(
         "[:THICKNESS]",
         "weighs by how many views measured a frequency of a specimen THICKNESS angstrom thick",

@@ -64,7 +64,10 @@ def gains_of(tomogram: Tomogram) -> Gains | None:
     frequency = np.linspace(0, 0.5, _SAMPLES)
     frequency[0] = 2 / np.pi**2 / padded
     try:
-        gains = _filter(record["filter"]).gains(frequency / voxel, np.zeros(1), context)
+        chosen = _filter(record["filter"])
+        if chosen.sirt_iterations:
+            return None  # what it does to a frequency is no number
+        gains = chosen.gains(frequency / voxel, np.zeros(1), context)
     except (TomofiltError, KeyError):
         return None  # a filter of another version, or one whose file is gone
     order = np.argsort(slices.tilt_deg, kind="stable")
