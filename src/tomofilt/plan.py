@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.filters.protocol import Filter, Interpolation
+from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.filters.registry import parse
 from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors.select import Choice, choose
@@ -155,6 +155,21 @@ class Plan:
         e = float(np.abs(self.slices.e).max())
         return int(np.ceil(e * reach)) + 1 if e > 0 else 0
 
+    @property
+    def filter_context(self) -> FilterContext:
+        """What the filter is told about the series."""
+        if self.upright is not None:
+            return self.upright.filter_context
+        return FilterContext(
+            tilt_deg=self.slices.tilt_deg,
+            scale=self.slices.scale,
+            pixel_angst=self.aligned.pixel_angst[1],
+            density_pixel_angst=self.series.images.pixel_angst,
+            thickness_angst=self.thickness_angst,
+            width_px=self.aligned.shape[1],
+            padded_px=self.row_filter.padded_px,
+        )
+
     @cached_property
     def row_filter(self) -> RowFilter:
         """The filter, sampled for these views and this image width."""
@@ -202,6 +217,7 @@ class Plan:
             f"  filter {self.filter.spec}, {self.interpolation} interpolation, {how}, "
             f"{self.threads} threads, about {self.memory_bytes / 1e9:.1f} GB of memory",
         ]
+        lines += [f"  note: {self.filter.spec}: {note}" for note in self.filter.notes]
         lines += [f"  -> {task.destination.volume}" for task in self.tasks]
         return lines
 
@@ -224,9 +240,9 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
             f"{series.name}: its project looks for particles where the tomogram shows them, so it "
             "may be neither mirrored nor turned: leave out --flip-z and --orientation"
         )
-    chosen = parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
     grid = _volume_grid(series, settings)
     warp, slices = series.geometry.factor()
+    chosen = _filter(series, settings, slices, grid)
     interpolation = settings.interpolation or chosen.interpolation
     if interpolation == "imod" and series.geometry.local is not None:
         interpolation = "linear"  # IMOD stretches no lines under local alignment either
@@ -269,6 +285,19 @@ def _check_sirt(plan: Plan) -> None:
     upright = plan.upright or plan
     if np.abs(upright.slices.e).max() * upright.grid.shape[0] > _NO_XTILT_VOXELS:
         raise InputError(f"{name}: its views are not all tilted about x alike, for {spec}: {mend}")
+
+
+def _filter(
+    series: TiltSeries, settings: Settings, slices: SliceGeometry, grid: VolumeGrid
+) -> Filter:
+    if settings.model is None:
+        return parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
+    from tomofilt.filters.learned import read_filter
+    from tomofilt.filters.transfer import for_series
+
+    if settings.cutoff is not None:
+        raise InputError(f"{settings.model} has no cut-off: leave {settings.cutoff!r} out")
+    return for_series(read_filter(settings.model), slices.tilt_deg, grid.voxel_angst)
 
 
 def _device(plan: Plan) -> Choice:

@@ -18,14 +18,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tomofilt.errors import InputError, OutputExistsError
 from tomofilt.mrc_header import parse_header
 from tomofilt.plan import Plan, VolumeTask
 
 __all__ = ["build_record", "fingerprint", "finished"]
 
-#: Settings that change no voxel, or (device) by no more than a GPU's interpolation, 1e-3.
-_INDIFFERENT = {"device", "threads", "max_memory_bytes", "overwrite", "preview", "halves"}
+#: Settings that change no voxel, or (device) by no more than a GPU's interpolation, 1e-3; and the
+#: path of a model, whose contents the filter has.
+_INDIFFERENT = {"model", "device", "threads", "max_memory_bytes", "overwrite", "preview", "halves"}
+_GAIN_SAMPLES = 129
 
 
 def fingerprint(plan: Plan, task: VolumeTask) -> str:
@@ -132,6 +137,8 @@ def build_record(
             "gains_sha256": plan.row_filter.gains_sha256(),
             "factor": task.gain,
             "measured": dict(plan.filter.facts()),
+            # what SIRT does to a frequency is no number
+            "gains": None if plan.filter.sirt_iterations else _gains(plan),
         },
         "projector": "astra" if plan.device.gpus else "direct" if plan.direct else "slice",
         "gpus": list(plan.device.gpus),
@@ -159,6 +166,26 @@ def build_record(
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "libraries": {name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
     }
+
+
+def _gains(plan: Plan) -> dict[str, object]:
+    """Gains of every view across the tilt axis, from next to zero to half a cycle per pixel.
+
+    Lines of numbers are texts, or the record would be mostly line breaks.
+    """
+    context = plan.filter_context
+    cycles = np.linspace(0, 0.5, _GAIN_SAMPLES)
+    cycles[0] = 2 / np.pi**2 / context.padded_px  # zero frequency as filters take it
+    gains = plan.filter.gains(cycles / context.pixel_angst, np.zeros(1), context)
+    return {
+        "tilt_deg": _text(context.tilt_deg),
+        "cycles_per_px": _text(cycles),
+        "of_views": [_text(view) for view in gains],
+    }
+
+
+def _text(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.5g}" for value in values)
 
 
 def peak_memory_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tomofilt.filters.protocol import Interpolation
@@ -22,6 +23,8 @@ class Settings:
         Specification ``NAME[:ARG]``; see :mod:`tomofilt.filters`.
     cutoff : str, optional
         Cut-off of the windowed filters: cycles per pixel, or a resolution such as ``"60A"``.
+    model : Path, optional
+        Bundle with a learned filter, which takes the place of ``filter``.
     bin : float, optional
         Output voxel size in input pixels. Exclusive with ``pixel_angst``.
     pixel_angst : float, optional
@@ -57,6 +60,7 @@ class Settings:
 
     filter: str = "wiener-exact:view"
     cutoff: str | None = None
+    model: Path | None = None
     bin: float | None = None
     pixel_angst: float | None = None
     thickness_angst: float | None = None

@@ -1,4 +1,4 @@
-"""Gains of a tomogram's filter, had again from its record, are those that made it."""
+"""Gains of a tomogram's filter in its record are those that made it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.filters.imod import ImodFilter
+from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.measure import measured
 from tomofilt.plan import Settings, make_plan
@@ -42,7 +44,7 @@ def test_gains_from_the_record(made, tmp_path, spec):
     reconstruct(series, destination, Settings(filter=spec, preview=False), Silent())
     found = gains_of(Tomogram(destination.volume))
     np.testing.assert_allclose(found.tilt_deg, made.scheme.tilt_deg, atol=1e-3)
-    assert found.gains.shape == (41, 256)
+    assert found.gains.shape == (41, 129)
     assert np.isfinite(found.gains).all()
     plan = measured(make_plan(series, destination, Settings(filter=spec)))
     context = FilterContext(
@@ -56,6 +58,30 @@ def test_gains_from_the_record(made, tmp_path, spec):
     )
     expected = plan.filter.gains(found.cycles_per_px / 10, np.zeros(1), context)
     np.testing.assert_allclose(found.gains, expected, rtol=5e-3)
+
+
+def test_gains_of_a_learned_filter_outlive_its_bundle(made, tmp_path):
+    tilts = made.scheme.tilt_deg
+    coefficients = np.linspace(0, 1, 41 * 6).reshape(41, 6)
+    learned = LearnedFilter(
+        "ramp", "per-tilt", RadialNodes(np.geomspace(1e-3, 0.07, 6)), tilts, coefficients
+    )
+    bundle = tmp_path / f"all{SUFFIX}"
+    save_bundle(bundle, learned.to_bundle({}))
+    plain = Destination(tmp_path / "rec.mrc")
+    chosen = Settings(model=bundle, preview=False)
+    reconstruct(made.tilt_series(), plain, chosen, Silent())
+    sha256 = read_filter(bundle).bundle.sha256
+    bundle.unlink()
+    found = gains_of(Tomogram(plain.volume))
+    record = Tomogram(plain.volume).record
+    assert record["filter"]["spec"] == "learned:all"
+    assert record["filter"]["measured"]["sha256"] == sha256
+    context = FilterContext(
+        tilts, np.ones(41), 10.0, 10.0, 320.0, 80, record["filter"]["padded_px"]
+    )
+    expected = learned.gains(found.cycles_per_px / 10, np.zeros(1), context)
+    np.testing.assert_allclose(found.gains, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_other_programs_volumes_have_no_gains(tmp_path):

@@ -153,7 +153,6 @@ def _by_series(
     say: Callable[[str], None],
 ) -> tuple[Filter, FilterContext]:
     """The filter for a project's series, measured if it has to be."""
-    from tomofilt.filters.protocol import FilterContext
     from tomofilt.measure import measured
     from tomofilt.plan import Settings, make_plan
     from tomofilt.projects import Destination, detect
@@ -169,15 +168,7 @@ def _by_series(
     nowhere = Destination(Path(gettempdir()) / f"{name}.mrc")
     settings = Settings(filter=spec, cutoff=cutoff)
     plan = measured(make_plan(project.read(name, {}), nowhere, settings), say)
-    return plan.filter, FilterContext(
-        tilt_deg=plan.slices.tilt_deg,
-        scale=plan.slices.scale,
-        pixel_angst=plan.aligned.pixel_angst[1],
-        density_pixel_angst=plan.series.images.pixel_angst,
-        thickness_angst=plan.thickness_angst,
-        width_px=plan.aligned.shape[1],
-        padded_px=plan.row_filter.padded_px,
-    )
+    return plan.filter, plan.filter_context
 
 
 def _tilts(text: str) -> NDArray[np.float64]:

@@ -137,6 +137,17 @@ FilterSpec = Annotated[
         rich_help_panel=FILTER,
     ),
 ]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="BUNDLE",
+        help="Learned filter, NAME.tomofilt.safetensors, instead of --filter. One that was learned "
+        "for other tilts is transferred to the series' own.",
+        rich_help_panel=FILTER,
+    ),
+]
 Cutoff = Annotated[
     str | None,
     typer.Option(

@@ -43,6 +43,7 @@ def reconstruct(
     shape: options.Shape = None,
     halves: options.Halves = "none",
     filter: options.FilterSpec = None,
+    model: options.Model = None,
     cutoff: options.Cutoff = None,
     interpolation: options.Interpolate = None,
     projector: options.ProjectorName = "fast",
@@ -105,10 +106,12 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
         choose(device)  # no GPU is one error, not one for each series
     size = settle(context, values, "pixel_size", "bin")
     thickness = settle(context, values, "thickness", "thickness_px")
+    filters = settle(context, values, "filter", "model")
     if values["overwrite"] and values["only_do_unfinished"]:
         raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
     chosen = {
-        "filter": values["filter"],
+        "filter": filters["filter"],
+        "model": filters["model"],
         "cutoff": values["cutoff"],
         "bin": size["bin"],
         "pixel_angst": size["pixel_size"],

@@ -64,6 +64,8 @@ class Filter(ABC):
     sirt_iterations
         Iterations of SIRT, for which the gains are a low-pass of the images; 0: filtered
         back-projection.
+    notes
+        What the log says about the filter beside its spec.
     """
 
     two_dimensional: ClassVar[bool] = False
@@ -71,6 +73,7 @@ class Filter(ABC):
     keeps_mean: ClassVar[bool] = False
     vertical_slices: bool = False
     sirt_iterations: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def offset(self) -> float:

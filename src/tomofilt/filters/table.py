@@ -17,13 +17,10 @@ __all__ = ["GainTable"]
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Complex64 = NDArray[np.complex64]
-Intp = NDArray[np.intp]
 
 # Interpolated between so many nodes, smooth gains are right to 1e-4 of the largest, and those with
 # kinks elsewhere than at nodes, where slices cease to overlap, to 5e-3.
 _ACROSS, _ALONG = 256, 128
-# Nodes are found from so many entries, evenly spaced in the square root of the frequency.
-_ENTRIES = 1024
 
 
 class GainTable:
@@ -45,13 +42,11 @@ class GainTable:
     def __init__(
         self, filter: Filter, context: FilterContext, lowest_k: float, highest_k: float
     ) -> None:
-        self._lowest, self._highest = lowest_k, highest_k
+        self._lowest = lowest_k
         kinks_across, kinks_along = filter.kinks()
         self._across = _nodes(highest_k, _ACROSS, kinks_across)
         along = _nodes(highest_k, _ALONG, np.abs(kinks_along))
         self._along: Float64 = np.concatenate([-along[:0:-1], along])
-        self._first_across = _first_nodes(self._across, highest_k)
-        self._first_along = _first_nodes(along, highest_k)
         across = np.maximum(self._across, lowest_k / 2)[:, None]
         shape = (len(context.tilt_deg), len(across), len(self._along))
         self._gains: Float32 = np.empty(shape, dtype=np.float32)
@@ -74,19 +69,8 @@ class GainTable:
         turn : (2, 2)
             Frequencies across and along the tilt axis are ``turn @ (k_x, k_y)``.
         """
-        _multiply(
-            spectrum,
-            k_y,
-            k_x,
-            turn,
-            self._gains[view],
-            self._across,
-            self._first_across,
-            self._along,
-            self._first_along,
-            self._highest,
-            self._lowest,
-        )
+        gains, lowest_k = self._gains[view], self._lowest
+        _multiply(spectrum, k_y, k_x, turn, gains, self._across, self._along, lowest_k)
 
 
 def _nodes(highest_k: float, count: int, kinks: Float64) -> Float64:
@@ -94,26 +78,17 @@ def _nodes(highest_k: float, count: int, kinks: Float64) -> Float64:
     nodes = np.concatenate([highest_k * (np.arange(count + 1) / count) ** 2, kinks])
     nodes = np.unique(nodes[(nodes >= 0) & (nodes <= highest_k)])
     # kinks that differ from a node by rounding would make a cell of no width
-    return nodes[np.diff(nodes, prepend=-np.inf) > 1e-9 * highest_k]
-
-
-def _first_nodes(nodes: Float64, highest_k: float) -> Intp:
-    """Node at or below each entry."""
-    entries = highest_k * (np.arange(_ENTRIES) / _ENTRIES) ** 2
-    below = np.searchsorted(nodes, entries, side="right") - 1
-    return np.clip(below, 0, len(nodes) - 2).astype(np.intp)
+    return nodes[np.diff(nodes, append=np.inf) > 1e-9 * highest_k]
 
 
 @kernel
-def _cell(k: float, nodes: Float64, first: Intp, highest: float) -> int:
-    """Cell of a frequency that is not negative; ``nodes`` begin at zero."""
-    entry = min(int(len(first) * np.sqrt(k / highest)), len(first) - 1)
-    i: int = first[entry]
-    while i > 0 and k < nodes[i]:  # by rounding
-        i -= 1
-    while i < len(nodes) - 2 and k >= nodes[i + 1]:
-        i += 1
-    return i
+def _cell(k: float, nodes: Float64, near: int) -> int:
+    """Cell of a frequency within the nodes, sought from a cell near it."""
+    while k < nodes[near]:
+        near -= 1
+    while k > nodes[near + 1]:
+        near += 1
+    return near
 
 
 @kernel
@@ -124,13 +99,11 @@ def _multiply(
     turn: Float64,
     gains: Float32,
     nodes_across: Float64,
-    first_across: Intp,
     nodes_along: Float64,
-    first_along: Intp,
-    highest: float,
     lowest: float,
 ) -> None:
-    middle = len(nodes_along) // 2
+    highest = nodes_across[-1]
+    i = j = 0  # along a row of the spectrum the next frequency is in the same cell or the next
     for row in range(len(k_y)):
         for column in range(len(k_x)):
             across = turn[0, 0] * k_x[column] + turn[0, 1] * k_y[row]
@@ -138,16 +111,13 @@ def _multiply(
             if across < 0:
                 across, along = -across, -along
             across = min(max(across, lowest), highest)
-            i = _cell(across, nodes_across, first_across, highest)
-            fraction = np.float32(
-                (across - nodes_across[i]) / (nodes_across[i + 1] - nodes_across[i])
-            )
-            distance = min(abs(along), highest)
-            j = _cell(distance, nodes_along[middle:], first_along, highest) + middle
-            if along < 0:
-                j = 2 * middle - 1 - j
-                distance = -distance
-            part = np.float32((distance - nodes_along[j]) / (nodes_along[j + 1] - nodes_along[j]))
+            along = min(max(along, -highest), highest)
+            i = _cell(across, nodes_across, i)
+            j = _cell(along, nodes_along, j)
+            step, width = across - nodes_across[i], nodes_across[i + 1] - nodes_across[i]
+            fraction = np.float32(step / width)
+            step, width = along - nodes_along[j], nodes_along[j + 1] - nodes_along[j]
+            part = np.float32(step / width)
             low = gains[i, j] + part * (gains[i, j + 1] - gains[i, j])
             high = gains[i + 1, j] + part * (gains[i + 1, j + 1] - gains[i + 1, j])
             spectrum[row, column] *= low + fraction * (high - low)
