@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import RingCorrelation, ring_correlation
 
-__all__ = ["TruthScores", "affine_match", "compare_with_truth", "psnr_db", "ssim", "truth_fsc"]
+__all__ = [
+    "TruthScores",
+    "affine_match",
+    "compare_with_truth",
+    "matched_psnr_db",
+    "psnr_db",
+    "ssim",
+    "truth_fsc",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -87,8 +95,7 @@ def compare_with_truth(
     box = tuple(_central(n) for n in volume.shape)
     inner, inner_truth = volume[box], truth[box]
     slope, offset, correlation = affine_match(inner, inner_truth)
-    low, high = np.percentile(inner_truth, RANGE_PERCENTILES)
-    data_range = float(high - low) or float(np.ptp(inner_truth))
+    data_range = _data_range(inner_truth)
     matched = inner * np.float32(slope) + np.float32(offset)
     return TruthScores(
         slope=slope,
@@ -103,6 +110,15 @@ def compare_with_truth(
             volume, truth, voxel_angst, tilt_deg, sign=-1 if slope < 0 else 1, threads=threads
         ),
     )
+
+
+def matched_psnr_db(volume: Float32, truth: Float32) -> float:
+    """PSNR after the affine match alone, as :func:`compare_with_truth` measures it."""
+    box = tuple(_central(n) for n in volume.shape)
+    inner, inner_truth = volume[box], truth[box]
+    slope, offset, _ = affine_match(inner, inner_truth)
+    matched = inner * np.float32(slope) + np.float32(offset)
+    return psnr_db(matched, inner_truth, _data_range(inner_truth))
 
 
 def affine_match(volume: Float32, truth: Float32) -> tuple[float, float, float]:
@@ -232,6 +248,11 @@ def _wedge(shape: tuple[int, ...], tilt_deg: Float64) -> NDArray[np.int8]:
         seen |= (direction + turn >= low) & (direction + turn <= high)
     seen[0, 0] = True  # along the tilt axis, which every view sees
     return (~seen).astype(np.int8)
+
+
+def _data_range(truth: Float32) -> float:
+    low, high = np.percentile(truth, RANGE_PERCENTILES)
+    return float(high - low) or float(np.ptp(truth))
 
 
 def _central(n: int) -> slice:

@@ -1,0 +1,1 @@
+"""Filters learned from tilt series of which the truth is known."""

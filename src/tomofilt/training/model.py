@@ -1,0 +1,292 @@
+"""Filtered back-projection as a differentiable function of the filter's coefficients.
+
+What is multiplied, cropped, sampled and back-projected here is what a reconstruction with the same
+filter multiplies, crops, samples and back-projects; the tests compare the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
+from tomofilt.errors import InputError
+from tomofilt.filters.apply import _DC_BIN, _Extension, _padded_length
+from tomofilt.filters.learned import LearnedFilter
+from tomofilt.filters.protocol import FilterContext
+from tomofilt.geometry import ImageGrid
+from tomofilt.training.cases import Case
+
+__all__ = ["FilteredBackProjection", "Padding", "context_of"]
+
+Padding = Literal["reflect", "zero", "none"]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+#: Interpolation between nodes is a dense matrix up to so many numbers: products are faster then.
+_DENSE = 1 << 25
+#: Tilts of series that share coefficients per tilt may differ by so much.
+_ALIKE_DEG = 1.0
+
+
+class FilteredBackProjection(nn.Module):
+    """u(c) = BP(gains(c) y) of one series, as a function of the coefficients c of a filter.
+
+    The gains of view m are ``base_m(k) sum_i V[m, i] sum_n W[k, n] c[i, n]`` (see
+    :mod:`tomofilt.filters.learned`).
+
+    Parameters
+    ----------
+    case : Case
+    filter : LearnedFilter
+        Says what the coefficients mean; its own are not used.
+    padding : "reflect", "zero" or "none"
+        How images are extended before the FFT: as in a reconstruction, by zeros, or not at all, so
+        that one end wraps around to the other.
+    dtype : torch.dtype
+
+    Attributes
+    ----------
+    truth : (z, y, x) Tensor
+        Without its mean.
+    truth_std : float
+    mean_response : Tensor, shape of the coefficients
+        The mean of the volume is the sum of its products with the coefficients.
+    energy : array, shape of the coefficients
+        About the squared norm of the volume that each coefficient alone makes.
+
+    Raises
+    ------
+    InputError
+        The tilts of the series do not go with coefficients per tilt.
+    """
+
+    truth: Tensor
+    mean_response: Tensor
+    _spectra: Tensor
+    _angles: Tensor
+    _nodes: Tensor
+    _sampling: Tensor
+    _table: Tensor
+
+    def __init__(
+        self,
+        case: Case,
+        filter: LearnedFilter,
+        padding: Padding = "reflect",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        from tomofilt.projectors.cpu import slice_table
+
+        plan = replace(case.plan, filter=filter)
+        self.case, self.shape = case, filter.coefficients.shape
+        grid = _Frequencies(case.plan.aligned, padding)
+        spectra = grid.spectra(case.images())
+        base = filter.base_gains(grid.across, grid.along, context_of(case))
+        spectra *= np.broadcast_to(base, spectra.shape).astype(np.float32)
+        angles = _angles(case, filter)
+        nodes = _interpolation(filter, grid)
+        power = grid.power(spectra).reshape(len(spectra), -1)
+        energy = angles.T**2 @ (nodes.power(2).T @ power.T).T
+        self.energy: Float64 = plan.grid.shape[0] * energy.reshape(self.shape)
+        self._image_shape, self._padded = plan.aligned.shape, grid.padded
+        self._volume_shape = plan.grid.shape
+        rows = plan.row_filter
+        # what rows undergo before they are back-projected is one linear map
+        sampling = rows.filter_rows(0, np.eye(plan.aligned.shape[1], dtype=np.float32))
+        table = slice_table(plan.slices, plan.grid, plan.aligned, rows.first_px, rows.step_px)
+        truth = case.truth - np.float32(case.truth.mean(dtype=np.float64))
+        self.truth_std = float(truth.std(dtype=np.float64))
+        complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
+        for name, values, kind in (
+            ("truth", truth, dtype),
+            ("_spectra", spectra, complex_dtype),
+            ("_angles", angles, dtype),
+            ("_sampling", sampling, dtype),
+            ("_table", table, torch.float64),
+        ):
+            self.register_buffer(name, torch.from_numpy(values).to(kind))
+        self.register_buffer("_nodes", _as_tensor(nodes, dtype))
+        self.register_buffer("mean_response", self._mean_response(dtype))
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        """The tomogram (z, y, x) of a filter's coefficients."""
+        return self.backproject(self.sample(self.filter(coefficients)))
+
+    def filter(self, coefficients: Tensor) -> Tensor:
+        """Filtered images: (view, y, x)."""
+        of_views = self._angles @ coefficients.reshape(self.shape[0], -1)
+        gains = of_views @ self._nodes if self._nodes.layout == torch.strided else (
+            torch.sparse.mm(self._nodes.t(), of_views.T).T
+        )
+        filtered: Tensor = _Multiply.apply(
+            gains.reshape(self._spectra.shape), self._spectra, self._padded, self._image_shape
+        )
+        return filtered
+
+    def sample(self, filtered: Tensor) -> Tensor:
+        """Filtered images on the samples of the projector: (view, y, sample)."""
+        return filtered @ self._sampling
+
+    def backproject(self, samples: Tensor) -> Tensor:
+        """Rows of the tomogram (z, y, x) from the same rows of the images."""
+        nz, _, nx = self._volume_shape
+        volume: Tensor = torch.ops.tomofilt.backproject(
+            samples, self._table, (nz, samples.shape[1], nx)
+        )
+        return volume
+
+    def project(self, volume: Tensor) -> Tensor:
+        """The transpose of :meth:`backproject`."""
+        shape = (len(self._table), volume.shape[1], self._sampling.shape[1])
+        images: Tensor = torch.ops.tomofilt.project(volume, self._table, shape)
+        return images
+
+    def _mean_response(self, dtype: torch.dtype) -> Tensor:
+        nothing = torch.zeros(self.shape, dtype=dtype, requires_grad=True)
+        mean: Tensor = self(nothing).mean()
+        (response,) = torch.autograd.grad(mean, nothing)
+        return response
+
+
+class _Multiply(torch.autograd.Function):
+    """Images from spectra times real gains; linear in the gains.
+
+    As torch's own operators do it, but without a complex copy of the gains, and with the half
+    spectrum counted in the gradient of the gains, which is real.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, gains: Tensor, spectra: Tensor, padded: tuple[int, int], shape: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(spectra)
+        ctx.padded = padded
+        products = torch.view_as_real(spectra) * gains[..., None]
+        images = torch.fft.irfft2(torch.view_as_complex(products), s=padded)
+        return images[:, : shape[0], : shape[1]].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (spectra,) = ctx.saved_tensors
+        transform = torch.view_as_real(torch.fft.rfft2(gradient, s=ctx.padded))
+        gains = (transform * torch.view_as_real(spectra)).sum(dim=-1)
+        scale = gains.new_full((gains.shape[-1],), 2 / prod(ctx.padded))
+        scale[0] /= 2
+        if ctx.padded[1] % 2 == 0:
+            scale[-1] /= 2
+        return gains * scale, None, None, None
+
+
+def context_of(case: Case) -> FilterContext:
+    """What filters may know about a case's series, as its reconstruction tells them."""
+    plan = case.plan
+    rows = plan.row_filter
+    return FilterContext(
+        tilt_deg=plan.slices.tilt_deg,
+        scale=plan.slices.scale,
+        pixel_angst=plan.aligned.pixel_angst[1],
+        density_pixel_angst=plan.series.images.pixel_angst,
+        thickness_angst=plan.thickness_angst,
+        width_px=plan.aligned.shape[1],
+        padded_px=rows.padded_px,
+    )
+
+
+class _Frequencies:
+    """The FFT of extended images.
+
+    Attributes
+    ----------
+    across, along : (1, kx), (ky, 1)
+        Frequencies, 1/angstrom; zero across the tilt axis is replaced, see :meth:`Filter.gains`.
+    padded : (y, x)
+        Shape of the extended images.
+    """
+
+    def __init__(self, grid: ImageGrid, padding: Padding) -> None:
+        ny, nx = grid.shape
+        self._extensions: tuple[_Extension, _Extension] | None = None
+        self.padded = (ny, nx)
+        if padding != "none":
+            self.padded = (_padded_length(ny, 1.0), _padded_length(nx))
+            self._extensions = (
+                _Extension(ny, self.padded[0], padding),
+                _Extension(nx, self.padded[1], padding),
+            )
+        across = np.fft.rfftfreq(self.padded[1], grid.pixel_angst[1])
+        across[0] = _DC_BIN * across[1]
+        self.across: Float64 = across[None, :]
+        self.along: Float64 = np.fft.fftfreq(self.padded[0], grid.pixel_angst[0])[:, None]
+
+    def spectra(self, images: Float32) -> NDArray[np.complex64]:
+        """Transforms of the extended images."""
+        from scipy import fft
+
+        spectra = np.empty((len(images), len(self.along), self.across.size), dtype=np.complex64)
+        for spectrum, image in zip(spectra, images, strict=True):
+            extended = image
+            if self._extensions is not None:
+                along, across = self._extensions
+                extended = along.extend_columns(across.extend(image))
+            spectrum[:] = fft.rfft2(extended)
+        return spectra
+
+    def power(self, spectra: NDArray[np.complex64]) -> Float32:
+        """What each frequency adds to the squared norm of an image."""
+        power = np.abs(spectra) ** 2 * np.float32(2 / prod(self.padded))
+        power[:, :, 0] /= 2
+        if self.padded[1] % 2 == 0:
+            power[:, :, -1] /= 2
+        return np.asarray(power, dtype=np.float32)
+
+
+def _angles(case: Case, filter: LearnedFilter) -> Float64:
+    """Angle basis at the views of a case; views of other series count as the nearest in order."""
+    tilt = case.plan.slices.tilt_deg
+    if filter.angles != "per-tilt":
+        return filter.angle_basis(tilt)
+    own, order = np.argsort(filter.tilt_deg, kind="stable"), np.argsort(tilt, kind="stable")
+    if len(own) != len(order):
+        raise InputError(
+            f"{case.name} has {len(order)} views, and coefficients per tilt are trained for "
+            f"{len(own)}: train on series of one tilt scheme, or choose polynomials in the tilt"
+        )
+    off = float(np.abs(filter.tilt_deg[own] - tilt[order]).max())
+    if off > _ALIKE_DEG:
+        raise InputError(
+            f"the tilts of {case.name} differ from the first series' by up to {off:.1f} deg: "
+            "train on series of one tilt scheme, or choose polynomials in the tilt"
+        )
+    basis = np.zeros((len(order), len(own)))
+    basis[order, own] = 1.0
+    return basis
+
+
+def _interpolation(filter: LearnedFilter, grid: _Frequencies) -> Any:
+    """Sparse matrix from the values at the nodes to those at the frequencies, (ky kx, node)."""
+    from scipy import sparse
+
+    index, weight = filter.nodes.interpolation(grid.across, grid.along)
+    rows = np.repeat(np.arange(index[..., 0].size), index.shape[-1])
+    shape = (index[..., 0].size, prod(filter.nodes.shape))
+    return sparse.coo_array((weight.ravel(), (rows, index.ravel())), shape=shape).tocsr()
+
+
+def _as_tensor(matrix: Any, dtype: torch.dtype) -> Tensor:
+    """Transposed, dense where it is small, else sparse."""
+    matrix = matrix.T
+    if prod(matrix.shape) <= _DENSE:
+        return torch.from_numpy(np.ascontiguousarray(matrix.toarray())).to(dtype)
+    matrix = matrix.tocoo()
+    index = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(
+        index, torch.from_numpy(matrix.data).to(dtype), matrix.shape, is_coalesced=True
+    )
