@@ -19,6 +19,7 @@ from tomofilt.cli.inspect import inspect
 from tomofilt.cli.reconstruct import reconstruct
 from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
+from tomofilt.cli.train import train
 from tomofilt.cli.values import Command
 
 __all__ = ["app", "main"]
@@ -37,6 +38,7 @@ app.command(cls=Command)(inspect)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(report)
 app.command(cls=Command)(simulate)
+app.command(cls=Command)(train)
 app.add_typer(filters.app, name="filters")
 app.command(cls=Command)(doctor)
 for plugin in entry_points(group="tomofilt.commands"):

@@ -72,6 +72,12 @@ class ConsoleReporter:
         if self._bar is not None:
             self._task = self._bar.add_task(self._name, total=None)
 
+    def describe(self, text: str) -> None:
+        """Say how the work stands, beside the bar or in the next lines of a log."""
+        self._name = text
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=text)
+
     def note(self, message: str) -> None:
         """Print a line."""
         if not self.quiet:

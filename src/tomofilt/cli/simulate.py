@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tomofilt.simulate.molecules import Molecule
     from tomofilt.simulate.series import SimulatedSeries
 
-__all__ = ["simulate"]
+__all__ = ["parse_angles", "simulate"]
 
 SPECIMEN, SCHEME, IMAGING, REAL = "Specimen", "Tilt scheme", "Imaging", "After a real series"
 
@@ -244,7 +244,7 @@ def _made_up(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]]:
     ice = 0.75 * nz * values["pixel_size"] if values["ice"] is None else values["ice"]
     wanted = Simulation(
         scheme=tilt_scheme(
-            _angles(values["tilts"]),
+            parse_angles(values["tilts"]),
             values["order"],
             values["dose"],
             pretilt_deg=values["pretilt"],
@@ -308,7 +308,7 @@ def _molecules(wanted: list[str] | None) -> list[Molecule]:
     ]
 
 
-def _angles(text: str) -> NDArray[np.float64]:
+def parse_angles(text: str) -> NDArray[np.float64]:
     """Angles of FIRST:LAST:STEP, or of a file with one a line."""
     from tomofilt.simulate.scheme import angles_of_range, read_angles
 

@@ -93,6 +93,7 @@ class Case:
         settings = Settings(filter=filter, bin=self.bin, device="cpu")
         return make_plan(self.series, _PLACE, settings)
 
+    @cached_property
     def images(self) -> Float32:
         """Images as they are filtered: on the tilt axis, without background, scaled (view, y, x).
 
@@ -152,6 +153,16 @@ class Case:
 
         return matched_psnr_db(volume, self.truth)
 
+    def correlation(self) -> float:
+        """Of a quick tomogram with the truth, negative for inverted contrast."""
+        return self._match()[1]
+
+    def _match(self) -> tuple[float, float]:
+        from tomofilt.evaluate.against_truth import affine_match
+
+        slope, _, correlation = affine_match(self.tomogram(_QUICK), self.truth)
+        return slope, correlation
+
     def calibrated(self) -> Case:
         """The case with its scale read off a quick tomogram.
 
@@ -160,9 +171,7 @@ class Case:
         InputError
             The tomogram and the truth have nothing in common.
         """
-        from tomofilt.evaluate.against_truth import affine_match
-
-        slope, _, correlation = affine_match(self.tomogram(_QUICK), self.truth)
+        slope, correlation = self._match()
         if abs(correlation) < _LEAST_CORRELATION:
             raise InputError(
                 f"{self.name}: its tomogram and the truth correlate to {correlation:.3f} only: "
@@ -175,7 +184,7 @@ class Case:
     @cached_property
     def digests(self) -> Mapping[str, str]:
         """Digests of the truth, and of the images as they are filtered."""
-        arrays = {"truth": self.truth, "images": self.images()}
+        arrays = {"truth": self.truth, "images": self.images}
         return {
             name: sha256(np.ascontiguousarray(array).data).hexdigest()
             for name, array in arrays.items()

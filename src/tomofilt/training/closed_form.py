@@ -30,7 +30,7 @@ __all__ = ["SHRINKAGES", "Krylov", "Quadratic", "Solution", "mean_psnr_db", "sol
 Float64 = NDArray[np.float64]
 
 #: Trial values of lambda, as parts of the largest eigenvalue.
-SHRINKAGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SHRINKAGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 #: Residual, as a part of the right-hand side, at which an iteration ends.
 _TOLERANCE = 1e-3
 #: Coefficients with less than this part of the mean energy have none.
@@ -77,9 +77,7 @@ class Quadratic:
     ) -> None:
         self.models, self._advance, self.products = models, advance, 0
         self.shape = models[0].shape
-        energy = sum(
-            model.energy / (model.truth.numel() * model.truth_std**2) for model in models
-        )
+        energy = sum(model.energy / (model.truth.numel() * model.truth_std**2) for model in models)
         self.energy: Float64 = np.asarray(energy).ravel() / len(models)
 
     def normal(self, values: Float64) -> Float64:
@@ -142,7 +140,8 @@ def solve(
             tolerance,
         )
         origin = common @ gains.solution(0.0)
-    space = Krylov(problem.normal, problem.descent(origin), problem.energy, iterations, tolerance)
+    right = problem.descent(origin)
+    space = Krylov(problem.normal, right, problem.energy, iterations, tolerance, shrinkages[0])
     trials, best = [], (-np.inf, 0.0, origin)
     for shrinkage in shrinkages:
         coefficients = origin + space.solution(shrinkage)
@@ -173,7 +172,9 @@ class Krylov:
     iterations : int
         Products at most.
     tolerance : float
-        The iteration ends where the residual without shrinkage is so small a part of S b.
+        The iteration ends where the residual is so small a part of S b.
+    shrinkage : float
+        With this shrinkage, the least that matters.
     """
 
     def __init__(
@@ -183,6 +184,7 @@ class Krylov:
         energy: Float64,
         iterations: int,
         tolerance: float,
+        shrinkage: float = 0.0,
     ) -> None:
         used = energy > _NO_ENERGY * energy.mean()
         self._scale = np.where(used, 1 / np.sqrt(np.where(used, energy, 1.0)), 0.0)
@@ -197,7 +199,7 @@ class Krylov:
                 next_ -= basis.T @ (basis @ next_)
             off.append(float(np.linalg.norm(next_)))
             self._decompose(diagonal, off)
-            if self.residual(0.0) <= tolerance or off[-1] <= 1e-7 * self._largest:
+            if self.residual(shrinkage) <= tolerance or off[-1] <= 1e-7 * self._largest:
                 break
             vectors.append(next_ / off[-1])
         self._vectors = np.array(vectors[: len(diagonal)])
@@ -215,14 +217,14 @@ class Krylov:
         return steps
 
     def solution(self, shrinkage: float) -> Float64:
-        """d for a shrinkage."""
+        """The departure d for a shrinkage."""
         if not self._norm:
             return np.zeros(len(self._scale))
         along = self._norm * self._steps(shrinkage) @ self._vectors
         return np.asarray(self._scale * along)
 
     def residual(self, shrinkage: float) -> float:
-        """Norm of the residual as a part of that of the right-hand side."""
+        """Norm of the residual, as a part of that of the right-hand side."""
         return self._last_off * abs(float(self._steps(shrinkage)[-1])) if self._norm else 0.0
 
 

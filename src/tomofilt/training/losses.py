@@ -50,29 +50,52 @@ class Loss:
         """Whether it is a quadratic function of the coefficients."""
         return self.data == "mse" and not (self.tv_volume or self.tv_filter or self.tv_projections)
 
-    def of_volume(self, volume: Tensor, truth: Tensor, mean: Tensor, truth_std: float) -> Tensor:
-        """Data term of some rows of a tomogram, summed.
+    def of_volume(
+        self, volume: Tensor, rows: int, truth: Tensor, mean: float, truth_std: float
+    ) -> tuple[float, float, Tensor, float]:
+        """Terms of some rows of a tomogram, summed, and their gradient.
 
         Parameters
         ----------
-        volume : (z, y, x)
-        truth : (z, y, x)
+        volume : (z, >= rows, x)
+            Overwritten. The row after the last is only there for the total variation.
+        rows : int
+        truth : (z, rows, x)
             Without the mean of the whole.
-        mean : Tensor
+        mean : float
             Of the whole tomogram.
         truth_std : float
-        """
-        if self.data == "mse":
-            # summed over the whole tomogram, this is the square of the difference without means
-            squares = functional.mse_loss(volume, truth, reduction="sum")
-            return (squares - volume.numel() * mean.square()) / truth_std**2
-        delta = self.huber_delta * truth_std
-        sums = functional.huber_loss(volume, truth + mean, reduction="sum", delta=delta)
-        return 2 * sums / truth_std**2
 
-    def variation_of_volume(self, volume: Tensor, rows: int, truth_std: float) -> Tensor:
-        """Weighted total variation of some rows, which may be followed by one more, summed."""
-        return self.tv_volume * total_variation(volume / truth_std, self.tv_kind, rows)
+        Returns
+        -------
+        data, variation : float
+        gradient : Tensor
+            By the volume.
+        mean_gradient : float
+            By the mean.
+        """
+        if self.data == "mse" and not self.tv_volume:
+            # without automatic differentiation: each of its steps is one more pass over the volume
+            residual = volume.sub_(truth)
+            squares = float(torch.dot(residual.reshape(-1), residual.reshape(-1)))
+            # summed over the tomogram, this is the square of the difference without means
+            data = (squares - volume.numel() * mean**2) / truth_std**2
+            down = -2 * volume.numel() * mean / truth_std**2
+            return data, 0.0, residual.mul_(2 / truth_std**2), down
+        volume.requires_grad_()
+        level = torch.tensor(mean, dtype=volume.dtype, requires_grad=True)
+        scaled = (volume[:, :rows] - level - truth) / truth_std
+        if self.data == "mse":
+            value = scaled.square().sum()
+        else:
+            delta = self.huber_delta
+            size = scaled.abs()
+            value = torch.where(size <= delta, scaled.square(), delta * (2 * size - delta)).sum()
+        variation = value.new_zeros(())
+        if self.tv_volume:
+            variation = self.tv_volume * total_variation(volume / truth_std, self.tv_kind, rows)
+        by_volume, by_level = torch.autograd.grad(value + variation, (volume, level))
+        return float(value.detach()), float(variation.detach()), by_volume, float(by_level)
 
     def of_coefficients(self, coefficients: Tensor) -> Tensor:
         """Weighted total variation of the coefficients (term, nodes)."""

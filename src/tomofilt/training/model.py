@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import _DC_BIN, _Extension, _padded_length
+from tomofilt.filters.apply import _DC_BIN, _Extension, _float64, _padded_length
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.geometry import ImageGrid
@@ -88,7 +88,7 @@ class FilteredBackProjection(nn.Module):
         plan = replace(case.plan, filter=filter)
         self.case, self.shape = case, filter.coefficients.shape
         grid = _Frequencies(case.plan.aligned, padding)
-        spectra = grid.spectra(case.images())
+        spectra = grid.spectra(case.images)
         base = filter.base_gains(grid.across, grid.along, context_of(case))
         spectra *= np.broadcast_to(base, spectra.shape).astype(np.float32)
         angles = _angles(case, filter)
@@ -123,10 +123,12 @@ class FilteredBackProjection(nn.Module):
     def filter(self, coefficients: Tensor) -> Tensor:
         """Filtered images: (view, y, x)."""
         of_views = self._angles @ coefficients.reshape(self.shape[0], -1)
-        gains = of_views @ self._nodes if self._nodes.layout == torch.strided else (
-            torch.sparse.mm(self._nodes.t(), of_views.T).T
+        gains = (
+            of_views @ self._nodes
+            if self._nodes.layout == torch.strided
+            else (torch.sparse.mm(self._nodes.t(), of_views.T).T)
         )
-        filtered: Tensor = _Multiply.apply(
+        filtered: Tensor = _Multiply.apply(  # type: ignore[no-untyped-call]
             gains.reshape(self._spectra.shape), self._spectra, self._padded, self._image_shape
         )
         return filtered
@@ -170,11 +172,11 @@ class _Multiply(torch.autograd.Function):
         ctx.save_for_backward(spectra)
         ctx.padded = padded
         products = torch.view_as_real(spectra) * gains[..., None]
-        images = torch.fft.irfft2(torch.view_as_complex(products), s=padded)
+        images: Tensor = torch.fft.irfft2(torch.view_as_complex(products), s=padded)
         return images[:, : shape[0], : shape[1]].contiguous()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (spectra,) = ctx.saved_tensors
         transform = torch.view_as_real(torch.fft.rfft2(gradient, s=ctx.padded))
         gains = (transform * torch.view_as_real(spectra)).sum(dim=-1)
@@ -221,10 +223,11 @@ class _Frequencies:
                 _Extension(ny, self.padded[0], padding),
                 _Extension(nx, self.padded[1], padding),
             )
-        across = np.fft.rfftfreq(self.padded[1], grid.pixel_angst[1])
+        across = _float64(np.fft.rfftfreq(self.padded[1], grid.pixel_angst[1]))
         across[0] = _DC_BIN * across[1]
         self.across: Float64 = across[None, :]
-        self.along: Float64 = np.fft.fftfreq(self.padded[0], grid.pixel_angst[0])[:, None]
+        along = _float64(np.fft.fftfreq(self.padded[0], grid.pixel_angst[0]))
+        self.along: Float64 = along[:, None]
 
     def spectra(self, images: Float32) -> NDArray[np.complex64]:
         """Transforms of the extended images."""

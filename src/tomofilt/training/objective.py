@@ -21,6 +21,7 @@ Float32 = NDArray[np.float32]
 
 #: Rows of a slab: what the projector works on together.
 _ROWS = 128
+_NOTHING = torch.zeros(())
 
 
 @dataclass(frozen=True)
@@ -48,32 +49,28 @@ def backward(
     filtered = model.filter(coefficients)
     samples = model.sample(filtered)
     mean = (model.mean_response * coefficients).sum()
-    leaf_mean = mean.detach().requires_grad_()
     gradient = torch.empty_like(samples)
     ny, voxels = samples.shape[1], model.truth.numel()
     scale = model.truth_std
     # the variation along y needs the first row of the next slab
     halo = 1 if loss.tv_volume else 0
-    data = total = 0.0
+    data = total = by_mean = 0.0
     for start in range(0, ny, _ROWS - halo):
         rows = min(_ROWS - halo, ny - start)
         stop = min(start + rows + halo, ny)
-        volume = model.backproject(samples.detach()[:, start:stop]).requires_grad_()
-        truth = model.truth[:, start : start + rows]
-        if not with_truth:
-            truth = torch.zeros(()).expand_as(truth)
-        value = loss.of_volume(volume[:, :rows], truth, leaf_mean, scale) / voxels
-        data += float(value.detach())
-        if loss.tv_volume:
-            value = value + loss.variation_of_volume(volume, rows, scale) / voxels
-        total += float(value.detach())
-        value.backward()
-        assert volume.grad is not None
-        part = model.project(volume.grad)
+        volume = model.backproject(samples.detach()[:, start:stop])
+        truth = model.truth[:, start : start + rows] if with_truth else _NOTHING
+        value, variation, by_volume, down = loss.of_volume(
+            volume, rows, truth, float(mean.detach()), scale
+        )
+        part = model.project(by_volume / voxels)
         if start and halo:
             part[:, 0] += gradient[:, start]
         gradient[:, start:stop] = part
-    outputs, gradients = [samples, mean], [gradient, leaf_mean.grad]
+        data += value / voxels
+        total += (value + variation) / voxels
+        by_mean += down / voxels
+    outputs, gradients = [samples, mean], [gradient, torch.full_like(mean, by_mean)]
     if loss.tv_filter or loss.tv_projections:
         extra = loss.of_coefficients(coefficients) + loss.of_projections(filtered, scale)
         total += float(extra.detach())

@@ -89,8 +89,7 @@ def empty_filter(
 
 
 def _frequencies(n: int, pixel_angst: float, nodes: int | None) -> NDArray[np.float64]:
-    """Frequencies from zero to the highest of an image axis: all, or some, denser at the low end."""
+    """Frequencies from zero to the highest along an image axis: all, or some, denser at the low."""
     if nodes is None:
-        nodes_ = np.arange(n // 2 + 1) / (n * pixel_angst)
-        return np.asarray(nodes_, dtype=np.float64)
+        return np.asarray(np.arange(n // 2 + 1) / (n * pixel_angst), dtype=np.float64)
     return np.asarray(0.5 / pixel_angst * np.linspace(0, 1, nodes) ** 2)

@@ -1,0 +1,400 @@
+"""`tomofilt train`: a filter from tilt series of which the truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tomofilt.cli import options
+from tomofilt.cli.values import parse_memory
+from tomofilt.errors import InputError
+
+if TYPE_CHECKING:
+    from tomofilt.training.cases import Cases
+    from tomofilt.training.supervised import Training
+
+__all__ = ["train"]
+
+DATA, SIMULATED, SHREC = "Data", "Simulated data", "SHREC 2021"
+MODEL, LOSS, SOLVER = "Filter", "Loss", "Solver"
+
+
+def train(
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="NAME.tomofilt.safetensors",
+            help="The bundle; NAME.jsonl (log) and NAME.png (learning curve, gains) lie beside it.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ],
+    simulate: Annotated[
+        int | None,
+        typer.Option(
+            "--simulate",
+            metavar="N",
+            min=1,
+            help="Train on N simulated series; one more serves for validation and one to test.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    shrec: Annotated[
+        Path | None,
+        typer.Option(
+            "--shrec",
+            metavar="DIR",
+            help="Train on the folders model_0 to model_9 of SHREC 2021.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE.toml",
+            help="Train on listed pairs of a project and a truth: [[train]], [[validation]], "
+            "[[test]], each with project, truth, and where needed name and bin.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    shape: Annotated[
+        tuple[int, int, int],
+        typer.Option(
+            "--shape",
+            metavar="X Y Z",
+            help="Size of the simulated tomograms in voxels.",
+            rich_help_panel=SIMULATED,
+        ),
+    ] = (96, 96, 48),
+    pixel_size: Annotated[
+        float,
+        typer.Option(
+            "--pixel-size",
+            metavar="A",
+            help="Of simulated images and voxels, in A.",
+            rich_help_panel=SIMULATED,
+        ),
+    ] = 10.0,
+    tilts: Annotated[
+        str,
+        typer.Option(
+            "--tilts",
+            metavar="FIRST:LAST:STEP|FILE.tlt",
+            help="Angles in degrees.",
+            rich_help_panel=SIMULATED,
+        ),
+    ] = "-60:60:3",
+    snr: Annotated[
+        float,
+        typer.Option(
+            "--snr",
+            help="Variance of the signal over that of the noise in the untilted image.",
+            rich_help_panel=SIMULATED,
+        ),
+    ] = 0.1,
+    train_models: Annotated[
+        str,
+        typer.Option(
+            "--train-models", metavar="LIST", help="Models to train on.", rich_help_panel=SHREC
+        ),
+    ] = "1-8",
+    validation_models: Annotated[
+        str,
+        typer.Option(
+            "--validation-models",
+            metavar="LIST",
+            help="Models for early stopping or shrinkage; '' takes the last to train on.",
+            rich_help_panel=SHREC,
+        ),
+    ] = "",
+    test_models: Annotated[
+        str,
+        typer.Option(
+            "--test-models", metavar="LIST", help="Models to test on.", rich_help_panel=SHREC
+        ),
+    ] = "0",
+    downsample: Annotated[
+        int,
+        typer.Option(
+            "--downsample",
+            metavar="N",
+            min=1,
+            help="Voxel in unbinned pixels of 5 A; images and truth are low-passed for it.",
+            rich_help_panel=SHREC,
+        ),
+    ] = 4,
+    parametrisation: Annotated[
+        Literal["radial", "per-tilt", "polynomial", "grid", "factorised", "full"],
+        typer.Option(
+            "--parametrisation",
+            help="What is learned: radial, one gain on the length of the frequency for all views; "
+            "per-tilt, one for each; polynomial, one whose values are polynomials in the tilt; "
+            "grid, one gain across and along the tilt axis for all views; factorised, that times "
+            "a weight for each view; full, one for each view.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "per-tilt",
+    nodes: Annotated[
+        str,
+        typer.Option(
+            "--nodes",
+            metavar="N|all",
+            help="Frequencies between which gains are interpolated: on the radius, or across the "
+            "tilt axis (2 N - 1 along it). all: as many as the images have.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "14",
+    order: Annotated[
+        int,
+        typer.Option(
+            "--order", min=0, max=12, help="Of the polynomials in the tilt.", rich_help_panel=MODEL
+        ),
+    ] = 4,
+    init: Annotated[
+        str,
+        typer.Option(
+            "--init",
+            metavar="NAME[:ARG]|FILE",
+            help="Where AdamW begins: a filter (`tomofilt filters list`), radial-ramp, zero, or a "
+            "bundle.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "ramp",
+    padding: Annotated[
+        Literal["reflect", "zero", "none"],
+        typer.Option(
+            "--padding",
+            help="How images are extended while training. `reconstruct` always reflects; with none "
+            "they wrap around.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "reflect",
+    freeze: Annotated[
+        Literal["none", "tilt", "camera"],
+        typer.Option(
+            "--freeze",
+            help="Part of a factorised filter that stays as it begins: the weights of the views, "
+            "or the gain of all.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "none",
+    loss: Annotated[
+        Literal["mse", "huber"],
+        typer.Option("--loss", help="On voxels, mean left out.", rich_help_panel=LOSS),
+    ] = "mse",
+    huber_delta: Annotated[
+        float,
+        typer.Option(
+            "--huber-delta",
+            help="Where Huber's loss becomes linear, in standard deviations of the truth.",
+            rich_help_panel=LOSS,
+        ),
+    ] = 1.0,
+    tv_volume: Annotated[
+        float,
+        typer.Option(
+            "--tv-volume",
+            min=0,
+            help="Weight of the total variation of the tomogram, a mean per voxel in standard "
+            "deviations of the truth.",
+            rich_help_panel=LOSS,
+        ),
+    ] = 0.0,
+    tv_filter: Annotated[
+        float,
+        typer.Option(
+            "--tv-filter",
+            min=0,
+            help="Weight of that of the filter's coefficients, a mean per coefficient.",
+            rich_help_panel=LOSS,
+        ),
+    ] = 0.0,
+    tv_projections: Annotated[
+        float,
+        typer.Option(
+            "--tv-projections",
+            min=0,
+            help="Weight of that of the filtered images, a mean per pixel.",
+            rich_help_panel=LOSS,
+        ),
+    ] = 0.0,
+    tv_kind: Annotated[
+        Literal["anisotropic", "isotropic"],
+        typer.Option(
+            "--tv-kind",
+            help="Sum of absolute differences along the axes, or length of the gradient.",
+            rich_help_panel=LOSS,
+        ),
+    ] = "anisotropic",
+    solver: Annotated[
+        Literal["auto", "closed-form", "adamw"],
+        typer.Option(
+            "--solver",
+            help="auto: the closed form for mse without total variation, unless factorised.",
+            rich_help_panel=SOLVER,
+        ),
+    ] = "auto",
+    iterations: Annotated[
+        int,
+        typer.Option(
+            "--iterations", min=1, help="Most of the closed form.", rich_help_panel=SOLVER
+        ),
+    ] = 25,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            min=1,
+            help="Of AdamW, each on one series; the learning rate falls to zero over them.",
+            rich_help_panel=SOLVER,
+        ),
+    ] = 300,
+    lr: Annotated[
+        float, typer.Option("--lr", help="First learning rate of AdamW.", rich_help_panel=SOLVER)
+    ] = 0.03,
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", min=0, help="Of AdamW.", rich_help_panel=SOLVER)
+    ] = 0.0,
+    patience: Annotated[
+        int,
+        typer.Option(
+            "--patience",
+            min=1,
+            help="Validations (one each time all series were used) without a better PSNR after "
+            "which AdamW ends.",
+            rich_help_panel=SOLVER,
+        ),
+    ] = 20,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="Of simulated series and of the order of training.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with AdamW where a training with the same options was interrupted.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace an earlier bundle.", rich_help_panel=options.OUTPUT
+        ),
+    ] = False,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a filter on tilt series with known specimens.
+
+    The filter is fitted to some series, shrunk or stopped by others, and tested on yet others.
+    `tomofilt reconstruct -m NAME.tomofilt.safetensors` applies it.
+    """
+    values = dict(locals())
+    from tomofilt.cli.reporter import ConsoleReporter
+    from tomofilt.training.supervised import Outputs
+    from tomofilt.training.supervised import train as train_filter
+
+    wanted, outputs = _training(values), Outputs(output)
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other: give one")
+    with ConsoleReporter(quiet=quiet) as reporter:
+        reporter.start("training", 1, 1)
+        try:
+            result = train_filter(
+                _cases(values),
+                wanted,
+                outputs,
+                reporter,
+                resume=resume,
+                overwrite=overwrite,
+                max_memory_bytes=parse_memory(max_memory),
+            )
+        except KeyboardInterrupt:
+            if outputs.checkpoint.exists():
+                reporter.error("interrupted; the same command with --resume goes on")
+            raise
+    if not quiet:
+        typer.echo(f"{outputs.bundle}: {result.filter.coefficients.size} coefficients")
+        typer.echo(f"  tomofilt reconstruct -m {outputs.bundle} --imod-dir DIR")
+
+
+def _training(values: dict[str, Any]) -> Training:
+    from tomofilt.training.gradient import Schedule
+    from tomofilt.training.losses import Loss
+    from tomofilt.training.supervised import Training
+
+    for name in ("huber_delta", "lr"):
+        if not values[name] > 0:
+            raise InputError(f"--{name.replace('_', '-')} {values[name]:g} is not positive")
+    kept = "huber_delta tv_volume tv_filter tv_projections tv_kind"
+    schedule = "steps lr weight_decay patience seed"
+    same = "parametrisation order init padding solver iterations"
+    return Training(
+        nodes=_nodes(values["nodes"]),
+        loss=Loss(values["loss"], **{name: values[name] for name in kept.split()}),
+        schedule=Schedule(**{name: values[name] for name in schedule.split()}),
+        frozen=values["freeze"],
+        **{name: values[name] for name in same.split()},
+    )
+
+
+def _nodes(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit():
+        raise InputError(f"--nodes {text}: give a number of frequencies, or all")
+    return int(text)
+
+
+def _cases(values: dict[str, Any]) -> Cases:
+    """The series to train on, from one of the sources."""
+    from tomofilt.training import cases
+
+    given = [name for name in ("simulate", "shrec", "pairs") if values[name] is not None]
+    if len(given) != 1:
+        found = " and ".join(f"--{name}" for name in given) or "none"
+        raise InputError(f"give one of --simulate, --shrec and --pairs to train on, not {found}")
+    if values["pairs"]:
+        return cases.cases_from_table(values["pairs"])
+    if values["shrec"]:
+        from tomofilt.training.shrec import shrec_cases
+
+        lists = {
+            name: _models(f"--{name}-models", values[f"{name}_models"])
+            for name in ("train", "validation", "test")
+        }
+        return shrec_cases(values["shrec"], **lists, downsample=values["downsample"])
+    from tomofilt.cli.simulate import parse_angles
+
+    nx, ny, nz = values["shape"]
+    return cases.simulated_cases(
+        values["simulate"],
+        seed=values["seed"],
+        shape=(nz, ny, nx),
+        pixel_angst=values["pixel_size"],
+        tilt_deg=parse_angles(values["tilts"]),
+        snr=values["snr"],
+    )
+
+
+def _models(option: str, text: str) -> tuple[int, ...]:
+    """Numbers of SHREC's models, 0 to 9, from a list such as ``"1-3,7"``."""
+    numbers: list[int] = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise InputError(f"{option} {text}: {part!r} is no model and no range: give 1-3,7")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(numbers))
