@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.training.cases import simulated_cases
 from tomofilt.training.model import FilteredBackProjection

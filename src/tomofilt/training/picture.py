@@ -62,6 +62,7 @@ def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
         loss = axes.twinx()
         loss.plot(places, [entry["loss"] for entry in curve], color=_LOSS, lw=1.2)
         loss.set_ylabel("loss", color=_LOSS)
+        loss.set_yscale("log")
         loss.spines["top"].set_visible(False)
         style = "-"
     else:
