@@ -109,7 +109,7 @@ def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack)
                 plan.slices,
                 plan.image_from_aligned,
                 plan.aligned,
-                image_filter=None,
+                image_filter=plan.correction(),
                 like_newstack=False,
                 halo=0,
                 threads=plan.threads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.corrections import Corrections, decide
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.filters.registry import parse
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tomofilt.filters.apply import RowFilter
 
 __all__ = ["Plan", "Settings", "VolumeTask", "make_plan"]
+
+Float32 = NDArray[np.float32]
 
 #: Rows of voxels that are filtered and back-projected together.
 SLAB_ROWS = 128
@@ -75,6 +78,8 @@ class Plan:
     planes : int
         Planes of a slab that are held at a time.
     tasks : sequence of VolumeTask
+    corrections : Corrections
+        What is done to the images before they are filtered.
     upright, xtilt_rad
         IMOD's way of tilting about x: the plan without the tilt, and the tilt.
     device : Choice
@@ -94,6 +99,7 @@ class Plan:
     memory_bytes: int
     planes: int
     tasks: Sequence[VolumeTask]
+    corrections: Corrections = field(default_factory=Corrections)
     upright: Plan | None = None
     xtilt_rad: float = 0.0
     device: Choice = field(default_factory=Choice)
@@ -195,6 +201,13 @@ class Plan:
             needed_px=table[:, 2] + reach,
         )
 
+    def correction(self, *, halo: int = 0) -> Callable[[int, Float32], Float32] | None:
+        """What corrects an image of a view once it is on the tilt axis, if anything does."""
+        (ny, nx), (yc, xc) = self.aligned.shape, self.aligned.centre
+        grid = ImageGrid((ny + 2 * halo, nx), self.aligned.pixel_angst, (yc + halo, xc))
+        # the aligned frame is centred on the tilt axis, and so is the grid's centre
+        return self.corrections.image_filter(self.series, grid, self.image_from_aligned)
+
     def lines(self) -> list[str]:
         """The plan in words, for ``--dry-run`` and the log."""
         nz, ny, nx = self.grid.shape
@@ -218,6 +231,7 @@ class Plan:
             f"{self.threads} threads, about {self.memory_bytes / 1e9:.1f} GB of memory",
         ]
         lines += [f"  note: {self.filter.spec}: {note}" for note in self.filter.notes]
+        lines.append(self.corrections.line())
         lines += [f"  -> {task.destination.volume}" for task in self.tasks]
         return lines
 
@@ -260,6 +274,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         memory_bytes=0,
         planes=grid.shape[0],
         tasks=_tasks(series, destination, settings, 1.0 if chosen.sirt_iterations else 2.0),
+        corrections=decide(series, settings, chosen),
     )
     if chosen.vertical_slices and not plan.direct:
         plan = _turned(plan)

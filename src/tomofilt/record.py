@@ -47,6 +47,9 @@ def fingerprint(plan: Plan, task: VolumeTask) -> str:
         "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
         "local": "" if local is None else local.image_from_volume.round(9).tobytes().hex(),
         "log": series.log_base,
+        "corrections": [plan.corrections.ctf, plan.corrections.dose],
+        "ctf": _digits(asdict(series.ctf)) if series.ctf and plan.corrections.ctf != "none" else "",
+        "dose": _digits(series.dose_e_per_a2) if plan.corrections.dose else "",
         "pixel": series.images.pixel_angst,
         "images": [_file_facts(path) for path in task.images.files],
     }
@@ -140,6 +143,7 @@ def build_record(
             # what SIRT does to a frequency is no number
             "gains": None if plan.filter.sirt_iterations else _gains(plan),
         },
+        "corrections": asdict(plan.corrections),
         "projector": "astra" if plan.device.gpus else "direct" if plan.direct else "slice",
         "gpus": list(plan.device.gpus),
         "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},
@@ -192,6 +196,13 @@ def peak_memory_bytes() -> int:
     """Largest resident size this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _digits(value: object) -> str:
+    """Numbers as text that changes with any digit that matters."""
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_digits(each)}" for name, each in value.items())
+    return "-" if value is None else " ".join(f"{x:.6g}" for x in np.ravel(np.asarray(value)))
 
 
 def _file_facts(path: Path) -> dict[str, object]:

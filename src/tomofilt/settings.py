@@ -44,6 +44,11 @@ class Settings:
         Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x).
     dtype : str, optional
         float32, float16, int16 or int8; default is the filter's own.
+    ctf : "auto", "none", "flip" or "wiener"
+        Correction of the contrast transfer. "auto": phases are flipped where the project knows the
+        defocus and has not corrected the images itself.
+    dose_weight : "auto", "on" or "off"
+        "auto": where the exposure is known, except with a filter that measures the SNR per view.
     invert, flip_z : bool
         Negate densities; mirror the tomogram in z (which inverts its handedness).
     device : str
@@ -71,6 +76,8 @@ class Settings:
     normalise: Literal["sum", "count"] = "sum"
     orientation: Literal["zyx", "xzy"] = "zyx"
     dtype: str | None = None
+    ctf: Literal["auto", "none", "flip", "wiener"] = "auto"
+    dose_weight: Literal["auto", "on", "off"] = "auto"
     invert: bool = False
     flip_z: bool = False
     device: str = "auto"

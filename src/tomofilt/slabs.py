@@ -24,6 +24,7 @@ from tomofilt.vertical import turn_slabs
 __all__ = ["make_slabs"]
 
 Float32 = NDArray[np.float32]
+OnImage = Callable[[int, Float32], Float32]
 Slabs = Iterator[tuple[int, int, Float32]]
 
 
@@ -156,7 +157,7 @@ def _on_axis(
             plan.slices,
             plan.image_from_aligned[task.members],
             plan.aligned,
-            image_filter=_aligned_filter(plan, task),
+            image_filter=_aligned_filter(plan, task, halo=plan.halo),
             like_newstack=plan.filter.keeps_mean,
             halo=plan.halo,
             threads=plan.threads,
@@ -183,7 +184,7 @@ def _direct_slabs(
                 plan.slices,
                 warp,
                 plan.aligned,
-                image_filter=_aligned_filter(plan, task),
+                image_filter=_aligned_filter(plan, task, halo=0),
                 like_newstack=plan.filter.keeps_mean,
                 halo=0,
                 threads=plan.threads,
@@ -204,7 +205,10 @@ def _direct_slabs(
     else:
         first, step = 0.0, 1.0
         grid = cropped_grid(plan.series.images, plan.grid.voxel_angst)
-        image_filter = _image_filter(plan, task, grid, in_image_frame=True)
+        image_filter = _in_turn(
+            _of_members(plan.corrections.image_filter(plan.series, grid), task),
+            _image_filter(plan, task, grid, in_image_frame=True),
+        )
         with clock.phase("filter"):
             stack = crop_images(surveyed, grid, image_filter, plan.threads, progress.advance)
     if task.gain != 1:
@@ -229,7 +233,7 @@ def _direct_slabs(
 
 def _image_filter(
     plan: Plan, task: VolumeTask, grid: ImageGrid, *, in_image_frame: bool
-) -> Callable[[int, Float32], Float32]:
+) -> OnImage:
     """The filter for whole images, on the tilt axis or in their own frame."""
     image_filter = ImageFilter(
         plan.filter,
@@ -244,13 +248,27 @@ def _image_filter(
     return lambda view, image: image_filter.filter_image(int(members[view]), image)
 
 
-def _aligned_filter(plan: Plan, task: VolumeTask) -> Callable[[int, Float32], Float32] | None:
-    """The two-dimensional part of the filter, for images on the tilt axis."""
+def _aligned_filter(plan: Plan, task: VolumeTask, *, halo: int) -> OnImage | None:
+    """Corrections and the two-dimensional part of the filter, for images on the tilt axis."""
+    corrected = _of_members(plan.correction(halo=halo), task)
     if not plan.filter.two_dimensional:
-        return None
+        return corrected
     ny, nx = plan.aligned.shape
-    grid = ImageGrid((ny + 2 * plan.halo, nx), plan.aligned.pixel_angst, plan.aligned.centre)
-    return _image_filter(plan, task, grid, in_image_frame=False)
+    grid = ImageGrid((ny + 2 * halo, nx), plan.aligned.pixel_angst, plan.aligned.centre)
+    return _in_turn(corrected, _image_filter(plan, task, grid, in_image_frame=False))
+
+
+def _of_members(on_image: OnImage | None, task: VolumeTask) -> OnImage | None:
+    """What works on the plan's views, for those that take part in a volume."""
+    if on_image is None:
+        return None
+    return lambda view, image: on_image(int(task.members[view]), image)
+
+
+def _in_turn(first: OnImage | None, second: OnImage) -> OnImage:
+    if first is None:
+        return second
+    return lambda view, image: second(view, first(view, image))
 
 
 def _slab_starts(plan: Plan) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.ctf import Ctf
 from tomofilt.geometry import TiltGeometry, VolumeGrid
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ class TiltSeries:
         Even- and odd-frame images, same shape as ``images``.
     dose_e_per_a2 : (view,), optional
         Exposure before each used view, electrons per square angstrom.
+    dose_done : str, optional
+        Why the images count as dose-weighted already.
+    voltage_kv : float, optional
+        Of the microscope.
+    ctf : Ctf, optional
+        Contrast transfer of the used views, in the frame of ``images``.
+    ctf_done : str, optional
+        Why the images count as corrected for it already.
     log_base : float, optional
         When given, images are replaced by log10(max(value + base, floor)) (IMOD's LOG).
     native_filter : Filter, optional
@@ -108,6 +117,10 @@ class TiltSeries:
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None
+    dose_done: str | None = None
+    voltage_kv: float | None = None
+    ctf: Ctf | None = None
+    ctf_done: str | None = None
     log_base: float | None = None
     native_filter: Filter | None = None
     facts: Mapping[str, Sourced] = field(default_factory=dict)

@@ -174,7 +174,7 @@ def test_files_beside_tilt_com_that_it_does_not_name(folder):
     assert "TS.xtilt: not used, as tilt.com has no XTILTFILE" in text
     assert "TS.zfac: not used, as tilt.com has no ZFACTORFILE" in text
     assert "TSlocal.xf: not used, as tilt.com has no LOCALFILE" in text
-    assert "TS.defocus: not used" in text
+    assert "TS.defocus line 1 has 2 numbers" in text
     assert "tilt.com has no TILTFILE: TS.tlt is used" in text
     assert "mdoc" not in text
 

@@ -93,7 +93,7 @@ def test_values_that_look_like_labels_or_come_in_numbers():
     ("line", "message"),
     [
         (f"{EXTERNAL} --thicknes 3", r"no option --thicknes\. Did you mean --thickness\? Options"),
-        (f"{EXTERNAL} --zzz", r"no option --zzz\. Options: --binned-angpix, --d, .*--w$"),
+        (f"{EXTERNAL} --zzz", r"no option --zzz\. Options: --binned-angpix, --ctf, --d, .*--w$"),
         (f"{EXTERNAL} --thickness", "--thickness needs a value"),
         (f"{EXTERNAL} --tomogram-name", "--tomogram-name needs a value"),
         (f"{EXTERNAL} --shape 1 2", "--shape needs 3 values, but '1 2'"),

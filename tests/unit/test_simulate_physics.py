@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tomofilt.dose import critical_exposure
 from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.camera import count_electrons, expected_counts, frequencies
 from tomofilt.simulate.molecules import bundled
@@ -12,7 +13,6 @@ from tomofilt.simulate.physics import (
     WAVELENGTH_ANGST,
     Optics,
     contrast_transfer,
-    critical_exposure,
     damage,
     mtf,
     transmission,

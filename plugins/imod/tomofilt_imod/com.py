@@ -34,6 +34,23 @@ _KEYS = {
         XAXISTILT XMinAndMaxReproj XTILTFILE XTILTINTERP YMinAndMaxReproj ZFACTORFILE
         ZMinAndMaxReproj DebugOutput ParameterFile
     """,
+    "ctfphaseflip": """
+        ActionIfGPUFails AmplitudeContrast AngleFile AxisAngle BoundaryInfoFile CutOnFrequency
+        DebugOutput DefocusFile DefocusTol ExpandedByFactor InputStack InterpolationWidth
+        InvertTiltAngles MaximumStripWidth MinimumZeroSpacing OffsetInZ OutputFileName Parameter
+        PhasePlateShift PhaseShiftInDegrees PixelSize ScaleByCtfPower SkipCorrectedFlag
+        SphericalAberration StartingEndingViews TotalViews TransformFile UnbinnedPixelSize UseGPU
+        Voltage XAxisTilt
+    """,
+    "ctfplotter": """
+        AmplitudeContrast AngleFile AngleRange AutoFitRangeAndStep AxisAngle ConfigFile
+        CropToPixelSize DefocusFile DefocusTol ExpectedDefocus FindAstigPhaseCutonToggles
+        FitRangeInPixels FrequencyRangeToFit FullExtraZeros FullyFitFirst InputStack
+        InvertTiltAngles LeftDefTol
+        MaxCacheSize OffsetToAdd Parameter PhasePlateShift PhaseShiftInDegrees PixelSize
+        PSResolution RightDefTol SaveAndExit SphericalAberration TileSize VaryExponentInFit
+        VaryPowerInFit ViewsInGroupsRange Voltage
+    """,
     "newstack": """
         InputFile OutputFile FileOfInputs FileOfOutputs SplitStartingNumber AppendExtension
         FormatOfOutputFile VolumesToRead Store3DVolumes ChunkSizesInXYZ UseMdocFiles SectionsToRead
@@ -143,7 +160,7 @@ class Command:
 
 
 def read_command(path: Path, program: str) -> Command:
-    """Read what a com file tells ``tilt`` or ``newstack``.
+    """Read what a com file tells a program, one of those whose keywords are listed above.
 
     Raises
     ------

@@ -11,6 +11,7 @@ from tomofilt.files import safe_name, write_text_atomic
 from tomofilt.geometry import SliceGeometry
 from tomofilt.projects import Acquisition, geometry_about, write_stack
 from tomofilt.tiltseries import TiltSeries
+from tomofilt_imod.defocus import DefocusTable
 
 __all__ = ["create_folder"]
 
@@ -21,7 +22,8 @@ def create_folder(folder: Path, series: TiltSeries, acquisition: Acquisition) ->
     """Write what etomo leaves of an alignment, with the raw stack but no aligned one.
 
     ``NAME.mrc`` (and ``NAME_EVN.mrc``, ``NAME_ODD.mrc``), ``NAME.xf``, ``.tlt``, ``.rawtlt``,
-    ``.mrc.mdoc``, ``newst.com`` and ``tilt.com``. newstack and tilt, or tomofilt, make a tomogram
+    ``.mrc.mdoc``, ``newst.com`` and ``tilt.com``; with a CTF, ``NAME.defocus`` and
+    ``ctfcorrection.com``. newstack and tilt, or tomofilt, make a tomogram
     whose voxels are those of ``series.grid``.
 
     Returns
@@ -49,6 +51,22 @@ def create_folder(folder: Path, series: TiltSeries, acquisition: Acquisition) ->
         f"{name}.tlt": _angles(slices.tilt_deg),
         f"{name}.rawtlt": _angles(acquisition.stage_deg),
         f"{name}.mrc.mdoc": _mdoc(name, series, acquisition),
+        "ctfcorrection.com": _com(
+            "ctfphaseflip",
+            [
+                f"InputStack\t{name}_ali.mrc",
+                f"AngleFile\t{name}.tlt",
+                f"OutputFileName\t{name}_ctfcorr_ali.mrc",
+                f"DefocusFile\t{name}.defocus",
+                f"Voltage\t{acquisition.voltage_kv:g}",
+                f"SphericalAberration\t{acquisition.cs_mm:g}",
+                "DefocusTol\t200",
+                f"PixelSize\t{series.images.pixel_angst / 10:g}",
+                f"AmplitudeContrast\t{acquisition.amplitude_contrast:g}",
+                "InterpolationWidth\t20",
+                *(["InvertTiltAngles"] if acquisition.hand > 0 else []),
+            ],
+        ),
         "newst.com": _com(
             "newstack",
             [
@@ -79,6 +97,10 @@ def create_folder(folder: Path, series: TiltSeries, acquisition: Acquisition) ->
             ],
         ),
     }
+    if np.any(acquisition.defocus_angst):
+        texts[f"{name}.defocus"] = _defocus(slices.tilt_deg, acquisition)
+    else:
+        del texts["ctfcorrection.com"]
     for file, text in texts.items():
         write_text_atomic(folder / file, text, replace=False)
     return folder
@@ -101,6 +123,14 @@ def _xf(warp: FloatArray, slices: SliceGeometry, pixel_angst: float) -> str:
 
 def _angles(degrees: FloatArray) -> str:
     return "".join(f"{angle:9.4f}\n" for angle in degrees)
+
+
+def _defocus(tilt_deg: FloatArray, acquisition: Acquisition) -> str:
+    numbers = np.arange(1, len(tilt_deg) + 1)
+    nm, zero = acquisition.defocus_angst / 10, np.zeros(len(tilt_deg))
+    sign = -1 if acquisition.hand > 0 else 1  # as ctfplotter saw them
+    angles = sign * np.stack([tilt_deg, tilt_deg], axis=1)
+    return DefocusTable(numbers, numbers, angles, nm, nm, zero, zero).text()
 
 
 def _mdoc(name: str, series: TiltSeries, acquisition: Acquisition) -> str:

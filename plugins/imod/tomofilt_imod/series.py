@@ -16,6 +16,7 @@ from tomofilt_imod.com import Command
 from tomofilt_imod.geometry import TiltOptions, ViewAngles, tilt_geometry
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
+from tomofilt_imod.optics import find_mdoc, read_ctf, read_exposure, told_by_stack
 from tomofilt_imod.stacks import Images, read_halves, read_images
 from tomofilt_imod.text import count, parse_view_list, read_numbers
 from tomofilt_imod.transforms import LocalAlignment, read_local
@@ -111,6 +112,11 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
     halves = read_halves(layout, images, ledger)
     native_filter = _native_filter(tilt, local is not None, ledger) if tilt.entries else None
     _note_what_is_unused(layout, ledger)
+    mdoc = find_mdoc(layout)
+    exposure = read_exposure(mdoc, tilt_deg, ledger)
+    ctf = read_ctf(layout, images, angles.tilt_deg, mdoc, ledger)
+    ctf_done, dose_done = told_by_stack(stack, layout)
+    voltage_kv = ctf.voltage_kv if ctf else mdoc.voltage_kv if mdoc else None
     return TiltSeries(
         name=layout.name,
         images=stack,
@@ -123,6 +129,11 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
         origin_angst=options.origin_angst(images.frame, _stack_origin(layout, images)),
         excluded=excluded,
         halves=halves,
+        dose_e_per_a2=None if exposure is None else exposure[views],
+        dose_done=dose_done,
+        voltage_kv=voltage_kv,
+        ctf=None if ctf is None else ctf.select(views),
+        ctf_done=ctf_done,
         log_base=tilt.number("LOG"),
         native_filter=native_filter,
         facts=ledger.facts,
@@ -342,5 +353,3 @@ def _note_what_is_unused(layout: Layout, ledger: Ledger) -> None:
                 notes.append(f"{layout.name}{suffix}: not used, as {tilt.path.name} has no {key}")
     if "LOCALFILE" not in tilt and layout.beside("local.xf").is_file():
         notes.append(f"{layout.name}local.xf: not used, as {tilt.path.name} has no LOCALFILE")
-    if layout.beside(".defocus").is_file():
-        notes.append(f"{layout.name}.defocus: not used, the CTF of IMOD projects is not corrected")

@@ -35,6 +35,7 @@ _OFFSET = "--tiltangle-offset"
 #: Options of relion_tomo_reconstruct_tomogram that ask for something tomofilt does too.
 _MEANING = {
     "--generate-split-tomograms": ("--halves", "frames"),
+    "--ctf": ("--ctf", "wiener"),
     "--no-weight": ("--filter", "none", "--normalise", "count", "--projector", "direct"),
 }
 #: Those that have no meaning here, with the number of their values.
@@ -42,7 +43,6 @@ _WITHOUT_MEANING = {
     "--fourier": 0,
     "--lambda": 1,
     "--ctf-intact-first-peak": 0,
-    "--ctf": 0,
     "--snr": 1,
     "--skip-wiener": 0,
     "--pre-weight": 0,
@@ -159,7 +159,7 @@ class _Translation:
         if name in (_FOLDER, _CONTROL, _OFFSET, *_INPUTS, *_SIZES):
             _check_count(name, values, 1)
             self._own(name, values[0])
-        elif name in _MEANING:
+        elif name in _MEANING and not (values and name in self.known):
             _check_count(name, values, 0)
             self.options += _MEANING[name]
         elif name in _WITHOUT_MEANING:

@@ -167,6 +167,25 @@ Interpolate = Annotated[
         rich_help_panel=FILTER,
     ),
 ]
+CtfCorrection = Annotated[
+    Literal["auto", "none", "flip", "wiener"],
+    typer.Option(
+        "--ctf",
+        help="Correct the contrast transfer with the defocus of each place of the tilted specimen. "
+        "auto: flip phases where the project knows the defocus and has not corrected the images; "
+        "wiener: also weight frequencies by the CTF.",
+        rich_help_panel=FILTER,
+    ),
+]
+DoseWeight = Annotated[
+    Literal["auto", "on", "off"],
+    typer.Option(
+        "--dose-weight",
+        help="Weight views by what their exposure has left of each frequency. auto: where it is "
+        "known, except with wiener-exact, which measures that.",
+        rich_help_panel=FILTER,
+    ),
+]
 ProjectorName = Annotated[
     Literal["fast", "direct"],
     typer.Option(

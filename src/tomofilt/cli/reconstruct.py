@@ -45,6 +45,8 @@ def reconstruct(
     filter: options.FilterSpec = None,
     model: options.Model = None,
     cutoff: options.Cutoff = None,
+    ctf: options.CtfCorrection = "auto",
+    dose_weight: options.DoseWeight = "auto",
     interpolation: options.Interpolate = None,
     projector: options.ProjectorName = "fast",
     normalise: options.Normalise = "sum",
@@ -123,7 +125,7 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     }
     same = (
         "interpolation projector normalise orientation dtype invert flip_z threads overwrite "
-        "preview halves"
+        "preview halves ctf dose_weight"
     )
     chosen |= {name: values[name] for name in same.split()}
     return Settings(**{name: value for name, value in chosen.items() if value is not None})

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.corrections import Corrections
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
@@ -265,11 +266,15 @@ def _some_views(series: TiltSeries, chosen: NDArray[np.intp]) -> TiltSeries:
         views=series.views[chosen],
         tilt_deg=series.tilt_deg[chosen],
         dose_e_per_a2=None if dose is None else dose[chosen],
+        ctf=None if series.ctf is None else series.ctf.select(chosen),
     )
 
 
 def _measured(series: TiltSeries, plan: Plan) -> Float32:
-    """Images of the left-out views on the tomogram's aligned grid: (view, y, x)."""
+    """Images of the left-out views on the tomogram's aligned grid: (view, y, x).
+
+    Their phases are flipped where the tomogram's images are corrected for their CTF.
+    """
     from tomofilt.images import align, survey
 
     surveyed = survey(
@@ -281,12 +286,13 @@ def _measured(series: TiltSeries, plan: Plan) -> Float32:
         threads=plan.threads,
     )
     warp, slices = series.geometry.factor()
+    flipped = Corrections("none" if plan.corrections.ctf == "none" else "flip")
     images = align(
         surveyed,
         slices,
         warp,
         plan.aligned,
-        image_filter=None,
+        image_filter=flipped.image_filter(series, plan.aligned, warp),
         like_newstack=False,
         halo=0,
         threads=plan.threads,

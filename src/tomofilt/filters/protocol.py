@@ -58,6 +58,9 @@ class Filter(ABC):
     keeps_mean
         False: each image's background level is subtracted first, and areas without data are zero.
         True: images keep their mean; areas without data count as the stack's mean (IMOD).
+    measures_dose
+        Whether the gains hold each view's share of signal as it was measured, and with it what the
+        dose has left of it.
     vertical_slices
         Whether a tilt about x that all views share is made by turning a tomogram without it, as
         IMOD does.
@@ -71,6 +74,7 @@ class Filter(ABC):
     two_dimensional: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
     keeps_mean: ClassVar[bool] = False
+    measures_dose: ClassVar[bool] = False
     vertical_slices: bool = False
     sirt_iterations: int = 0
     notes: tuple[str, ...] = ()

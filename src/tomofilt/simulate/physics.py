@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomofilt.dose import critical_exposure
+
 __all__ = [
     "VOLTAGE_KV",
     "Optics",
     "contrast_transfer",
-    "critical_exposure",
     "damage",
     "mtf",
     "relative_noise",
@@ -55,18 +56,9 @@ class Optics:
     hand: int = -1
 
 
-def critical_exposure(frequency: ArrayLike) -> Float64:
-    """Exposure in electrons/A^2 that reduces the power at a frequency (1/angstrom, > 0) to 1/e.
-
-    ``0.245 k^-1.665 + 2.81``: Grant & Grigorieff, eLife 4, e06980 (2015), equation 3, for 300 kV.
-    """
-    return np.asarray(0.245 * np.asarray(frequency, float) ** -1.665 + 2.81)
-
-
 def damage(frequency: ArrayLike, exposure_e_per_a2: float) -> Float64:
     """Amplitude that radiation damage leaves at a frequency (1/angstrom): ``exp(-N / 2 N_e)``."""
-    k = np.maximum(np.asarray(frequency, float), 1e-6)
-    return np.asarray(np.exp(-exposure_e_per_a2 / (2 * critical_exposure(k))))
+    return np.asarray(np.exp(-exposure_e_per_a2 / (2 * critical_exposure(frequency, VOLTAGE_KV))))
 
 
 def contrast_transfer(frequency: ArrayLike, defocus_angst: float, optics: Optics) -> Float64:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomofilt.ctf import Ctf
 from tomofilt.errors import InputError
 from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.camera import (
@@ -21,7 +22,7 @@ from tomofilt.simulate.camera import (
 )
 from tomofilt.simulate.molecules import Molecule, bundled
 from tomofilt.simulate.phantom import Contents, Phantom, make_phantom
-from tomofilt.simulate.physics import Optics, damage, relative_noise
+from tomofilt.simulate.physics import VOLTAGE_KV, Optics, damage, relative_noise
 from tomofilt.simulate.projection import extent_angst, project
 from tomofilt.simulate.scheme import Order, TiltScheme, angles_of_range, tilt_scheme
 from tomofilt.tiltseries import TiltSeries
@@ -133,6 +134,19 @@ class SimulatedSeries:
             grid=self.grid,
             halves=None if clean else (even, odd),
             dose_e_per_a2=self.scheme.exposure_before_e_per_a2,
+            voltage_kv=VOLTAGE_KV,
+            ctf=self._ctf(),
+        )
+
+    def _ctf(self) -> Ctf | None:
+        optics = self.optics
+        if optics is None or not optics.defocus_angst:
+            return None
+        zero = np.zeros(len(self.geometry))
+        defocus = zero + optics.defocus_angst
+        return Ctf(
+            *(defocus, defocus, zero, zero),
+            *(VOLTAGE_KV, optics.cs_mm, optics.amplitude_contrast, optics.hand),
         )
 
 
