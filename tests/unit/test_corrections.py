@@ -56,9 +56,11 @@ def test_nothing_is_done_twice(series):
     found = settled(done)
     assert (found.ctf, found.dose) == ("none", False)
     assert "not corrected: a.mrc is flipped" in found.line()
-    with pytest.raises(InputError, match="a.mrc is flipped, and --ctf flip would correct it twice"):
+    with pytest.raises(
+        InputError, match=r"a\.mrc is flipped, and --ctf flip would correct it twice"
+    ):
         settled(done, ctf="flip")
-    with pytest.raises(InputError, match="a.mrc is weighted, and --dose-weight on would"):
+    with pytest.raises(InputError, match=r"a\.mrc is weighted, and --dose-weight on would"):
         settled(done, dose_weight="on")
     assert settled(done, ctf="none", dose_weight="off").ctf == "none"
 

@@ -1,7 +1,6 @@
 """Radiation damage: published numbers, and what weights do to signal and noise."""
 
 import numpy as np
-import pytest
 
 from tomofilt.dose import critical_exposure, dose_weights
 
@@ -37,6 +36,5 @@ def test_weighted_views_show_no_more_than_the_undamaged_specimen():
 
 
 def test_nothing_underflows():
-    weights = dose_weights(np.array([0.4]), np.array([3000.0, 3003.0]))
-    assert np.isfinite(weights).all()
-    assert weights[0, 0] == pytest.approx(np.sqrt(2), abs=0.1)
+    early, late = (dose_weights(np.array([0.4]), np.array([n, n + 3.0])) for n in (0.0, 3000.0))
+    np.testing.assert_allclose(early, late)

@@ -350,3 +350,64 @@ def test_global_need_not_come_first(project):
     blocks = read_star(path)
     write_star(path, dict(reversed(blocks.items())), replace=True)
     assert PROJECT_TYPE.open(path).names == ("TS_02",)
+
+
+def test_ctf_and_exposure(project):
+    series = read(project, "TS_01")
+    ctf = series.ctf
+    assert (ctf.voltage_kv, ctf.cs_mm, ctf.amplitude_contrast, ctf.hand) == (300, 2.7, 0.1, -1)
+    least_tilted = int(np.argmin(np.abs(series.tilt_deg - 1.5)))  # the first row
+    numbers = (ctf.defocus_u_angst, ctf.defocus_v_angst, ctf.astigmatism_deg, ctf.phase_shift_deg)
+    assert [each[least_tilted] for each in numbers] == [30750, 30250, 45, 0]
+    assert series.voltage_kv == 300
+    assert series.facts["hand"].value == -1
+    assert series.dose_done is None
+
+
+def test_phase_shifts_and_the_slope_of_the_defocus(project):
+    change_series(project, columns={"rlnPhaseShift": ["60"] * 19})
+    change_set(project, columns={"rlnTomoDefocusSlope": ["0.9"] * 2})
+    ctf = read(project).ctf
+    np.testing.assert_array_equal(ctf.phase_shift_deg, 60)
+    assert ctf.hand == pytest.approx(-0.9)
+
+
+@pytest.mark.parametrize("text", ["0.000000", "nan", "N/A"])
+def test_rows_without_a_defocus_are_named(project, text):
+    before = read(project).ctf
+    stars = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
+    u, v = (list(stars[f"rlnDefocus{axis}"]) for axis in "UV")
+    u[3] = v[3] = text
+    change_series(project, columns={"rlnDefocusU": u, "rlnDefocusV": v})
+    series = read(project)
+    assert "rows without a defocus, whose CTF is left as it is: 4" in series.notes
+    assert before.known.all()
+    assert list(series.views[~series.ctf.known]) == [3]
+
+
+def test_ctf_that_is_not_known_is_said(project):
+    change_series(project, without=["rlnDefocusV", "rlnDefocusAngle"])
+    series = read(project)
+    assert series.ctf is None
+    assert "lacks rlnDefocusV, rlnDefocusAngle (from RELION's" in "\n".join(series.notes)
+
+
+def test_ctf_of_zero_everywhere_is_none(project):
+    zeros = {f"rlnDefocus{axis}": ["0"] * 19 for axis in "UV"}
+    change_series(project, columns=zeros)
+    series = read(project)
+    assert series.ctf is None
+    assert "the CTF is not known: every rlnDefocusU and V of TS_02 is 0 or missing" in series.notes
+
+
+def test_images_that_motion_correction_has_weighted(project):
+    stack = (project / "MotionCorr").resolve() / "job002/frames/TS_02.mrcs"
+    (project / "MotionCorr").unlink()
+    frames = project / "MotionCorr/job002/frames"
+    frames.mkdir(parents=True)
+    for name in ("TS_02.mrcs", "TS_02_EVN.mrcs", "TS_02_ODD.mrcs"):
+        if stack.with_name(name).exists():
+            shutil.copy(stack.with_name(name), frames)
+    assert read(project).dose_done is None
+    shutil.copy(stack, frames / "TS_02_noDW.mrcs")
+    assert "TS_02_noDW.mrcs is beside them" in read(project).dose_done
