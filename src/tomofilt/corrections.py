@@ -152,9 +152,9 @@ def _decide_dose(
             f"{series.name}: --dose-weight on needs the exposure before each view, and the "
             "project does not tell it"
         )
-    if asked == "auto" and (chosen.measures_dose or native or not known):
-        measured = f"it is in the SNR that {chosen.spec} measures" if chosen.measures_dose else ""
-        return False, measured or native or "the exposure is not known"
+    if asked == "auto" and (chosen.weighs_views or native or not known):
+        own = f"{chosen.spec} takes views for what they hold, dose and all"
+        return False, own if chosen.weighs_views else native or "the exposure is not known"
     return True, f"up to {_exposure(series).max():.0f} e/A2 at {series.voltage_kv or 300:.0f} kV"
 
 

@@ -48,7 +48,7 @@ class Settings:
         Correction of the contrast transfer. "auto": phases are flipped where the project knows the
         defocus and has not corrected the images itself.
     dose_weight : "auto", "on" or "off"
-        "auto": where the exposure is known, except with a filter that measures the SNR per view.
+        "auto": where the exposure is known, except with a filter that weighs views itself.
     invert, flip_z : bool
         Negate densities; mirror the tomogram in z (which inverts its handedness).
     device : str

@@ -7,10 +7,10 @@ import pytest
 
 from tomofilt.ctf import Ctf, wavelength_angst
 from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.phases import ImageCorrection, _wiener_weight
 from tomofilt.simulate.camera import expected_counts
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.scheme import tilt_scheme
-from tomofilt.phases import ImageCorrection, _wiener_weight
 
 PIXEL, SIZE, DEFOCUS = 2.5, 200, 12000.0
 #: Cycles per pixel; the first zero is at 1 / 15 A, 0.16 cycles per pixel.

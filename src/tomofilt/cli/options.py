@@ -182,7 +182,7 @@ DoseWeight = Annotated[
     typer.Option(
         "--dose-weight",
         help="Weight views by what their exposure has left of each frequency. auto: where it is "
-        "known, except with wiener-exact, which measures that.",
+        "known, except with filters that weigh views themselves (wiener-exact, learned, sirt).",
         rich_help_panel=FILTER,
     ),
 ]

@@ -80,6 +80,7 @@ class LearnedFilter(Filter):
     """
 
     two_dimensional: ClassVar[bool] = True
+    weighs_views: ClassVar[bool] = True
 
     base: Base
     angles: Angles

@@ -58,9 +58,9 @@ class Filter(ABC):
     keeps_mean
         False: each image's background level is subtracted first, and areas without data are zero.
         True: images keep their mean; areas without data count as the stack's mean (IMOD).
-    measures_dose
-        Whether the gains hold each view's share of signal as it was measured, and with it what the
-        dose has left of it.
+    weighs_views
+        Whether views count by what they were measured, or learned, to hold, dose and all; weights
+        for the dose would then count it twice.
     vertical_slices
         Whether a tilt about x that all views share is made by turning a tomogram without it, as
         IMOD does.
@@ -74,7 +74,7 @@ class Filter(ABC):
     two_dimensional: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
     keeps_mean: ClassVar[bool] = False
-    measures_dose: ClassVar[bool] = False
+    weighs_views: ClassVar[bool] = False
     vertical_slices: bool = False
     sirt_iterations: int = 0
     notes: tuple[str, ...] = ()

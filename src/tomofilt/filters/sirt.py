@@ -32,6 +32,7 @@ class Sirt(Filter):
     """
 
     two_dimensional: ClassVar[bool] = True
+    weighs_views: ClassVar[bool] = True
     # rows of the specimen are independent of each other once it stands upright
     vertical_slices: bool = field(default=True, init=False, repr=False)
 

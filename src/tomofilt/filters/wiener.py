@@ -79,7 +79,7 @@ class WienerExact(Filter):
     """
 
     two_dimensional: ClassVar[bool] = True
-    measures_dose: ClassVar[bool] = True
+    weighs_views: ClassVar[bool] = True
 
     preset: Preset = "view"
     measurement: Measurement | None = field(default=None, repr=False)
