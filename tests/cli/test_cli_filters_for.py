@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
+from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.simulate import simulated_series
 
 TILTS = np.arange(-42.0, 43.0, 6.0)
@@ -81,3 +83,21 @@ def test_the_record_holds_what_was_measured(capsys, folder, tmp_path):
     code, _, err = run(capsys, "reconstruct", "--imod-dir", folder, "-o", tmp_path)
     assert code == 0
     assert "finished already" in err
+
+
+def test_learned_filters_take_the_tilts_of_a_project(capsys, folder, tmp_path):
+    nodes = RadialNodes(np.array([0.01, 0.05]))
+    learned = LearnedFilter("ramp", "per-tilt", nodes, np.arange(-60.0, 61, 5), np.ones((25, 2)))
+    old, new = (tmp_path / f"{name}{SUFFIX}" for name in ("old", "new"))
+    save_bundle(old, learned.to_bundle({}))
+    code, _, err = run(capsys, "filters", "transfer", old, "--to", folder, "-o", new)
+    assert code == 0, err
+    np.testing.assert_allclose(read_filter(new).tilt_deg, TILTS, atol=1e-3)
+    plot = tmp_path / "profiles.png"
+    code, out, _ = run(
+        capsys, "filters", "compare", old, "wiener-exact:match", "--for", folder, "--plot", plot
+    )
+    assert code == 0
+    assert "learned:old: transferred from 25 tilts" in out
+    assert "learned:old 15, wiener-exact:match 15" in out
+    assert plot.exists()

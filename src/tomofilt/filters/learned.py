@@ -123,6 +123,15 @@ class LearnedFilter(Filter):
         """``"learned:NAME"``."""
         return f"learned:{self.name}"
 
+    @property
+    def pixel_angst(self) -> float:
+        """Pixel size of the training; if it is not known, the one that the nodes fit."""
+        for each in _training_series(self):
+            pixel = each.get("pixel_angst")
+            if isinstance(pixel, (int, float)) and 0 < pixel < 1e6:
+                return float(pixel)
+        return 0.5 / self.nodes.highest_k
+
     def facts(self) -> dict[str, object]:
         """Where it is from; see :meth:`Filter.facts`."""
         facts: dict[str, object] = {"name": self.name, "notes": list(self.notes)}
@@ -249,7 +258,11 @@ class LearnedFilter(Filter):
             )
         except InputError as error:
             raise InputError(f"bundle {name}: {error}") from error
-        return replace(found, notes=(_in_words(found),))
+        said = bundle.metadata.get("notes", [])
+        if not isinstance(said, list) or not all(isinstance(note, str) for note in said):
+            raise InputError(f"bundle {name}: its notes are no list of texts")
+        notes = [note for note in said if note.isprintable()]
+        return replace(found, notes=(_in_words(found), *notes))
 
 
 def read_filter(path: Path) -> LearnedFilter:
@@ -268,18 +281,31 @@ def tilts_in_words(tilt_deg: FloatArray) -> str:
 
 def _in_words(chosen: LearnedFilter) -> str:
     """What the filter is and how it was trained, in one line."""
-    angles = {
-        "shared": "one for all tilts",
-        "per-tilt": "for each tilt",
-        "polynomial": f"polynomials of order {chosen.order} over the tilt",
-    }[chosen.angles]
     nodes = " x ".join(str(count) for count in chosen.nodes.shape)
-    words = (
-        f"{nodes} factors on the {chosen.base}, {angles}, learned on "
-        f"{tilts_in_words(chosen.tilt_deg)} to {1 / chosen.nodes.highest_k:.3g} A"
-    )
-    said = chosen.bundle.metadata.get("description") if chosen.bundle else None
-    return words + (f": {said:.200}" if isinstance(said, str) and said.isprintable() else "")
+    base = {"flat": "a constant", "ramp": "the ramp", "radial-ramp": "the radial ramp"}[chosen.base]
+    tilts = tilts_in_words(chosen.tilt_deg)
+    angles = {
+        "shared": f"one for all of {tilts}",
+        "per-tilt": f"each for {tilts}",
+        "polynomial": f"polynomials of order {chosen.order} over {tilts}",
+    }[chosen.angles]
+    words = f"{nodes} factors on {base}, {angles}, to {1 / chosen.nodes.highest_k:.3g} A"
+    series, solver = _training_series(chosen), _training(chosen).get("solver")
+    if series:
+        words += f"; learned from {len(series)} series at {chosen.pixel_angst:g} A"
+        words += f" ({solver})" if solver in ("closed-form", "adamw") else ""
+    return words
+
+
+def _training(chosen: LearnedFilter) -> dict[str, Any]:
+    said = chosen.bundle.metadata.get("training") if chosen.bundle else None
+    return said if isinstance(said, dict) else {}
+
+
+def _training_series(chosen: LearnedFilter) -> list[dict[str, Any]]:
+    """What the bundle says about the series of its training, as far as it makes sense."""
+    said = _training(chosen).get("train")
+    return [each for each in said if isinstance(each, dict)] if isinstance(said, list) else []
 
 
 def fit(chosen: Filter, like: LearnedFilter, context: FilterContext) -> LearnedFilter:

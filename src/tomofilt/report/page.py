@@ -290,7 +290,9 @@ def _filters(scores: Sequence[Scores], labels: Sequence[str]) -> str:
     for i, label, gains in known:
         largest = float(np.abs(gains.gains).max()) or 1.0
         chart = image_chart(label, heat_uri(gains.gains / largest), _FREQUENCY, _tilt_labels(gains))
-        figures.append(_figure(f"{_key(i)}{escape(label)}", chart, f"0 (light) to {largest:.3g}"))
+        figures.append(
+            _figure(f"{_key(i)}{escape(label)}", chart, f"0 or less (light) to {largest:.3g}")
+        )
     note = (
         "Gain of each view against frequency across the tilt axis. The curves are of the view of "
         "lowest (solid) and of highest tilt (dashed), over each filter's maximum."

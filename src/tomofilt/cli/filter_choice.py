@@ -1,0 +1,200 @@
+"""Filters that a command line names, and the series they are looked at for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from tomofilt.bundle import SUFFIX
+from tomofilt.cli.values import chosen_series
+from tomofilt.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tomofilt.filters.protocol import Filter, FilterContext
+    from tomofilt.tiltseries import TiltSeries
+
+__all__ = [
+    "METAVAR",
+    "Chosen",
+    "For",
+    "PixelSize",
+    "Tilts",
+    "choose_filters",
+    "read_series",
+    "tilt_list",
+]
+
+METAVAR = "NAME[:ARG]|BUNDLE"
+
+For = Annotated[
+    Path | None,
+    typer.Option(
+        "--for",
+        metavar="PROJECT",
+        help="As it is for a tilt series: an IMOD folder or a RELION STAR file. Filters that are "
+        "made from the images are only known so.",
+    ),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size",
+        metavar="A",
+        help="Pixel size of the images in A.  [default: a bundle's, else 10]",
+    ),
+]
+Tilts = Annotated[
+    str | None,
+    typer.Option(
+        "--tilts",
+        metavar="FIRST:LAST:STEP",
+        help="Tilt angles in degrees.  [default: a bundle's, else -60:60:3]",
+    ),
+]
+
+#: The example that a filter is shown for.
+WIDTH_PX, THICKNESS_ANGST = 1024, 1500.0
+
+
+class Chosen(NamedTuple):
+    """A filter and what it knows of the series it is looked at for."""
+
+    filter: Filter
+    context: FilterContext
+
+
+def choose_filters(
+    specs: Sequence[str],
+    *,
+    cutoff: str | None,
+    series: Path | None,
+    names: list[str] | None,
+    pixel_size: float | None,
+    tilts: str | None,
+    say: Callable[[str], None],
+) -> list[Chosen]:
+    """Every filter for one and the same series, measured or transferred if it has to be."""
+    if series is None:
+        chosen = _by_example(specs, cutoff, pixel_size, tilts)
+    elif pixel_size is None and tilts is None:
+        chosen = _by_series(specs, cutoff, read_series(series, names), say)
+    else:
+        raise InputError("--for takes pixel size and tilts from the series: give neither with it")
+    for each in chosen:
+        iterations = each.filter.sirt_iterations
+        if iterations:
+            raise InputError(
+                f"{each.filter.spec} iterates and has no gains to show; sirt-like:{iterations} "
+                "has those that look like it"
+            )
+    return chosen
+
+
+def read_series(path: Path, names: list[str] | None) -> TiltSeries:
+    """The one series of a project, or the one that is named."""
+    from tomofilt.projects import detect
+
+    found = chosen_series([detect(path)], names)
+    if len(found) > 1:
+        raise InputError(
+            f"{path} holds {len(found)} tilt series: choose one with --tomogram-name, "
+            f"{found[0][1]} say"
+        )
+    project, name = found[0]
+    return project.read(name, {})
+
+
+def tilt_list(text: str) -> NDArray[np.float64]:
+    """Tilt angles from ``"-60:60:3"``."""
+    import numpy as np
+
+    try:
+        first, last, step = (float(part) for part in text.split(":"))
+        count = round((last - first) / step) + 1
+    except (ValueError, ZeroDivisionError, OverflowError):
+        count, first, step = 0, 0.0, 0.0
+    if not 1 <= count <= 1000:
+        raise InputError(f"--tilts {text}: give first, last and step in degrees, -60:60:3")
+    return np.asarray(first + step * np.arange(count), dtype=np.float64)
+
+
+def _by_example(
+    specs: Sequence[str], cutoff: str | None, pixel_size: float | None, tilts: str | None
+) -> list[Chosen]:
+    """Filters for made-up series: bundles for their own tilts, others for the first bundle's."""
+    from tomofilt.filters.learned import LearnedFilter, read_filter
+    from tomofilt.filters.registry import parse
+    from tomofilt.filters.transfer import for_series
+    from tomofilt.filters.wiener import WienerExact
+
+    filters = [
+        read_filter(Path(spec)) if spec.endswith(SUFFIX) else parse(spec, cutoff=cutoff)
+        for spec in specs
+    ]
+    learned = next((each for each in filters if isinstance(each, LearnedFilter)), None)
+    if pixel_size is None:
+        pixel_size = 10.0 if learned is None else learned.pixel_angst
+    if not pixel_size > 0:
+        raise InputError(f"--pixel-size {pixel_size:g} A is not positive")
+    if tilts is not None or learned is None:
+        common = tilt_list(tilts or "-60:60:3")
+    else:
+        common = learned.tilt_deg
+    chosen = []
+    for each in filters:
+        if isinstance(each, WienerExact):
+            raise InputError(
+                f"{each.spec} is made from the images of a tilt series: name one, --for FOLDER"
+            )
+        own, tilt_deg = each, common
+        if isinstance(each, LearnedFilter):
+            tilt_deg = each.tilt_deg if tilts is None else common
+            own = for_series(each, tilt_deg, pixel_size)
+        chosen.append(Chosen(own, _context(own, tilt_deg, pixel_size)))
+    return chosen
+
+
+def _by_series(
+    specs: Sequence[str], cutoff: str | None, series: TiltSeries, say: Callable[[str], None]
+) -> list[Chosen]:
+    """The filters for a project's series."""
+    from tomofilt.measure import measured
+    from tomofilt.plan import Settings, make_plan
+    from tomofilt.projects import Destination
+
+    # nothing is written; aligned images that do not fit into memory wait there
+    nowhere = Destination(Path(gettempdir()) / f"{series.name}.mrc")
+    chosen = []
+    for spec in specs:
+        if spec.endswith(SUFFIX):
+            settings = Settings(model=Path(spec))
+        else:
+            settings = Settings(filter=spec, cutoff=cutoff)
+        plan = measured(make_plan(series, nowhere, settings), say)
+        chosen.append(Chosen(plan.filter, plan.filter_context))
+    return chosen
+
+
+def _context(chosen: Filter, tilt_deg: NDArray[np.float64], pixel_angst: float) -> FilterContext:
+    import numpy as np
+
+    from tomofilt.filters.imod import imod_padded_length
+    from tomofilt.filters.protocol import FilterContext
+
+    is_imod = chosen.padding == "imod"
+    return FilterContext(
+        tilt_deg=tilt_deg,
+        scale=np.ones(len(tilt_deg)),
+        pixel_angst=pixel_angst,
+        density_pixel_angst=pixel_angst,
+        thickness_angst=THICKNESS_ANGST,
+        width_px=WIDTH_PX,
+        padded_px=imod_padded_length(WIDTH_PX) if is_imod else 2 * WIDTH_PX,
+    )
