@@ -19,7 +19,7 @@ from tomofilt.plan import Plan
 from tomofilt.threads import run_all
 from tomofilt.tiltseries import ImageSource
 
-__all__ = ["measured"]
+__all__ = ["aligned_images", "measured"]
 
 Float32 = NDArray[np.float32]
 ImageOf = Callable[[int], Float32]
@@ -65,7 +65,7 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
     with ExitStack() as stack:
         sources = plan.series.halves or (plan.series.images,)
         room = max(0, plan.allowed_bytes - plan.memory_bytes) // len(sources)
-        images = [_aligned(plan, source, room, stack) for source in sources]
+        images = [aligned_images(plan, source, room, stack) for source in sources]
         found = _measure(plan, images, note)
         if not found.snr.has_signal:
             note(
@@ -80,7 +80,7 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
     return replace(plan, filter=measured_filter)
 
 
-def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
+def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
     """Reader of the aligned, unfiltered images of a source."""
     from tomofilt.images import align, survey
 

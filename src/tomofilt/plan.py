@@ -307,12 +307,15 @@ def _filter(
 ) -> Filter:
     if settings.model is None:
         return parse(settings.filter, cutoff=settings.cutoff, native=series.native_filter)
-    from tomofilt.filters.learned import read_filter
+    from tomofilt.filters.learned import LearnedFilter, read_filter
     from tomofilt.filters.transfer import for_series
 
     if settings.cutoff is not None:
         raise InputError(f"{settings.model} has no cut-off: leave {settings.cutoff!r} out")
-    return for_series(read_filter(settings.model), slices.tilt_deg, grid.voxel_angst)
+    chosen = read_filter(settings.model)
+    if not isinstance(chosen, LearnedFilter):
+        return chosen
+    return for_series(chosen, slices.tilt_deg, grid.voxel_angst)
 
 
 def _device(plan: Plan) -> Choice:

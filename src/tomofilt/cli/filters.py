@@ -241,11 +241,16 @@ def transfer(
     """
     from tomofilt.bundle import save_bundle
     from tomofilt.filters import transfer as library
-    from tomofilt.filters.learned import read_filter
+    from tomofilt.filters.learned import LearnedFilter, read_filter
 
     if (to is None) == (tilts is None):
         raise InputError("give the tilts to transfer to: either --to PROJECT or --tilts -60:60:3")
     chosen = read_filter(bundle)
+    if not isinstance(chosen, LearnedFilter):
+        raise InputError(
+            f"{bundle} goes with any tilts as it is, measured anew on each series: there is "
+            "nothing to transfer"
+        )
     if to is not None:
         tilt_deg = read_series(to, tomogram_name).geometry.factor()[1].tilt_deg
     else:

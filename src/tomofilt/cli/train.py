@@ -1,4 +1,4 @@
-"""`tomofilt train`: a filter from tilt series of which the truth is known."""
+"""`tomofilt train`: a filter from tilt series of which the truth is known, or from a series."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tomofilt.cli import options
+from tomofilt.cli.refine import check_mode, refine_series
 from tomofilt.cli.values import parse_memory
 from tomofilt.errors import InputError
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-DATA, SIMULATED, SHREC = "Data", "Simulated data", "SHREC 2021"
+DATA, SIMULATED, SHREC, SELF = "Data", "Simulated data", "SHREC 2021", "Self-supervised"
 MODEL, LOSS, SOLVER = "Filter", "Loss", "Solver"
 
 
 def train(
+    context: typer.Context,
     *,
     output: Annotated[
         Path,
@@ -29,7 +31,8 @@ def train(
             "--output",
             "-o",
             metavar="NAME.tomofilt.safetensors",
-            help="The bundle; NAME.jsonl (log) and NAME.png (learning curve, gains) lie beside it.",
+            help="The bundle; NAME.jsonl (log) and NAME.png (learning curve, gains) lie beside it, "
+            "but for --self.",
             rich_help_panel=options.OUTPUT,
         ),
     ],
@@ -62,6 +65,68 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
+    from_itself: Annotated[
+        bool,
+        typer.Option(
+            "--self",
+            help="Learn a few gains on top of wiener-exact:match from one series itself, without "
+            "any truth; kept only if views that were left out are predicted better.",
+            rich_help_panel=SELF,
+        ),
+    ] = False,
+    imod_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--imod-dir", metavar="DIR", help="The series: an IMOD folder.", rich_help_panel=SELF
+        ),
+    ] = None,
+    relion_star: Annotated[
+        Path | None,
+        typer.Option(
+            "--relion-star",
+            metavar="FILE",
+            help="The series: one of a RELION 5 project.",
+            rich_help_panel=SELF,
+        ),
+    ] = None,
+    tomogram_name: Annotated[
+        str | None,
+        typer.Option(
+            "--tomogram-name",
+            metavar="NAME",
+            help="Its name, where there are several.",
+            rich_help_panel=SELF,
+        ),
+    ] = None,
+    bin: Annotated[
+        float | None,
+        typer.Option(
+            "--bin",
+            metavar="FACTOR",
+            help="Voxel in input pixels.  [default: the project's]",
+            rich_help_panel=SELF,
+        ),
+    ] = None,
+    thickness: Annotated[
+        float | None,
+        typer.Option(
+            "--thickness",
+            metavar="A",
+            help="Thickness of the tomogram in A; at least the specimen's.  [default: the "
+            "project's]",
+            rich_help_panel=SELF,
+        ),
+    ] = None,
+    halves: Annotated[
+        Literal["auto", "frames", "tilts", "none"],
+        typer.Option(
+            "--halves",
+            help="Which halves predict each other. auto: frames if the series has them, else "
+            "tilts. none: the images predict themselves (minimum residual), by which noise comes "
+            "through as with the ramp; for comparison, and kept whatever it does.",
+            rich_help_panel=SELF,
+        ),
+    ] = "auto",
     shape: Annotated[
         tuple[int, int, int],
         typer.Option(
@@ -296,16 +361,21 @@ def train(
     max_memory: options.MaxMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a filter on tilt series with known specimens.
+    """Train a filter on tilt series with known specimens, or refine one on a series itself.
 
-    The filter is fitted to some series, shrunk or stopped by others, and tested on yet others.
-    `tomofilt reconstruct -m NAME.tomofilt.safetensors` applies it.
+    The filter is fitted to some series, shrunk or stopped by others, and tested on yet others; with
+    --self, it is the filter of one series that is refined. `tomofilt reconstruct -m
+    NAME.tomofilt.safetensors` applies it.
     """
     values = dict(locals())
     from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.training.supervised import Outputs
     from tomofilt.training.supervised import train as train_filter
 
+    check_mode(context, from_itself)
+    if from_itself:
+        refine_series(context, values)
+        return
     wanted, outputs = _training(values), Outputs(output)
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other: give one")

@@ -25,6 +25,7 @@ from tomofilt.errors import InputError
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.nodes import GridNodes, RadialNodes
 from tomofilt.filters.protocol import Filter, FilterContext
+from tomofilt.filters.refined import RefinedFilter
 
 __all__ = [
     "Angles",
@@ -265,11 +266,11 @@ class LearnedFilter(Filter):
         return replace(found, notes=(_in_words(found), *notes))
 
 
-def read_filter(path: Path) -> LearnedFilter:
+def read_filter(path: Path) -> LearnedFilter | RefinedFilter:
     """Read a filter's bundle; see :func:`tomofilt.bundle.load_bundle` for the errors."""
-    return LearnedFilter.from_bundle(
-        load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
-    )
+    bundle, name = load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
+    kind = RefinedFilter if "base" in bundle.metadata else LearnedFilter
+    return kind.from_bundle(bundle, name)
 
 
 def tilts_in_words(tilt_deg: FloatArray) -> str:

@@ -1,1 +1,1 @@
-"""Filters learned from tilt series of which the truth is known."""
+"""Filters learned from tilt series: of known specimens, or from a series itself."""
