@@ -201,6 +201,10 @@ class ImageFilter:
 
     Attributes
     ----------
+    shape, padded_shape : (y, x)
+        Of the images, and of what is transformed.
+    k_y, k_x : (y,), (x,)
+        Frequencies of the spectra, 1/angstrom.
     dc_gain : (view,)
         Gain of the filter at zero frequency.
     """
@@ -226,6 +230,8 @@ class ImageFilter:
         padded_y = _padded_length(ny, 1.0 if warp is None else _ROW_PADDING)
         self._extend_y = _Extension(ny, padded_y, padding)
         self._extend_x = _Extension(nx, _padded_length(nx), padding)
+        self.shape = shape
+        self.padded_shape = (padded_y, self._extend_x.padded_px)
         self._filter, self._warp = filter, warp
         self._context = FilterContext(
             tilt_deg=slices.tilt_deg,
@@ -238,14 +244,14 @@ class ImageFilter:
         )
         first_k = 1 / (_padded_length(across_px) * across_angst)
         self._lowest_k = _DC_BIN * first_k
-        self._k_y = _float64(np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0]))
-        self._k_x = _float64(np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1]))
+        self.k_y = _float64(np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0]))
+        self.k_x = _float64(np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1]))
         self.dc_gain: FloatArray = filter.gains(
             np.array(self._lowest_k), np.zeros(()), self._context
         )
         # Gains are read off a table that ends at the highest frequency.
         stretch = 1.0 if warp is None else float(np.linalg.norm(warp, 2, axis=(1, 2)).max())
-        highest_k = stretch * float(np.hypot(np.abs(self._k_y).max(), self._k_x.max()))
+        highest_k = stretch * float(np.hypot(np.abs(self.k_y).max(), self.k_x.max()))
         if filter.two_dimensional:
             from tomofilt.filters.table import GainTable
 
@@ -268,21 +274,31 @@ class ImageFilter:
         -------
         (ny, nx) float32
         """
+        return self.crop(self.spectrum(view, image))
+
+    def spectrum(self, view: int, image: Image) -> NDArray[np.complex64]:
+        """Spectrum of an image, padded and filtered, of frequencies ``k_y`` and ``k_x``."""
         from scipy import fft
 
-        ny, nx = image.shape
         extended = self._extend_y.extend_columns(self._extend_x.extend(image))
-        spectrum = fft.rfft2(extended, overwrite_x=True)
+        spectrum: NDArray[np.complex64] = fft.rfft2(extended, overwrite_x=True)
         self._multiply(view, spectrum)
-        filtered: Image = fft.irfft2(spectrum, extended.shape, overwrite_x=True)[:ny, :nx]
-        return np.ascontiguousarray(filtered)
+        return spectrum
+
+    def crop(self, spectrum: NDArray[np.complex64]) -> Image:
+        """Go back from a spectrum, which is used up, to an image of the size of the images."""
+        from scipy import fft
+
+        extended: Image = fft.irfft2(spectrum, self.padded_shape, overwrite_x=True)
+        ny, nx = self.shape
+        return np.ascontiguousarray(extended[:ny, :nx])
 
     def _multiply(self, view: int, spectrum: NDArray[np.complex64]) -> None:
         turn = np.eye(2) if self._warp is None else self._warp[view].T
         if self._filter.two_dimensional:
-            self._table.multiply(view, spectrum, self._k_y, self._k_x, np.ascontiguousarray(turn))
+            self._table.multiply(view, spectrum, self.k_y, self.k_x, np.ascontiguousarray(turn))
             return
-        k_across = turn[0, 0] * self._k_x + turn[0, 1] * self._k_y[:, None]
+        k_across = turn[0, 0] * self.k_x + turn[0, 1] * self.k_y[:, None]
         gains = np.interp(np.abs(k_across), self._nodes, self._curves[view])
         spectrum *= gains.astype(np.float32)
 

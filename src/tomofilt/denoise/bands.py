@@ -1,0 +1,200 @@
+"""Seven radial bands of a tomogram, six of them on coarse grids.
+
+A radial window on the images is the same radial window on the tomogram (slice theorem). So a low
+band can be back-projected on a grid as coarse as its highest frequency allows, and interpolated
+from it with cubic B-splines, whose transfer the images are divided by. What the six coarse bands
+leave of the tomogram is the seventh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.filters.apply import ImageFilter
+from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.plan import Plan
+from tomofilt.projectors.cpu import SliceProjector, slice_table
+
+__all__ = ["BANDS", "CoarseBands", "Splitter", "windows"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+#: Where one band hands over to the next, in cycles per voxel: from, to.
+HANDOVERS = (
+    (0.008, 0.014),
+    (0.018, 0.028),
+    (0.034, 0.050),
+    (0.060, 0.085),
+    (0.100, 0.130),
+    (0.150, 0.190),
+)
+BANDS = len(HANDOVERS) + 1
+#: Voxels of the coarse grids, in voxels of the tomogram, and the bands made on each.
+COARSE = ((4, slice(0, 4)), (2, slice(4, 6)))
+#: Coarse voxels before the first one of the tomogram that cubic interpolation needs.
+MARGIN = 1
+#: Samples of a coarse row before pixel 0.
+_BEFORE = 4
+
+
+def windows(k: Float64) -> Float64:
+    """Windows of the bands, which sum to one.
+
+    Parameters
+    ----------
+    k : array
+        Frequency in cycles per voxel.
+
+    Returns
+    -------
+    (BANDS, ...) array
+    """
+    k = np.asarray(k, dtype=np.float64)
+    below = np.zeros((BANDS + 1, *k.shape))
+    below[-1] = 1.0
+    for i, (low, high) in enumerate(HANDOVERS, start=1):
+        # even in log k: bands are as wide as their frequency
+        share = np.log(np.maximum(k, 1e-9) / low) / np.log(high / low)
+        below[i] = np.cos(np.pi / 2 * np.clip(share, 0.0, 1.0)) ** 2
+    return np.diff(below, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseBands:
+    """Bands of a tomogram on one coarse grid.
+
+    Attributes
+    ----------
+    values : (band, z, y, x) float32
+        B-spline coefficients.
+    step_px : float
+        Coarse voxel in voxels of the tomogram.
+    first_px : (z, y, x)
+        Position of coarse voxel 0 in the tomogram.
+    """
+
+    values: Float32
+    step_px: float
+    first_px: tuple[float, float, float]
+
+
+class _CoarseGrid:
+    """One coarse grid: of images, and of the tomogram."""
+
+    def __init__(self, plan: Plan, images: ImageFilter, factor: int, bands: slice) -> None:
+        padded_y, padded_x = images.padded_shape
+        nz, ny, nx = plan.grid.shape
+        zc, yc, xc = plan.grid.centre
+        self.rows = 2 * (padded_y // (2 * factor))
+        self.columns = 4 * (padded_x // (2 * factor))
+        self.step_px = padded_y / self.rows
+        #: Samples are twice as fine across the tilt axis, where they are interpolated linearly.
+        self.sample_px = padded_x / self.columns
+        voxel, pixel = plan.grid.voxel_angst, plan.aligned.pixel_angst[1]
+        self.first_px = (
+            -MARGIN * self.step_px,
+            -MARGIN * self.step_px - plan.halo,
+            -MARGIN * self.step_px,
+        )
+        self.volume = VolumeGrid(
+            (self._size(nz), self._size(ny + 2 * plan.halo), self._size(nx)),
+            voxel * self.step_px,
+            (
+                (zc - self.first_px[0]) / self.step_px,
+                (yc - self.first_px[1]) / self.step_px,
+                (xc - self.first_px[2]) / self.step_px,
+            ),
+        )
+        samples = floor((plan.aligned.shape[1] - 1) / self.sample_px) + 1 + 2 * _BEFORE
+        self.images = ImageGrid(
+            (self.volume.shape[1], samples),
+            (voxel * self.step_px, pixel * self.sample_px),
+            (
+                (plan.aligned.centre[0] - self.first_px[1]) / self.step_px,
+                plan.aligned.centre[1] / self.sample_px + _BEFORE,
+            ),
+        )
+        self.table = slice_table(plan.slices, self.volume, self.images)
+        self.kept_rows = np.r_[: self.rows // 2, padded_y - self.rows // 2 : padded_y]
+        self._k_y = np.fft.fftfreq(self.rows, self.step_px)
+        self._k_x = np.fft.rfftfreq(self.columns, self.sample_px)
+        k = np.hypot(self._k_y[:, None], self._k_x)
+        scale = self.rows * self.columns / (padded_y * padded_x)
+        across = scale / np.sinc(self._k_x * self.sample_px) ** 2
+        self.windows: Float32 = (windows(k)[bands] * across).astype(np.float32)
+        self._slices = plan.slices
+
+    def _size(self, fine: int) -> int:
+        return floor((fine - 1) / self.step_px) + 3 + MARGIN
+
+    def split(self, view: int, spectrum: NDArray[np.complex64]) -> Float32:
+        """Coarse images (band, y, sample) of the bands of a filtered spectrum."""
+        from scipy import fft
+
+        part = spectrum[self.kept_rows, : self.columns // 2 + 1] * self._spline(view)
+        images: Float32 = fft.irfft2(part * self.windows, (self.rows, self.columns))
+        y = np.arange(-MARGIN, self.images.shape[0] - MARGIN)
+        x = np.arange(-_BEFORE, self.images.shape[1] - _BEFORE)
+        return np.ascontiguousarray(images[:, y[:, None] % self.rows, x % self.columns])
+
+    def _spline(self, view: int) -> Float32:
+        """One over the transfer of cubic B-splines, at the frequencies a view has in the volume."""
+        a, b, e = (float(getattr(self._slices, name)[view]) for name in "abe")
+        k_y = self._k_y[:, None]
+        # as far as the windows reach: beyond, the transfer comes near to zero
+        k_x = np.minimum(self._k_x, 0.5 / self.step_px)
+        transfer = np.sinc(self.step_px * a * k_x) * np.sinc(self.step_px * k_y)
+        transfer = transfer * np.sinc(self.step_px * (b * k_x + e * k_y))
+        return np.asarray(transfer**-4, dtype=np.float32)
+
+
+class Splitter:
+    """Filters the images of a plan, and keeps the coarse images of their bands.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a two-dimensional filter that has been measured.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        ny, nx = plan.aligned.shape
+        self._filter = ImageFilter(
+            plan.filter,
+            plan.slices,
+            (ny + 2 * plan.halo, nx),
+            pixel_angst=plan.aligned.pixel_angst,
+            density_pixel_angst=plan.series.images.pixel_angst,
+            thickness_angst=plan.thickness_angst,
+        )
+        self._threads = plan.threads
+        self._grids = [_CoarseGrid(plan, self._filter, *coarse) for coarse in COARSE]
+        self._images: list[list[Float32 | None]] = [
+            [None] * len(plan.slices.a) for _ in self._grids
+        ]
+
+    def filter_image(self, view: int, image: Float32) -> Float32:
+        """Filter an aligned image, as :meth:`ImageFilter.filter_image`; its bands are kept."""
+        spectrum = self._filter.spectrum(view, image)
+        for grid, images in zip(self._grids, self._images, strict=True):
+            images[view] = grid.split(view, spectrum)
+        return self._filter.crop(spectrum)
+
+    def back_project(self, members: NDArray[np.intp], gain: float = 1.0) -> list[CoarseBands]:
+        """Coarse bands of the tomogram from some views, whose images have been filtered."""
+        found = []
+        for grid, images in zip(self._grids, self._images, strict=True):
+            stack = np.stack([images[view] for view in members])
+            projector = SliceProjector(
+                grid.table[members], (len(members), *grid.images.shape), grid.volume.shape,
+                threads=self._threads,
+            )
+            values = np.stack([projector.adjoint(stack[:, i]) for i in range(stack.shape[1])])
+            values *= np.float32(gain)
+            found.append(CoarseBands(values, grid.step_px, grid.first_px))
+        return found

@@ -1,0 +1,259 @@
+"""Bands interpolated from their coarse grids, and the network applied to them, in one pass.
+
+Bands are spread along x first, where they are coarse along z and y, then along z for one plane, then
+along y for one row: nothing larger than a plane is held for each band. All loops run along x, which
+is never cut: a voxel's value does not depend on how the work is cut up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.denoise.bands import BANDS, CoarseBands
+from tomofilt.denoise.head import Head
+from tomofilt.jit import kernel
+from tomofilt.threads import run_all
+
+__all__ = ["apply_head", "bands_at"]
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Bands of one grid, as fine as the tomogram along x, for some rows of voxels."""
+
+    lines: Float32  # (band, z, y, x)
+    plane: NDArray[np.intp]
+    plane_weight: Float32
+    row: NDArray[np.intp]
+    row_weight: Float32
+
+
+def apply_head(
+    head: Head,
+    coarse: Sequence[CoarseBands],
+    block: Float32,
+    z_start: int,
+    y_start: int,
+    threads: int,
+) -> Float32:
+    """Apply the network to a block of a tomogram.
+
+    Parameters
+    ----------
+    head : Head
+    coarse : sequence of CoarseBands
+    block : (planes, rows, x) float32
+        The tomogram, whole in x; not changed.
+    z_start, y_start : int
+        Where the block begins.
+    threads : int
+
+    Returns
+    -------
+    Array like ``block``.
+    """
+    out = np.empty_like(block)
+    spread = _spread(coarse, block.shape, z_start, y_start, threads)
+
+    def one(z: int) -> None:
+        planes = [_plane(each.lines, each.plane[z], each.plane_weight[z]) for each in spread]
+        lines = np.empty((BANDS, block.shape[2]), dtype=np.float32)
+        for y in range(block.shape[1]):
+            first = 0
+            for each, plane in zip(spread, planes, strict=True):
+                _row(plane, each.row[y], each.row_weight[y], lines[first : first + len(plane)])
+                first += len(plane)
+            _last_band(lines, block[z, y])
+            _network(
+                lines,
+                block[z, y],
+                head.limit,
+                head.hidden,
+                head.threshold,
+                head.output,
+                head.linear,
+                head.bias,
+                out[z, y],
+            )
+
+    run_all(threads, one, range(len(block)))
+    return out
+
+
+def bands_at(
+    coarse: Sequence[CoarseBands], block: Float32, z_start: int, y_start: int, voxels: NDArray[np.intp]
+) -> Float32:
+    """Bands (BANDS, voxel) at some voxels (voxel, 3: z, y, x) of a block."""
+    found = np.empty((BANDS, len(voxels)), dtype=np.float32)
+    starts = (z_start, y_start, 0)
+    first = 0
+    for bands in coarse:
+        places = [
+            _weights(voxels[:, axis] + starts[axis], bands.first_px[axis], bands.step_px)
+            for axis in range(3)
+        ]
+        count = len(bands.values)
+        _gather(bands.values, *(array for place in places for array in place), found[first : first + count])
+        first += count
+    found[-1] = block[tuple(voxels.T)] - found[:-1].sum(axis=0)
+    return found
+
+
+def _spread(
+    coarse: Sequence[CoarseBands], shape: tuple[int, ...], z_start: int, y_start: int, threads: int
+) -> list[_Spread]:
+    result = []
+    planes, rows, width = shape
+    for bands in coarse:
+        plane, plane_weight = _weights(
+            z_start + np.arange(planes), bands.first_px[0], bands.step_px
+        )
+        row, row_weight = _weights(y_start + np.arange(rows), bands.first_px[1], bands.step_px)
+        column, column_weight = _weights(np.arange(width), bands.first_px[2], bands.step_px)
+        first_plane, first_row = int(plane[0]), int(row[0])
+        part = bands.values[:, first_plane : plane[-1] + 4, first_row : row[-1] + 4]
+        lines = np.empty((*part.shape[:3], width), dtype=np.float32)
+        run_all(
+            threads,
+            lambda z, part=part, column=column, weight=column_weight, lines=lines: _columns(
+                part[:, z], column, weight, lines[:, z]
+            ),
+            range(part.shape[1]),
+        )
+        result.append(_Spread(lines, plane - first_plane, plane_weight, row - first_row, row_weight))
+    return result
+
+
+def _weights(
+    position_px: NDArray[np.intp], first_px: float, step_px: float
+) -> tuple[NDArray[np.intp], Float32]:
+    """First of the four coarse voxels about each position, and their cubic B-spline weights."""
+    place = (position_px - first_px) / step_px
+    below = np.floor(place).astype(np.intp)
+    t = place - below
+    weights = np.stack(
+        [(1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3], axis=-1
+    )
+    return below - 1, (weights / 6).astype(np.float32)
+
+
+@kernel
+def _columns(
+    values: Float32, column: NDArray[np.intp], weight: Float32, lines: Float32
+) -> None:
+    """Interpolate (band, y, coarse x) to (band, y, x)."""
+    for band in range(values.shape[0]):
+        for row in range(values.shape[1]):
+            coarse, line = values[band, row], lines[band, row]
+            for x in range(len(line)):
+                i = column[x]
+                line[x] = (weight[x, 0] * coarse[i] + weight[x, 1] * coarse[i + 1]) + (
+                    weight[x, 2] * coarse[i + 2] + weight[x, 3] * coarse[i + 3]
+                )
+
+
+@kernel
+def _plane(lines: Float32, first: int, weight: Float32) -> Float32:
+    """Interpolate (band, coarse z, y, x) to one plane (band, y, x)."""
+    bands, _, rows, width = lines.shape
+    plane = np.empty((bands, rows, width), dtype=np.float32)
+    for band in range(bands):
+        for row in range(rows):
+            a, b = lines[band, first, row], lines[band, first + 1, row]
+            c, d = lines[band, first + 2, row], lines[band, first + 3, row]
+            out = plane[band, row]
+            for x in range(width):
+                out[x] = (weight[0] * a[x] + weight[1] * b[x]) + (weight[2] * c[x] + weight[3] * d[x])
+    return plane
+
+
+@kernel
+def _row(plane: Float32, first: int, weight: Float32, lines: Float32) -> None:
+    """Interpolate (band, coarse y, x) to one row (band, x)."""
+    for band in range(plane.shape[0]):
+        a, b = plane[band, first], plane[band, first + 1]
+        c, d = plane[band, first + 2], plane[band, first + 3]
+        out = lines[band]
+        for x in range(len(out)):
+            out[x] = (weight[0] * a[x] + weight[1] * b[x]) + (weight[2] * c[x] + weight[3] * d[x])
+
+
+@kernel
+def _last_band(lines: Float32, tomogram: Float32) -> None:
+    """What the other bands leave of the tomogram."""
+    b0, b1, b2, b3, b4, b5, b6 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], lines[6]
+    for x in range(len(tomogram)):
+        b6[x] = tomogram[x] - ((b0[x] + b1[x]) + (b2[x] + b3[x]) + (b4[x] + b5[x]))
+
+
+@kernel
+def _network(
+    lines: Float32,
+    tomogram: Float32,
+    limit: Float32,
+    hidden: Float32,
+    threshold: Float32,
+    output: Float32,
+    linear: Float32,
+    bias: np.float32,
+    out: Float32,
+) -> None:
+    """The network along one row of voxels; lines is (BANDS, x), and changed."""
+    for band in range(len(lines)):
+        line, high = lines[band], limit[band]
+        for x in range(len(line)):
+            line[x] = min(max(line[x], -high), high)
+    b0, b1, b2, b3, b4, b5, b6 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], lines[6]
+    zero, one = np.float32(0), np.float32(1)
+    w0, w1, w2, w3 = linear[0] - one, linear[1] - one, linear[2] - one, linear[3] - one
+    w4, w5, w6 = linear[4] - one, linear[5] - one, linear[6] - one
+    for x in range(len(out)):
+        # the linear path, and what was cut off
+        out[x] = (
+            (bias + tomogram[x] + w0 * b0[x] + w1 * b1[x])
+            + (w2 * b2[x] + w3 * b3[x])
+            + (w4 * b4[x] + w5 * b5[x] + w6 * b6[x])
+        )
+    for unit in range(len(hidden)):
+        w = hidden[unit]
+        w0, w1, w2, w3, w4, w5, w6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
+        start, factor = threshold[unit], output[unit]
+        for x in range(len(out)):
+            value = (
+                (start + w0 * b0[x] + w1 * b1[x])
+                + (w2 * b2[x] + w3 * b3[x])
+                + (w4 * b4[x] + w5 * b5[x] + w6 * b6[x])
+            )
+            out[x] += factor * max(value, zero)
+
+
+@kernel
+def _gather(
+    values: Float32,
+    plane: NDArray[np.intp],
+    plane_weight: Float32,
+    row: NDArray[np.intp],
+    row_weight: Float32,
+    column: NDArray[np.intp],
+    column_weight: Float32,
+    found: Float32,
+) -> None:
+    """Interpolate (band, z, y, x) at single voxels: found is (band, voxel)."""
+    for band in range(len(values)):
+        for voxel in range(len(plane)):
+            total = np.float32(0)
+            for i in range(4):
+                for j in range(4):
+                    line = values[band, plane[voxel] + i, row[voxel] + j]
+                    at = column[voxel]
+                    part = np.float32(0)
+                    for k in range(4):
+                        part += column_weight[voxel, k] * line[at + k]
+                    total += plane_weight[voxel, i] * row_weight[voxel, j] * part
+            found[band, voxel] = total
