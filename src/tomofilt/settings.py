@@ -61,6 +61,9 @@ class Settings:
         Write the PNG with the central slices.
     halves : "none", "frames" or "tilts"
         Also write the two half tomograms.
+    denoise : bool
+        Also write the tomogram denoised by a network that is trained on the series; see
+        :mod:`tomofilt.denoise`. The filter is then ``wiener-exact:match``.
     """
 
     filter: str = "wiener-exact:view"
@@ -86,3 +89,4 @@ class Settings:
     overwrite: bool = False
     preview: bool = True
     halves: Literal["none", "frames", "tilts"] = "none"
+    denoise: bool = False

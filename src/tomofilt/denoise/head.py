@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from tomofilt.denoise.bands import BANDS
 __all__ = ["UNITS", "Head"]
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+#: Rectified units.
 UNITS = 8
 
 
@@ -54,3 +57,26 @@ class Head:
         np.maximum(units, 0, out=units)
         density = np.tensordot(self.output, units, 1) + np.tensordot(self.linear, bands, 1)
         return np.asarray(density + self.bias + excess, dtype=np.float32)
+
+    def for_deviations(self, taught: Float64, met: Float64) -> Head:
+        """The head for bands of other standard deviations than it was trained on.
+
+        Parameters
+        ----------
+        taught, met : (BANDS,)
+            Standard deviations of the bands in training, and of those to come.
+        """
+        ratio = (met / taught).astype(np.float32)
+        return replace(
+            self, hidden=self.hidden / ratio, linear=self.linear / ratio, limit=self.limit * ratio
+        )
+
+    def mixed(self, share: float) -> Head:
+        """The head whose densities are ``share`` of this one's and the rest of the tomogram's."""
+        part = np.float32(share)
+        return replace(
+            self,
+            output=self.output * part,
+            linear=self.linear * part + (1 - part),
+            bias=np.float32(self.bias * part),
+        )

@@ -26,7 +26,15 @@ from tomofilt.plan import Plan, Settings, make_plan
 from tomofilt.projects import Destination
 from tomofilt.tiltseries import TiltSeries
 
-__all__ = ["Block", "LeftOut", "left_out_correlation", "make_blocks", "spread_views"]
+__all__ = [
+    "Block",
+    "LeftOut",
+    "aligned_images",
+    "left_out_correlation",
+    "make_blocks",
+    "some_views",
+    "spread_views",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -238,9 +246,9 @@ def _one_fold(
 ) -> tuple[float, Float64]:
     """Voxel size, and correlations (view, band)."""
     kept = np.setdiff1d(np.arange(len(series.views)), left)
-    plan = make_plan(_some_views(series, kept), _PLACE, settings)
-    measured = _measured(_some_views(series, left), plan)
-    predicted = _project(_some_views(series, left), plan, blocks_of(plan))
+    plan = make_plan(some_views(series, kept), _PLACE, settings)
+    measured = aligned_images(some_views(series, left), plan)
+    predicted = _project(some_views(series, left), plan, blocks_of(plan))
     correlation = np.empty((len(left), len(bands)))
     rows = slice(plan.halo, predicted.shape[1] - plan.halo)
     slices = series.geometry.select(left).factor()[1]
@@ -258,7 +266,8 @@ def _one_fold(
     return plan.grid.voxel_angst, correlation
 
 
-def _some_views(series: TiltSeries, chosen: NDArray[np.intp]) -> TiltSeries:
+def some_views(series: TiltSeries, chosen: NDArray[np.intp]) -> TiltSeries:
+    """A series with only some of its used views."""
     dose = series.dose_e_per_a2
     return replace(
         series,
@@ -270,7 +279,7 @@ def _some_views(series: TiltSeries, chosen: NDArray[np.intp]) -> TiltSeries:
     )
 
 
-def _measured(series: TiltSeries, plan: Plan) -> Float32:
+def aligned_images(series: TiltSeries, plan: Plan) -> Float32:
     """Images of the left-out views on the tomogram's aligned grid: (view, y, x).
 
     Their phases are flipped where the tomogram's images are corrected for their CTF.
