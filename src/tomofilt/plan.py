@@ -31,6 +31,8 @@ Float32 = NDArray[np.float32]
 SLAB_ROWS = 128
 #: What a process with Python, numba and scipy loaded occupies, measured, in bytes.
 BASE_BYTES = 260_000_000
+#: What the coarse bands of a tomogram take: of its images, of its voxels, of a slab's voxels.
+BAND_IMAGES, BAND_VOXELS, BAND_LINES = 1.5, 0.32, 0.75
 #: What the work is fitted into unless the user allows something else.
 DEFAULT_BYTES = 1_400_000_000
 #: x tilt that moves the top of a specimen against its bottom by less is none, in voxels.
@@ -49,12 +51,15 @@ class VolumeTask:
         Positions, among the series' used views, of the views that take part.
     gain : float
         Factor on the filter: 2 where only every other tilt takes part in a back-projection.
+    denoised : bool
+        Whether it is made from the tomogram by a network, along with it.
     """
 
     destination: Destination
     images: ImageSource
     members: NDArray[np.intp]
     gain: float
+    denoised: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +285,22 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         plan = _turned(plan)
     if chosen.sirt_iterations:
         _check_sirt(plan)
+    if settings.denoise:
+        _check_denoising(plan)
     return _fit(replace(plan, device=_device(plan)))
+
+
+def _check_denoising(plan: Plan) -> None:
+    """Refuse what a tomogram cannot be denoised with."""
+    name, spec = plan.series.name, plan.filter.spec
+    if spec != "wiener-exact:match":
+        raise InputError(
+            f"{name}: the network of --denoise is made for -f wiener-exact:match, not for {spec}: "
+            "leave the filter out, or --denoise"
+        )
+    if plan.direct:
+        why = "is aligned locally" if plan.series.geometry.local else "uses the direct projector"
+        raise InputError(f"{name} {why}, which --denoise cannot do yet: leave --denoise out")
 
 
 def _check_sirt(plan: Plan) -> None:
@@ -410,6 +430,10 @@ def _tasks(
 ) -> tuple[VolumeTask, ...]:
     everything = np.arange(len(series.views))
     tasks = [VolumeTask(destination, series.images, everything, 1.0)]
+    if settings.denoise:
+        tasks.append(
+            VolumeTask(destination.denoised, series.images, everything, 1.0, denoised=True)
+        )
     if settings.halves == "tilts":
         if len(everything) < 4:
             raise InputError(
@@ -454,6 +478,10 @@ def _fit(plan: Plan) -> Plan:
         fixed = BASE_BYTES + stack + scratch
     else:
         fixed = BASE_BYTES + views * (samples + 4) * rows * 4 + scratch
+    if plan.settings.denoise:
+        # bands on coarse grids: images, voxels, and those of a slab, as fine as the slab along x
+        fixed += int(4 * (BAND_IMAGES * views * ny * width + BAND_VOXELS * nz * ny * nx))
+        fixed += int(4 * (BAND_LINES + 2) * nz * SLAB_ROWS * nx)
     if plan.upright is not None:
         unz, uny, _ = plan.upright.grid.shape
         overlap = 2 * SLAB_ROWS + int(2 * abs(plan.xtilt_rad) * nz)

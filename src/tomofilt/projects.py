@@ -39,7 +39,8 @@ class Destination:
     Parameters
     ----------
     volume : Path
-        The tomogram; ``_half1`` and ``_half2`` are inserted before the suffix for halves.
+        The tomogram; ``_half1`` and ``_half2`` are inserted before the suffix for halves,
+        ``_denoised`` for the denoised one.
     """
 
     volume: Path
@@ -57,6 +58,11 @@ class Destination:
     def half(self, number: int) -> Destination:
         """Destination of half 1 or 2."""
         return Destination(self.volume.with_stem(f"{self.volume.stem}_half{number}"))
+
+    @property
+    def denoised(self) -> Destination:
+        """Destination of the denoised tomogram."""
+        return Destination(self.volume.with_stem(f"{self.volume.stem}_denoised"))
 
 
 @dataclass(frozen=True, eq=False)

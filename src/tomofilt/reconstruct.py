@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.files import write_text_atomic
@@ -16,6 +17,9 @@ from tomofilt.progress import Clock, Progress, Reporter
 from tomofilt.projects import Destination
 from tomofilt.record import build_record, fingerprint, finished
 from tomofilt.tiltseries import TiltSeries
+
+if TYPE_CHECKING:
+    from tomofilt.denoise.verdict import Verdict
 
 __all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
 
@@ -56,22 +60,66 @@ def reconstruct(
         reporter.note(line)
     for note in series.notes:
         reporter.note(f"  note: {note}")
-    marks = [fingerprint(plan, task) for task in plan.tasks]
-    todo = [
-        (task, mark)
-        for task, mark in zip(plan.tasks, marks, strict=True)
-        if not finished(task, mark, overwrite=settings.overwrite)
-    ]
+    todo = _unfinished(plan)
     if not todo:
         reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
         return Result(destination, skipped=True)
     _make_folder(destination)
     plan = measured(plan, reporter.note)
-    records = [
-        _make_volume(plan, task, mark, Progress(reporter, i, len(todo)))
-        for i, (task, mark) in enumerate(todo)
-    ]
+    denoising = None
+    if any(task.denoised for task, _ in todo):
+        from tomofilt.denoise.verdict import judge
+
+        denoised, mark = todo.pop(1)
+        denoising = _Denoising(denoised, mark, judge(plan, reporter.note))
+    records = []
+    for i, (task, mark) in enumerate(todo):
+        progress = Progress(reporter, i, len(todo))
+        records.append(_make_volume(plan, task, mark, progress, denoising if i == 0 else None))
     return Result(destination, False, records[0]["seconds"], records[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Denoising:
+    """The denoised tomogram, made along with the tomogram unless it was refused."""
+
+    task: VolumeTask
+    mark: str
+    verdict: Verdict
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the records of both tomograms say about it."""
+        return {"fingerprint": self.mark, **self.verdict.facts}
+
+
+def _unfinished(plan: Plan) -> list[tuple[VolumeTask, str]]:
+    """Volumes that are to be made, with their fingerprints."""
+    overwrite = plan.settings.overwrite
+    marks = [fingerprint(plan, task) for task in plan.tasks]
+    # all are looked at first: none is begun while a file is in the way of another
+    done = [
+        finished(task, mark, overwrite=overwrite)
+        for task, mark in zip(plan.tasks, marks, strict=True)
+    ]
+    if plan.settings.denoise:
+        whole, denoised = 0, 1
+        if done[whole] and not done[denoised]:
+            done[denoised] = _was_refused(plan.tasks[whole], marks[denoised])
+        # it is made from the tomogram, which is made again for it
+        done[whole] = done[whole] and done[denoised]
+        done[denoised] = done[whole]
+    return [
+        (task, mark)
+        for task, mark, is_done in zip(plan.tasks, marks, done, strict=True)
+        if not is_done
+    ]
+
+
+def _was_refused(whole: VolumeTask, mark: str) -> bool:
+    """Whether the tomogram's record says that there can be no denoised one."""
+    denoising = json.loads(whole.destination.record.read_text()).get("denoising") or {}
+    return denoising.get("fingerprint") == mark and "refused" in denoising
 
 
 def _make_folder(destination: Destination) -> None:
@@ -84,17 +132,16 @@ def _make_folder(destination: Destination) -> None:
         ) from error
 
 
-def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) -> dict[str, Any]:
-    """Reconstruct, write, check and name one volume."""
+def _make_volume(
+    plan: Plan, task: VolumeTask, mark: str, progress: Progress, denoising: _Denoising | None
+) -> dict[str, Any]:
+    """Reconstruct, write, check and name one volume, and the denoised one along with it."""
     from tomofilt.images import survey
-    from tomofilt.preview import VolumeSlices, write_preview
     from tomofilt.sink import VolumeSink
     from tomofilt.slabs import make_slabs
 
     clock = Clock()
-    series, members, settings = plan.series, task.members, plan.settings
-    destination = task.destination
-    replace = destination.volume.exists()
+    series, members = plan.series, task.members
     if task.images.shape != series.images.shape:
         raise InputError(
             f"{task.images.files[0]} has {task.images.shape} (images, y, x) "
@@ -118,27 +165,70 @@ def _make_volume(plan: Plan, task: VolumeTask, mark: str, progress: Progress) ->
     offset = plan.filter.offset
     if plan.filter.keeps_mean:
         offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
-    with (
-        VolumeSink(plan, task, mark, offset, replace=replace) as sink,
-        ThreadPoolExecutor(1) as background,
-    ):
+    made = [(task, mark)]
+    denoise = None
+    if denoising is not None and denoising.verdict.head is not None:
+        made.append((denoising.task, denoising.mark))
+        from tomofilt.denoise.denoiser import Denoiser
+
+        denoise = Denoiser(plan, denoising.verdict.head)
+    with ExitStack() as stack:
+        sinks = [
+            stack.enter_context(
+                VolumeSink(plan, each, its, offset, replace=each.destination.volume.exists())
+            )
+            for each, its in made
+        ]
+        background = stack.enter_context(ThreadPoolExecutor(1))
         pending: list[Future[None]] = []
-        for y_start, z_start, block in make_slabs(plan, task, surveyed, clock, progress):
-            pending.append(background.submit(sink.put, block, z_start, y_start))
+        slabs = make_slabs(
+            plan, task, surveyed, clock, progress, denoise.filter_image if denoise else None
+        )
+        for y_start, z_start, block in slabs:
+            blocks = [block]
+            if denoise is not None:
+                with clock.phase("denoise"):
+                    blocks.append(denoise.apply(block, z_start, y_start))
+            for sink, each in zip(sinks, blocks, strict=True):
+                pending.append(background.submit(sink.put, each, z_start, y_start))
             with clock.phase("write"):
                 # at most one block waits while another is being made
-                while len(pending) > 1:
+                while len(pending) > len(sinks):
                     pending.pop(0).result()
         with clock.phase("write"):
             for future in pending:
                 future.result()
-            sink.commit()
+            for sink in sinks:
+                sink.commit()
     progress.finish()
-    with clock.phase("write"):
-        if settings.preview:
+    facts = None if denoising is None else denoising.facts
+    records = [
+        _document(plan, each, its, clock, sink.summary(), facts)
+        for (each, its), sink in zip(made, sinks, strict=True)
+    ]
+    return records[0]
+
+
+def _document(
+    plan: Plan,
+    task: VolumeTask,
+    mark: str,
+    clock: Clock,
+    statistics: Mapping[str, object],
+    denoising: Mapping[str, object] | None,
+) -> dict[str, Any]:
+    """Write the preview and the record of a finished volume."""
+    from tomofilt.preview import VolumeSlices, write_preview
+
+    destination, settings = task.destination, plan.settings
+    if settings.preview:
+        with clock.phase("write"):
             volume = VolumeSlices(destination.volume, settings.orientation)
-            write_preview(volume, destination.preview, series.name, [plan.filter.spec])
-    record = build_record(plan, task, mark, seconds=clock.seconds, statistics=sink.summary())
+            name = f"{plan.series.name}{', denoised' * task.denoised}"
+            write_preview(volume, destination.preview, name, [plan.filter.spec])
+    record = build_record(
+        plan, task, mark, seconds=clock.seconds, statistics=statistics, denoising=denoising
+    )
     # the record comes last: a tomogram without one counts as unfinished
     text = json.dumps(record, indent=1, default=str) + "\n"
     write_text_atomic(destination.record, text, replace=True)

@@ -29,7 +29,16 @@ __all__ = ["build_record", "fingerprint", "finished"]
 
 #: Settings that change no voxel, or (device) by no more than a GPU's interpolation, 1e-3; and the
 #: path of a model, whose contents the filter has.
-_INDIFFERENT = {"model", "device", "threads", "max_memory_bytes", "overwrite", "preview", "halves"}
+_INDIFFERENT = {
+    "model",
+    "device",
+    "threads",
+    "max_memory_bytes",
+    "overwrite",
+    "preview",
+    "halves",
+    "denoise",  # the denoised tomogram is one of its own
+}
 _GAIN_SAMPLES = 129
 
 
@@ -42,6 +51,7 @@ def fingerprint(plan: Plan, task: VolumeTask) -> str:
         "version": version("tomofilt"),
         "settings": settings,
         "filter": repr(plan.filter),
+        "denoised": task.denoised,
         "grid": repr(plan.grid),
         "views": [int(i) for i in series.views[task.members]],
         "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
@@ -112,6 +122,7 @@ def build_record(
     *,
     seconds: Mapping[str, float],
     statistics: Mapping[str, object],
+    denoising: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Everything about one finished tomogram, ready for JSON."""
     series, grid = plan.series, plan.grid
@@ -144,6 +155,7 @@ def build_record(
             "gains": None if plan.filter.sirt_iterations else _gains(plan),
         },
         "corrections": asdict(plan.corrections),
+        "denoising": denoising,
         "projector": "astra" if plan.device.gpus else "direct" if plan.direct else "slice",
         "gpus": list(plan.device.gpus),
         "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},

@@ -62,8 +62,8 @@ class Settings:
     halves : "none", "frames" or "tilts"
         Also write the two half tomograms.
     denoise : bool
-        Also write the tomogram denoised by a network that is trained on the series; see
-        :mod:`tomofilt.denoise`. The filter is then ``wiener-exact:match``.
+        Also write the tomogram denoised by a network that is trained on the series, if that stands
+        the trial: see :mod:`tomofilt.denoise`. The filter has to be ``wiener-exact:match``.
     """
 
     filter: str = "wiener-exact:view"

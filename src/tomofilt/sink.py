@@ -63,7 +63,7 @@ class VolumeSink:
             voxel,
             dtype=dtype,
             origin_angst=origin,
-            labels=(label(f"{mark} {plan.filter.spec}"),),
+            labels=(label(f"{mark} {plan.filter.spec}{' denoised' * task.denoised}"),),
             orientation=settings.orientation,
             replace=replace,
         )

@@ -29,17 +29,26 @@ Slabs = Iterator[tuple[int, int, Float32]]
 
 
 def make_slabs(
-    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+    plan: Plan,
+    task: VolumeTask,
+    surveyed: Survey,
+    clock: Clock,
+    progress: Progress,
+    image_filter: OnImage | None = None,
 ) -> Slabs:
     """Yield the blocks of a volume as (first row, first plane, block (planes, rows, x)).
 
-    A block's memory is used again for the next but one.
+    A block's memory is used again for the next but one. ``image_filter`` corrects and
+    filters an aligned image of one of the task's views, instead of the plan's own ways to do so; it
+    has seen all of them when the first block comes.
     """
     if plan.device.gpus:
-        return _device_slabs(plan, task, surveyed, clock, progress)
+        return _device_slabs(plan, task, surveyed, clock, progress, image_filter)
     if plan.direct:
         return _direct_slabs(plan, task, surveyed, clock, progress)
     make = _sirt_slabs if plan.filter.sirt_iterations else _slice_slabs
+    if image_filter is not None:
+        return _slice_slabs(plan, task, surveyed, clock, progress, image_filter)
     if plan.upright is None:
         return make(plan, task, surveyed, clock, progress)
     slabs = make(plan.upright, task, surveyed, clock, progress)
@@ -47,14 +56,19 @@ def make_slabs(
 
 
 def _slice_slabs(
-    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+    plan: Plan,
+    task: VolumeTask,
+    surveyed: Survey,
+    clock: Clock,
+    progress: Progress,
+    image_filter: OnImage | None = None,
 ) -> Slabs:
     """Slabs of the tomogram through the fast projector: (first row, first plane, block)."""
     nz, ny, nx = plan.grid.shape
     members, rows_filter = task.members, plan.row_filter
     count = len(members)
     progress.total = -(-ny // SLAB_ROWS) * (nz + 60) + count
-    with closing(_on_axis(plan, task, surveyed, clock, progress)) as images:
+    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter)) as images:
         table = slice_table(
             plan.slices, plan.grid, plan.aligned, rows_filter.first_px, rows_filter.step_px
         )[members]
@@ -129,14 +143,19 @@ def _sirt_slabs(
 
 
 def _device_slabs(
-    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+    plan: Plan,
+    task: VolumeTask,
+    surveyed: Survey,
+    clock: Clock,
+    progress: Progress,
+    image_filter: OnImage | None,
 ) -> Slabs:
     """Slabs of the tomogram, all planes of some rows at a time, made on GPUs."""
     from tomofilt.device_slabs import make_on_devices  # loads torch
 
     ny = plan.grid.shape[1]
     progress.total = ny + len(task.members)
-    with closing(_on_axis(plan, task, surveyed, clock, progress)) as images:
+    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter)) as images:
         slabs = make_on_devices(plan, task, images, _middle_first(0, ny, plan.device_rows))
         while True:
             with clock.phase("back-project"):
@@ -149,15 +168,22 @@ def _device_slabs(
 
 
 def _on_axis(
-    plan: Plan, task: VolumeTask, surveyed: Survey, clock: Clock, progress: Progress
+    plan: Plan,
+    task: VolumeTask,
+    surveyed: Survey,
+    clock: Clock,
+    progress: Progress,
+    image_filter: OnImage | None = None,
 ) -> AlignedImages:
+    if image_filter is None:
+        image_filter = _aligned_filter(plan, task, halo=plan.halo)
     with clock.phase("align"):
         return align(
             surveyed,
             plan.slices,
             plan.image_from_aligned[task.members],
             plan.aligned,
-            image_filter=_aligned_filter(plan, task, halo=plan.halo),
+            image_filter=image_filter,
             like_newstack=plan.filter.keeps_mean,
             halo=plan.halo,
             threads=plan.threads,

@@ -142,6 +142,8 @@ def _row(
     if any(not _equal(given.get(column, ""), text) for column, text in same_voxels.items()):
         # What was derived from a tomogram with other voxels must not be read with these.
         row |= {column: _NOTHING for column in _DERIVED if column in given}
+    if _has_denoised(destination, record):
+        row[f"{_RECONSTRUCTED}Denoised"] = project_path(tomograms.root, destination.denoised.volume)
     halves = [destination.half(number) for number in (1, 2)]
     if all(_belongs(half, record) for half in halves):
         for number, half in enumerate(halves, start=1):
@@ -157,8 +159,14 @@ def _record(destination: Destination) -> dict[str, Any]:
     return record
 
 
+def _has_denoised(destination: Destination, record: Mapping[str, Any]) -> bool:
+    """Whether a tomogram was denoised when it was made, and not refused."""
+    denoising = record.get("denoising")
+    return bool(denoising and "refused" not in denoising and _belongs(destination.denoised, record))
+
+
 def _belongs(half: Destination, record: Mapping[str, Any]) -> bool:
-    """Whether a half tomogram is there and was made as the full one was."""
+    """Whether a half or denoised tomogram is there and was made as the full one was."""
     if not (half.volume.is_file() and half.record.is_file()):
         return False
     own = _record(half)

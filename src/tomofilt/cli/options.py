@@ -125,6 +125,17 @@ Halves = Annotated[
     ),
 ]
 
+Denoise = Annotated[
+    bool,
+    typer.Option(
+        "--denoise",
+        help="Also write REC_denoised.mrc, from a small network that is trained on the series in "
+        "seconds, unless left-out views or noise speak against it; the filter is then "
+        "wiener-exact:match.",
+        rich_help_panel=TOMOGRAM,
+    ),
+]
+
 # ---------------------------------------------------------------------- filter and projector
 
 FilterSpec = Annotated[

@@ -42,6 +42,7 @@ def reconstruct(
     thickness_px: options.ThicknessPx = None,
     shape: options.Shape = None,
     halves: options.Halves = "none",
+    denoise: options.Denoise = False,
     filter: options.FilterSpec = None,
     model: options.Model = None,
     cutoff: options.Cutoff = None,
@@ -111,6 +112,8 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     filters = settle(context, values, "filter", "model")
     if values["overwrite"] and values["only_do_unfinished"]:
         raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
+    if values["denoise"] and filters["filter"] is None and filters["model"] is None:
+        filters["filter"] = "wiener-exact:match"
     chosen = {
         "filter": filters["filter"],
         "model": filters["model"],
@@ -125,7 +128,7 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     }
     same = (
         "interpolation projector normalise orientation dtype invert flip_z threads overwrite "
-        "preview halves ctf dose_weight"
+        "preview halves ctf dose_weight denoise"
     )
     chosen |= {name: values[name] for name in same.split()}
     return Settings(**{name: value for name, value in chosen.items() if value is not None})

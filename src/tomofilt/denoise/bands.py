@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.filters.apply import ImageFilter
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.geometry import ImageGrid, VolumeGrid
 from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 
@@ -154,7 +154,7 @@ class _CoarseGrid:
 
 
 class Splitter:
-    """Filters the images of a plan, and keeps the coarse images of their bands.
+    """Corrects and filters the images of a plan, and keeps the coarse images of their bands.
 
     Parameters
     ----------
@@ -172,6 +172,7 @@ class Splitter:
             density_pixel_angst=plan.series.images.pixel_angst,
             thickness_angst=plan.thickness_angst,
         )
+        self._correct = plan.correction(halo=plan.halo)
         self._threads = plan.threads
         self._grids = [_CoarseGrid(plan, self._filter, *coarse) for coarse in COARSE]
         self._images: list[list[Float32 | None]] = [
@@ -179,7 +180,9 @@ class Splitter:
         ]
 
     def filter_image(self, view: int, image: Float32) -> Float32:
-        """Filter an aligned image, as :meth:`ImageFilter.filter_image`; its bands are kept."""
+        """Correct and filter an aligned image of one of the plan's views; its bands are kept."""
+        if self._correct is not None:
+            image = self._correct(view, image)
         spectrum = self._filter.spectrum(view, image)
         for grid, images in zip(self._grids, self._images, strict=True):
             images[view] = grid.split(view, spectrum)
@@ -191,7 +194,9 @@ class Splitter:
         for grid, images in zip(self._grids, self._images, strict=True):
             stack = np.stack([images[view] for view in members])
             projector = SliceProjector(
-                grid.table[members], (len(members), *grid.images.shape), grid.volume.shape,
+                grid.table[members],
+                (len(members), *grid.images.shape),
+                grid.volume.shape,
                 threads=self._threads,
             )
             values = np.stack([projector.adjoint(stack[:, i]) for i in range(stack.shape[1])])

@@ -172,7 +172,8 @@ def _descend(
     matrix, slope, loss = _normal(x, bands, target)
     damping = 1e-2
     best, best_loss, made = x, held(x), 0
-    for made in range(1, passes + 1):
+    while made < passes:
+        made += 1
         ridge = damping * np.diag(matrix) + 1e-6
         trial = x - np.linalg.solve(matrix + np.diag(ridge), slope)
         new_matrix, new_slope, new_loss = _normal(trial, bands, target)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.denoise.bands import BANDS
-
 __all__ = ["UNITS", "Head"]
 
 Float32 = NDArray[np.float32]

@@ -1,8 +1,8 @@
 """Bands interpolated from their coarse grids, and the network applied to them, in one pass.
 
-Bands are spread along x first, where they are coarse along z and y, then along z for one plane, then
-along y for one row: nothing larger than a plane is held for each band. All loops run along x, which
-is never cut: a voxel's value does not depend on how the work is cut up.
+Bands are spread along x first, where they are coarse along z and y, then along z for one plane,
+then along y for one row: nothing as fine as the tomogram is held for each band. All loops run along
+x, which is never cut: a voxel's value does not depend on how the work is cut up.
 """
 
 from __future__ import annotations
@@ -87,7 +87,11 @@ def apply_head(
 
 
 def bands_at(
-    coarse: Sequence[CoarseBands], block: Float32, z_start: int, y_start: int, voxels: NDArray[np.intp]
+    coarse: Sequence[CoarseBands],
+    block: Float32,
+    z_start: int,
+    y_start: int,
+    voxels: NDArray[np.intp],
 ) -> Float32:
     """Bands (BANDS, voxel) at some voxels (voxel, 3: z, y, x) of a block."""
     found = np.empty((BANDS, len(voxels)), dtype=np.float32)
@@ -98,8 +102,18 @@ def bands_at(
             _weights(voxels[:, axis] + starts[axis], bands.first_px[axis], bands.step_px)
             for axis in range(3)
         ]
+        (plane, plane_weight), (row, row_weight), (column, column_weight) = places
         count = len(bands.values)
-        _gather(bands.values, *(array for place in places for array in place), found[first : first + count])
+        _gather(
+            bands.values,
+            plane,
+            plane_weight,
+            row,
+            row_weight,
+            column,
+            column_weight,
+            found[first : first + count],
+        )
         first += count
     found[-1] = block[tuple(voxels.T)] - found[:-1].sum(axis=0)
     return found
@@ -121,12 +135,14 @@ def _spread(
         lines = np.empty((*part.shape[:3], width), dtype=np.float32)
         run_all(
             threads,
-            lambda z, part=part, column=column, weight=column_weight, lines=lines: _columns(
+            lambda z, part=part, column=column, weight=column_weight, lines=lines: _columns(  # type: ignore[misc]
                 part[:, z], column, weight, lines[:, z]
             ),
             range(part.shape[1]),
         )
-        result.append(_Spread(lines, plane - first_plane, plane_weight, row - first_row, row_weight))
+        result.append(
+            _Spread(lines, plane - first_plane, plane_weight, row - first_row, row_weight)
+        )
     return result
 
 
@@ -144,9 +160,7 @@ def _weights(
 
 
 @kernel
-def _columns(
-    values: Float32, column: NDArray[np.intp], weight: Float32, lines: Float32
-) -> None:
+def _columns(values: Float32, column: NDArray[np.intp], weight: Float32, lines: Float32) -> None:
     """Interpolate (band, y, coarse x) to (band, y, x)."""
     for band in range(values.shape[0]):
         for row in range(values.shape[1]):
@@ -169,7 +183,9 @@ def _plane(lines: Float32, first: int, weight: Float32) -> Float32:
             c, d = lines[band, first + 2, row], lines[band, first + 3, row]
             out = plane[band, row]
             for x in range(width):
-                out[x] = (weight[0] * a[x] + weight[1] * b[x]) + (weight[2] * c[x] + weight[3] * d[x])
+                out[x] = (weight[0] * a[x] + weight[1] * b[x]) + (
+                    weight[2] * c[x] + weight[3] * d[x]
+                )
     return plane
 
 
@@ -187,7 +203,15 @@ def _row(plane: Float32, first: int, weight: Float32, lines: Float32) -> None:
 @kernel
 def _last_band(lines: Float32, tomogram: Float32) -> None:
     """What the other bands leave of the tomogram."""
-    b0, b1, b2, b3, b4, b5, b6 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], lines[6]
+    b0, b1, b2, b3, b4, b5, b6 = (
+        lines[0],
+        lines[1],
+        lines[2],
+        lines[3],
+        lines[4],
+        lines[5],
+        lines[6],
+    )
     for x in range(len(tomogram)):
         b6[x] = tomogram[x] - ((b0[x] + b1[x]) + (b2[x] + b3[x]) + (b4[x] + b5[x]))
 
@@ -209,7 +233,15 @@ def _network(
         line, high = lines[band], limit[band]
         for x in range(len(line)):
             line[x] = min(max(line[x], -high), high)
-    b0, b1, b2, b3, b4, b5, b6 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], lines[6]
+    b0, b1, b2, b3, b4, b5, b6 = (
+        lines[0],
+        lines[1],
+        lines[2],
+        lines[3],
+        lines[4],
+        lines[5],
+        lines[6],
+    )
     zero, one = np.float32(0), np.float32(1)
     w0, w1, w2, w3 = linear[0] - one, linear[1] - one, linear[2] - one, linear[3] - one
     w4, w5, w6 = linear[4] - one, linear[5] - one, linear[6] - one

@@ -123,7 +123,11 @@ def _middle_plan(plan: Plan, views: NDArray[np.intp]) -> Plan:
         some_views(series, views),
         plan.tasks[0].destination,
         replace(
-            settings, denoise=False, halves="none", device="cpu", shape_px=(nx, min(rows_px, ny), nz)
+            settings,
+            denoise=False,
+            halves="none",
+            device="cpu",
+            shape_px=(nx, min(rows_px, ny), nz),
         ),
     )
     chosen = plan.filter

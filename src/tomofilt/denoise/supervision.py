@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.denoise.bands import BANDS, CoarseBands
+from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.kernel import bands_at
 from tomofilt.denoise.middle import Middle
 from tomofilt.plan import Plan
@@ -141,14 +141,16 @@ def displacement_px(first: CoarseBands, second: CoarseBands) -> tuple[float, flo
     radius = np.sqrt(k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + k[2] ** 2)
     shell = np.rint(radius * max(shape)).astype(np.intp)
     cross = a * b.conj()
-    power = np.bincount(shell.ravel(), (np.abs(a) * np.abs(b)).ravel())
+    sums = np.bincount(shell.ravel(), (np.abs(a) * np.abs(b)).ravel())
     count = np.bincount(shell.ravel())
-    power = power / np.maximum(count, 1)
+    power = sums / np.maximum(count, 1)
     # shells without power hold rounding errors
     weight = np.where(power > 1e-4 * power.max(), 1 / np.maximum(power, 1e-30), 0.0)
     cross *= weight[shell]
     peak = np.unravel_index(int(fft.irfftn(cross, shape).argmax()), shape)
-    shift = np.array([p if p <= n // 2 else p - n for p, n in zip(peak, shape, strict=True)], float)
+    shift = np.array(
+        [p if p <= n // 2 else p - n for p, n in zip(peak, shape, strict=True)], dtype=np.float64
+    )
     for _ in range(5):  # Newton's steps to the peak between the samples
         phase = np.exp(
             2j

@@ -1,4 +1,4 @@
-"""Whether a series gets a denoised tomogram: a head is trained, tried on left-out views, or refused.
+"""Whether a series gets a denoised tomogram: a head is trained, tried, and taken or refused.
 
 Nobody can see in a denoised tomogram what was invented. So each head is tried on views of which
 neither it nor the tomogram that it is applied to knows anything, beside the linear tomogram, band
@@ -68,7 +68,7 @@ class Verdict:
     deviation: Float64 | None = None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """There is a reason not to denoise."""
 
 
@@ -86,7 +86,7 @@ def judge(plan: Plan, note: Callable[[str], None] = lambda _: None, seed: int = 
     facts: dict[str, object] = {"seed": seed}
     try:
         verdict = _judge(plan, seed, facts)
-    except _Refused as refused:
+    except _RefusedError as refused:
         verdict = Verdict(None, str(refused), {**facts, "refused": str(refused)})
     said = "denoised" if verdict.head is not None else "not denoised"
     note(f"  {plan.series.name}: {said}: {verdict.reason}")
@@ -99,7 +99,7 @@ def _judge(plan: Plan, seed: int, facts: dict[str, object]) -> Verdict:
     kept = np.setdiff1d(np.arange(len(plan.series.views)), left)
     middle = Middle(plan, kept)
     if np.prod(middle.plan.grid.shape) < _FEWEST_VOXELS:
-        raise _Refused(
+        raise _RefusedError(
             f"{' x '.join(map(str, middle.plan.grid.shape[::-1]))} voxels are too few to learn "
             f"from ({_FEWEST_VOXELS:,} are needed): reconstruct more of the specimen"
         )
@@ -107,7 +107,7 @@ def _judge(plan: Plan, seed: int, facts: dict[str, object]) -> Verdict:
     halves, displacement = halves_of(middle, voxels)
     facts["halves_displaced_px_yx"] = [round(d, 3) for d in displacement]
     if max(np.abs(displacement)) > _MOST_DISPLACED_PX:
-        raise _Refused(
+        raise _RefusedError(
             f"even and odd views put the specimen in places {displacement[1]:.1f} (x) and "
             f"{displacement[0]:.1f} (y) voxels apart: look at the alignment"
         )
@@ -119,7 +119,7 @@ def _judge(plan: Plan, seed: int, facts: dict[str, object]) -> Verdict:
     before, after = _agreement(halves), _agreement([fit.head(half.T) for half in halves])
     facts["halves_agree"] = {"before": round(before, 4), "after": round(after, 4)}
     if not after > before:
-        raise _Refused(
+        raise _RefusedError(
             f"tomograms of even and odd views agree no better with it ({before:.2f}) than without "
             f"({after:.2f})"
         )
@@ -136,13 +136,13 @@ def _check_series(plan: Plan, facts: dict[str, object]) -> None:
     found = plan.filter.measurement
     assert found is not None
     if not found.snr.has_signal:
-        raise _Refused("no signal was found in the series: there is nothing to learn")
+        raise _RefusedError("no signal was found in the series: there is nothing to learn")
     k = np.linspace(*_SNR_BAND, 9) / plan.aligned.pixel_angst[1]
     snr = float(found.snr(k).mean())
     facts["snr"] = {"value": round(snr, 4), "band_per_px": list(_SNR_BAND), "least": _LEAST_SNR}
     if snr < _LEAST_SNR:
         low, high = (plan.aligned.pixel_angst[1] / k for k in _SNR_BAND)
-        raise _Refused(
+        raise _RefusedError(
             f"the SNR between {low:.0f} and {high:.0f} A is {snr:.3f}, below {_LEAST_SNR}: a head "
             "would learn the noise"
         )
@@ -155,7 +155,7 @@ def _left_out(plan: Plan) -> NDArray[np.intp]:
     try:
         return np.array(spread_views(plan.series.tilt_deg, folds=1, usable=usable)[0])
     except InputError as error:
-        raise _Refused(f"it could not be tried on left-out views: {error}") from error
+        raise _RefusedError(f"it could not be tried on left-out views: {error}") from error
 
 
 def _training_facts(fit: Fit, examples: int) -> dict[str, object]:
@@ -188,9 +188,7 @@ class _Trial:
         """The tomogram as the left-out views see it: (view, y, x)."""
         plan = self.plan
         table = slice_table(self.slices, plan.grid, plan.aligned)
-        projector = SliceProjector(
-            table, self.images.shape, plan.grid.shape, threads=plan.threads
-        )
+        projector = SliceProjector(table, self.images.shape, plan.grid.shape, threads=plan.threads)
         return projector.forward(tomogram)
 
     def correlation(self, projected: Float32) -> Float64:
@@ -232,7 +230,7 @@ def _choose(
             best, best_gain = share, float(mean.mean())
         if share == _SHARES[-1]:
             losses = ", ".join(
-                f"{mean[i]:+.3f}+-{error[i]:.3f} at {_angst(trial, i)}" for i in lost
+                f"{mean[i]:+.3f}+-{error[i]:.3f} at {_angst(trial, int(i))}" for i in lost
             )
     facts["left_out"] = {
         "images": [int(i) + 1 for i in trial.series.views],
@@ -241,7 +239,7 @@ def _choose(
         "tried": tried,
     }
     if best == 0.0:
-        raise _Refused(
+        raise _RefusedError(
             "it predicts left-out views worse than the linear tomogram does"
             + (f" ({losses})" if losses else "")
         )
