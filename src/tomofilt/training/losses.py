@@ -51,9 +51,9 @@ class Loss:
         return self.data == "mse" and not (self.tv_volume or self.tv_filter or self.tv_projections)
 
     def of_volume(
-        self, volume: Tensor, rows: int, truth: Tensor, mean: float, truth_std: float
+        self, volume: Tensor, rows: int, truth: Tensor, mean: float, truth_std: float, voxels: int
     ) -> tuple[float, float, Tensor, float]:
-        """Terms of some rows of a tomogram, summed, and their gradient.
+        """What some rows of a tomogram add to the loss, and its gradient.
 
         Parameters
         ----------
@@ -65,6 +65,8 @@ class Loss:
         mean : float
             Of the whole tomogram.
         truth_std : float
+        voxels : int
+            Of the whole tomogram.
 
         Returns
         -------
@@ -74,28 +76,31 @@ class Loss:
         mean_gradient : float
             By the mean.
         """
+        weight = 1 / (voxels * truth_std**2)
         if self.data == "mse" and not self.tv_volume:
             # without automatic differentiation: each of its steps is one more pass over the volume
             residual = volume.sub_(truth)
             squares = float(torch.dot(residual.reshape(-1), residual.reshape(-1)))
             # summed over the tomogram, this is the square of the difference without means
-            data = (squares - volume.numel() * mean**2) / truth_std**2
-            down = -2 * volume.numel() * mean / truth_std**2
-            return data, 0.0, residual.mul_(2 / truth_std**2), down
+            data = weight * (squares - volume.numel() * mean**2)
+            return data, 0.0, residual.mul_(2 * weight), -2 * weight * volume.numel() * mean
         volume.requires_grad_()
         level = torch.tensor(mean, dtype=volume.dtype, requires_grad=True)
-        scaled = (volume[:, :rows] - level - truth) / truth_std
+        residual = volume[:, :rows] - level - truth
         if self.data == "mse":
-            value = scaled.square().sum()
+            value = weight * residual.square().sum()
         else:
-            delta = self.huber_delta
-            size = scaled.abs()
-            value = torch.where(size <= delta, scaled.square(), delta * (2 * size - delta)).sum()
+            value = self._huber(residual / truth_std) / voxels
         variation = value.new_zeros(())
         if self.tv_volume:
-            variation = self.tv_volume * total_variation(volume / truth_std, self.tv_kind, rows)
+            variation = total_variation(volume / truth_std, self.tv_kind, rows)
+            variation = variation * (self.tv_volume / voxels)
         by_volume, by_level = torch.autograd.grad(value + variation, (volume, level))
         return float(value.detach()), float(variation.detach()), by_volume, float(by_level)
+
+    def _huber(self, residual: Tensor) -> Tensor:
+        delta, size = self.huber_delta, residual.abs()
+        return torch.where(size <= delta, size.square(), delta * (2 * size - delta)).sum()
 
     def of_coefficients(self, coefficients: Tensor) -> Tensor:
         """Weighted total variation of the coefficients (term, nodes)."""

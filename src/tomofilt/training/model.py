@@ -118,7 +118,7 @@ class FilteredBackProjection(nn.Module):
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """The tomogram (z, y, x) of a filter's coefficients."""
-        return self.backproject(self.sample(self.filter(coefficients)))
+        return self.backproject(self.filter(coefficients))
 
     def filter(self, coefficients: Tensor) -> Tensor:
         """Filtered images: (view, y, x)."""
@@ -133,23 +133,20 @@ class FilteredBackProjection(nn.Module):
         )
         return filtered
 
-    def sample(self, filtered: Tensor) -> Tensor:
-        """Filtered images on the samples of the projector: (view, y, sample)."""
-        return filtered @ self._sampling
-
-    def backproject(self, samples: Tensor) -> Tensor:
-        """Rows of the tomogram (z, y, x) from the same rows of the images."""
+    def backproject(self, filtered: Tensor) -> Tensor:
+        """Rows of the tomogram (z, y, x) from the same rows of filtered images (view, y, x)."""
         nz, _, nx = self._volume_shape
+        samples = filtered @ self._sampling
         volume: Tensor = torch.ops.tomofilt.backproject(
-            samples, self._table, (nz, samples.shape[1], nx)
+            samples, self._table, (nz, filtered.shape[1], nx)
         )
         return volume
 
     def project(self, volume: Tensor) -> Tensor:
         """The transpose of :meth:`backproject`."""
         shape = (len(self._table), volume.shape[1], self._sampling.shape[1])
-        images: Tensor = torch.ops.tomofilt.project(volume, self._table, shape)
-        return images
+        samples: Tensor = torch.ops.tomofilt.project(volume, self._table, shape)
+        return samples @ self._sampling.T
 
     def _mean_response(self, dtype: torch.dtype) -> Tensor:
         nothing = torch.zeros(self.shape, dtype=dtype, requires_grad=True)
@@ -288,8 +285,9 @@ def _as_tensor(matrix: Any, dtype: torch.dtype) -> Tensor:
     matrix = matrix.T
     if prod(matrix.shape) <= _DENSE:
         return torch.from_numpy(np.ascontiguousarray(matrix.toarray())).to(dtype)
-    matrix = matrix.tocoo()
+    matrix = matrix.tocsr().tocoo()
     index = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
+    values = torch.from_numpy(matrix.data).to(dtype)
     return torch.sparse_coo_tensor(
-        index, torch.from_numpy(matrix.data).to(dtype), matrix.shape, is_coalesced=True
+        index, values, matrix.shape, check_invariants=True, is_coalesced=True
     )

@@ -47,30 +47,28 @@ def backward(
         False: as if the truth were zero, for products with the normal matrix.
     """
     filtered = model.filter(coefficients)
-    samples = model.sample(filtered)
     mean = (model.mean_response * coefficients).sum()
-    gradient = torch.empty_like(samples)
-    ny, voxels = samples.shape[1], model.truth.numel()
-    scale = model.truth_std
+    gradient = torch.empty_like(filtered)
+    ny, scale = filtered.shape[1], model.truth_std
     # the variation along y needs the first row of the next slab
     halo = 1 if loss.tv_volume else 0
     data = total = by_mean = 0.0
     for start in range(0, ny, _ROWS - halo):
         rows = min(_ROWS - halo, ny - start)
         stop = min(start + rows + halo, ny)
-        volume = model.backproject(samples.detach()[:, start:stop])
+        volume = model.backproject(filtered.detach()[:, start:stop])
         truth = model.truth[:, start : start + rows] if with_truth else _NOTHING
         value, variation, by_volume, down = loss.of_volume(
-            volume, rows, truth, float(mean.detach()), scale
+            volume, rows, truth, float(mean.detach()), scale, model.truth.numel()
         )
-        part = model.project(by_volume / voxels)
+        part = model.project(by_volume)
         if start and halo:
             part[:, 0] += gradient[:, start]
         gradient[:, start:stop] = part
-        data += value / voxels
-        total += (value + variation) / voxels
-        by_mean += down / voxels
-    outputs, gradients = [samples, mean], [gradient, torch.full_like(mean, by_mean)]
+        data += value
+        total += value + variation
+        by_mean += down
+    outputs, gradients = [filtered, mean], [gradient, torch.full_like(mean, by_mean)]
     if loss.tv_filter or loss.tv_projections:
         extra = loss.of_coefficients(coefficients) + loss.of_projections(filtered, scale)
         total += float(extra.detach())
