@@ -28,7 +28,7 @@ Float64 = NDArray[np.float64]
 #: Nothing is written, but images that do not fit into memory wait in a nameless file there.
 _PLACE = Destination(Path(tempfile.gettempdir()) / "training.mrc")
 #: Of the tomogram that the scale and the sign of a series are read off, cycles per pixel.
-_QUICK = "gaussian:0.06"
+_QUICK = "gaussian:0.12"
 #: With less than this between a quick tomogram and the truth, they do not belong together.
 _LEAST_CORRELATION = 0.05
 
@@ -153,33 +153,58 @@ class Case:
 
         return matched_psnr_db(volume, self.truth)
 
-    def correlation(self) -> float:
-        """Of a quick tomogram with the truth, negative for inverted contrast."""
-        return self._match()[1]
+    def match(self) -> tuple[float, float]:
+        """Compare a quick tomogram with that of the truth's own projections.
 
-    def _match(self) -> tuple[float, float]:
+        Returns
+        -------
+        scale : float
+            What images have to be multiplied by; negative for inverted contrast.
+        correlation : float
+        """
         from tomofilt.evaluate.against_truth import affine_match
 
-        slope, _, correlation = affine_match(self.tomogram(_QUICK), self.truth)
-        return slope, correlation
+        ideal, found = self._projected().tomogram(_QUICK), self.tomogram(_QUICK)
+        # noise is in what was found alone, and flattens no regression on what it should be
+        slope, _, correlation = affine_match(ideal, found)
+        return self.scale / slope, correlation
+
+    def _projected(self) -> Case:
+        """The case with projections of the truth for images."""
+        from tomofilt.projectors.cpu import SliceProjector, slice_table
+        from tomofilt.simulate.series import ImagesInMemory
+
+        plan, series = self.plan, self.series
+        table = slice_table(plan.slices, plan.grid, plan.aligned)
+        shape = (len(table), *plan.aligned.shape)
+        stack = SliceProjector(table, shape, plan.grid.shape).forward(self.truth)
+        projected = replace(
+            series,
+            images=ImagesInMemory(stack, plan.grid.voxel_angst),
+            geometry=series.geometry.in_aligned_frame(plan.image_from_aligned),
+            views=np.arange(len(stack)),
+            grid=plan.grid,
+            aligned_shape=None,
+            binning=1.0,
+            log_base=None,
+        )
+        return Case(projected, self.truth)
 
     def calibrated(self) -> Case:
-        """The case with its scale read off a quick tomogram.
+        """The case with its scale found.
 
         Raises
         ------
         InputError
             The tomogram and the truth have nothing in common.
         """
-        slope, correlation = self._match()
+        scale, correlation = self.match()
         if abs(correlation) < _LEAST_CORRELATION:
             raise InputError(
                 f"{self.name}: its tomogram and the truth correlate to {correlation:.3f} only: "
                 "check that they belong together, and the tilt angles"
             )
-        # noise flattens the regression of the truth on a tomogram, but not that of a tomogram on
-        # the truth, whose slope is this one's inverse times the correlation squared
-        return replace(self, scale=self.scale * slope / correlation**2)
+        return replace(self, scale=scale)
 
     @cached_property
     def digests(self) -> Mapping[str, str]:

@@ -40,8 +40,10 @@ _TYPES = {0: "i1", 1: "<i2", 2: "<f4", 6: "<u2", 12: "<f2"}
 _LARGEST_AXIS = 1 << 16
 #: Orientations are told apart on images of about this width.
 _COARSE_PX = 64
-#: The right orientation correlates with the truth so much better than the next one.
-_CLEARLY = 1.05
+#: The tomogram in the right orientation correlates so much better than in another one.
+_CLEARLY = 0.01
+#: Rms difference of two lists of angles that say about the same.
+_ALIKE_DEG = 5.0
 #: In-plane rotation and magnification are 0 and 1 in this data set; others are refused.
 _ROTATION_DEG, _MAGNIFICATION = 0.5, 0.01
 
@@ -185,15 +187,21 @@ def shrec_case(directory: Path, number: int, downsample: int = 4) -> Case:
     while ny % coarse or nx % coarse:
         coarse //= 2
     ways = [(order, sign) for order in (1, -1) for sign in (1, -1)]
-    trials = [(abs(case(coarse, *way, 0).correlation()), way) for way in ways]
-    (best, way), (second, _) = sorted(trials, reverse=True)[:2]
-    if best < _CLEARLY * second:
-        raise InputError(
-            f"{stack_path}: tomograms with the angles as listed and reversed resemble the grand "
-            f"model equally (correlations {best:.3f} and {second:.3f}): do the two belong together?"
-        )
-    signs = [(abs(case(downsample, *way, sign).correlation()), sign) for sign in (-1, 1)]
-    return case(downsample, *way, max(signs)[1]).calibrated()
+    trials = {way: abs(case(coarse, *way, 0).match()[1]) for way in ways}
+    best = max(ways, key=lambda way: trials[way])
+    # lists that are nearly symmetric are nearly the same backwards and negated
+    close = [way for way in ways if trials[way] + _CLEARLY > trials[best]]
+    for order, sign in close:
+        apart = sign * tilt_deg[::order] - best[1] * tilt_deg[:: best[0]]
+        if np.sqrt(np.mean(apart**2)) > _ALIKE_DEG:
+            raise InputError(
+                f"{stack_path}: with the angles one way and the other, tomograms resemble the grand "
+                f"model equally (correlations {trials[best]:.3f} and {trials[order, sign]:.3f}): "
+                "do the two belong together?"
+            )
+    finer = [(*way, sign) for way in close for sign in (-1, 1)]
+    found = max(finer, key=lambda way: abs(case(downsample, *way).match()[1]))
+    return case(downsample, *found).calibrated()
 
 
 def _files(directory: Path, number: int) -> tuple[Path, Path, Path]:
