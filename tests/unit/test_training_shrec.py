@@ -88,7 +88,7 @@ def test_downsampling_keeps_low_frequencies_alone(shrec):
 
 def test_a_grand_model_of_the_other_archive(shrec, tmp_path):
     """Unpacked beside: half as wide, under the same name; the wider one is taken."""
-    folder, made = shrec
+    folder, _ = shrec
     model = tmp_path / "shrec" / "model_0"
     model.mkdir(parents=True)
     for name in ("projections_unbinned.mrc", "alignment_simulated.txt"):
@@ -125,7 +125,7 @@ def test_missing_and_wrong_files(shrec, tmp_path):
     table = (folder / "model_0" / "alignment_simulated.txt").read_text()
     alignment = model / "alignment_simulated.txt"
     alignment.write_text("\n".join(table.splitlines()[:-1]))
-    with pytest.raises(InputError, match="lists 10 images, but projections_unbinned.mrc has 11"):
+    with pytest.raises(InputError, match=r"lists 10 images, but projections_unbinned\.mrc has 11"):
         shrec_case(tmp_path, 0, downsample=2)
     alignment.write_text("# nothing\n")
     with pytest.raises(InputError, match="holds no table"):

@@ -194,14 +194,14 @@ def shrec_case(directory: Path, number: int, downsample: int = 4) -> Case:
     for order, sign in close:
         apart = sign * tilt_deg[::order] - best[1] * tilt_deg[:: best[0]]
         if np.sqrt(np.mean(apart**2)) > _ALIKE_DEG:
+            found = " and ".join(f"{trials[way]:.3f}" for way in (best, (order, sign)))
             raise InputError(
-                f"{stack_path}: with the angles one way and the other, tomograms resemble the grand "
-                f"model equally (correlations {trials[best]:.3f} and {trials[order, sign]:.3f}): "
-                "do the two belong together?"
+                f"{stack_path}: with the angles one way and the other, tomograms resemble the "
+                f"grand model equally (correlations {found}): do the two belong together?"
             )
     finer = [(*way, sign) for way in close for sign in (-1, 1)]
-    found = max(finer, key=lambda way: abs(case(downsample, *way).match()[1]))
-    return case(downsample, *found).calibrated()
+    way = max(finer, key=lambda way: abs(case(downsample, *way).match()[1]))
+    return case(downsample, *way).calibrated()
 
 
 def _files(directory: Path, number: int) -> tuple[Path, Path, Path]:

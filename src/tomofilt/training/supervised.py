@@ -18,6 +18,7 @@ from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
 from tomofilt.filters.protocol import Filter
 from tomofilt.filters.registry import parse
+from tomofilt.threads import available_threads
 from tomofilt.training.cases import Cases, check_cases
 from tomofilt.training.closed_form import Solution, mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Frozen, Schedule, descend
@@ -185,6 +186,10 @@ def train(
     OutputExistsError
         There is a bundle or a checkpoint of that name already.
     """
+    import torch
+
+    # torch counts cores, whatever the process may use of them
+    torch.set_num_threads(available_threads())
     by_descent = wanted.by_descent
     _refuse_occupied(outputs, resume=resume, overwrite=overwrite)
     check_cases(cases)
@@ -225,16 +230,16 @@ def _refuse_occupied(outputs: Outputs, *, resume: bool, overwrite: bool) -> None
     if overwrite:
         outputs.checkpoint.unlink(missing_ok=True)
         return
-    for path in (outputs.bundle, outputs.log, outputs.picture):
-        if path.exists() and not (resume and path == outputs.log):
-            raise OutputExistsError(
-                f"{path} exists already: give --overwrite to replace it, or choose another name"
-            )
     if outputs.checkpoint.exists() and not resume:
         raise OutputExistsError(
             f"{outputs.checkpoint} is left of an unfinished training: give --resume to go on "
             "with it, or --overwrite to start again"
         )
+    for path in (outputs.bundle, outputs.log, outputs.picture):
+        if path.exists() and not (resume and path == outputs.log):
+            raise OutputExistsError(
+                f"{path} exists already: give --overwrite to replace it, or choose another name"
+            )
 
 
 def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> None:
