@@ -44,7 +44,7 @@ NOWHERE = Destination(Path(gettempdir()) / "bench-filters.mrc")
 
 
 def tomogram(series: TiltSeries, name: str) -> Volume:
-    plan = measured(make_plan(series, NOWHERE, Settings(filter=name)))
+    plan = measured(make_plan(series, NOWHERE, Settings(filter=name, dose_weight="off")))
     volume = np.empty(plan.grid.shape, dtype=np.float32)
     for y, z, block in make_blocks(plan):
         volume[z : z + block.shape[0], y : y + block.shape[1]] = block
@@ -153,7 +153,7 @@ def left_out(folder: Path, thickness_px: float | None) -> None:
     names += ["wiener-exact:match", "wiener-exact:view"]
     results = {}
     for name in names:
-        settings = Settings(filter=name, thickness_px=thickness_px)
+        settings = Settings(filter=name, thickness_px=thickness_px, dose_weight="off")
         results[name] = left_out_correlation(
             series, settings, blocks_of=lambda plan: make_blocks(measured(plan))
         )

@@ -30,6 +30,8 @@ Complex64 = NDArray[np.complex64]
 PHASE_TOLERANCE_RAD = 0.4
 #: A tile is at least so wide, and its margin too.
 _NARROWEST_PX, _LEAST_MARGIN_PX = 16, 32
+#: Low frequencies, of which the CTF leaves little, are raised by no more.
+_MOST_RAISED = 4.0
 #: Nodes of the table of dose weights.
 _NODES = 512
 
@@ -62,8 +64,9 @@ class ImageCorrection:
         Map from the grid's frame (angstrom about the grid's centre) to the image that ``geometry``
         and ``ctf`` speak of; identity without.
     wiener : bool
-        False: phases are flipped. True: besides, frequencies are weighted by the CTF over the mean
-        of its square; below the first peak they are kept as they are.
+        False: phases are flipped. True: besides, frequencies are multiplied by the CTF over the
+        mean of its square, a matched filter that keeps the amplitude of the signal; below the first
+        peak, where there is nothing to average, by its inverse, up to :data:`_MOST_RAISED`.
     """
 
     def __init__(
@@ -97,8 +100,8 @@ class ImageCorrection:
         if not self._known[view] and self._weights is None:
             return image
         margin = self._margin(view)
-        tops, n_y = _pieces(image.shape[0], self._tile(view, image.shape)[0], margin, real=True)
-        lefts, n_x = _pieces(image.shape[1], self._tile(view, image.shape)[1], margin, real=False)
+        tops, n_y = _pieces(image.shape[0], self._tile(view, image.shape)[0], margin)
+        lefts, n_x = _pieces(image.shape[1], self._tile(view, image.shape)[1], margin)
         reach = (tops[-2] + n_y, lefts[-2] + n_x)  # of the last tile, margins and all
         sides = [(margin, r - margin - n) for r, n in zip(reach, image.shape, strict=True)]
         padded = np.pad(image, sides, mode="symmetric")
@@ -181,14 +184,14 @@ def _views(ctf: Ctf, geometry: TiltGeometry, image_from_frame: Float64) -> list[
     return [_View(*each) for each in zip(moved_origin, turned_slope, numbers, strict=True)]
 
 
-def _pieces(length: int, size: int, margin: int, *, real: bool) -> tuple[list[int], int]:
+def _pieces(length: int, size: int, margin: int) -> tuple[list[int], int]:
     """Edges of equal pieces of at most ``size``, and the length that each is transformed at."""
     from scipy import fft
 
     count = ceil(length / size)
     edges = [round(i * length / count) for i in range(count + 1)]
     longest = max(stop - start for start, stop in pairwise(edges))
-    return edges, int(fft.next_fast_len(longest + 2 * margin, real=real))
+    return edges, int(fft.next_fast_len(longest + 2 * margin, real=True))
 
 
 @kernel
@@ -239,8 +242,15 @@ def _weigh(
 def _wiener_weight(chi: float) -> float:
     """|CTF| over the mean of its square around, for a phase in units of pi.
 
-    Up to its first peak, chi = 1/2, the CTF counts as 1. The mean is over one period of its square.
+    Below the first peak (chi = 1/2) nothing is averaged, and the weight is 1 / |CTF|, but no more
+    than :data:`_MOST_RAISED`; beyond, the mean is over up to one period of the square, from the
+    peak on.
     """
-    amplitude = 1.0 if chi < 0.5 else abs(np.sin(np.pi * chi))
-    mean = 0.5 if chi >= 1 else 1 - chi / 2 + np.sin(2 * np.pi * chi) / (4 * np.pi)
-    return float(amplitude / mean)
+    amplitude = abs(np.sin(np.pi * chi))
+    if chi < 0.5:
+        return float(min(1 / max(amplitude, 1e-6), _MOST_RAISED))
+    if chi >= 1:
+        return float(2 * amplitude)
+    half = chi - 0.5
+    damped = np.sin(2 * np.pi * half) / (2 * np.pi * half) if half > 0 else 1.0
+    return float(amplitude / (0.5 - 0.5 * np.cos(2 * np.pi * chi) * damped))

@@ -74,6 +74,8 @@ def test_all_series_of_a_project_by_default(stage, run):
         (["--shape", "512", "400", "200"], {"shape_px": (512, 400, 200)}),
         (["--halves", "tilts"], {"halves": "tilts"}),
         (["--interpolation", "imod"], {"interpolation": "imod"}),
+        (["--ctf", "wiener"], {"ctf": "wiener"}),
+        (["--dose-weight", "off"], {"dose_weight": "off"}),
         (["--projector", "direct"], {"projector": "direct"}),
         (["--orientation", "xzy"], {"orientation": "xzy"}),
         (["--dtype", "int16"], {"dtype": "int16"}),

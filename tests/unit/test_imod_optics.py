@@ -43,7 +43,7 @@ def test_defocus_and_optics(folder):
     ctf = series.ctf
     assert (ctf.voltage_kv, ctf.cs_mm, ctf.amplitude_contrast, ctf.hand) == (200, 2.0, 0.1, -1)
     assert series.voltage_kv == 200
-    assert series.facts["Voltage"].source == "ctfcorrection.com Voltage"
+    assert series.facts["voltage_kv"].source == "ctfcorrection.com Voltage"
     assert series.ctf_done is None
     assert series.notes == ()
 

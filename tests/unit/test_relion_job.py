@@ -25,6 +25,7 @@ KNOWN = {
     "--normalise": 1,
     "--projector": 1,
     "--halves": 1,
+    "--ctf": 1,
     "--tomogram-name": None,
     "--tn": None,
     "--invert": 0,
@@ -68,6 +69,11 @@ def test_native_job():
         *("--fourier", "--ctf-intact-first-peak", "--snr"),
         *("--do-proj", "--centre-proj", "--thickness-proj"),
     )
+
+
+def test_ctf_is_a_flag_in_relion_and_has_a_value_here():
+    assert read("--t a.star --o x/ --ctf --skip_wiener").options[4:] == ("--ctf", "wiener")
+    assert read("--t a.star --o x/ --ctf none").options[4:] == ("--ctf", "none")
 
 
 def test_native_options_with_a_meaning_here():

@@ -25,8 +25,13 @@ FloatArray = NDArray[np.float64]
 
 #: Written when ctfphaseflip runs; and how many labels a header has room for.
 _LOG, _MOST_LABELS = "ctfcorrection.log", 10
-#: What is assumed where no com file tells it, and how the com files call it.
+#: What is assumed where no com file tells it, by the com files' names, and the record's names.
 _ASSUMED = {"Voltage": 300.0, "SphericalAberration": 2.7, "AmplitudeContrast": 0.07}
+_FACTS = {
+    "Voltage": "voltage_kv",
+    "SphericalAberration": "cs_mm",
+    "AmplitudeContrast": "amplitude_contrast",
+}
 
 
 def told_by_stack(stack: MrcStack, layout: Layout) -> tuple[str | None, str | None]:
@@ -131,17 +136,17 @@ def _optics(
     for command in commands:
         value = command.number(key)
         if value is not None:
-            ledger.fact(key, value, command.source(key))
+            ledger.fact(_FACTS[key], value, command.source(key))
             return value
     if key == "Voltage" and mdoc is not None and mdoc.voltage_kv is not None:
-        ledger.fact(key, mdoc.voltage_kv, f"{mdoc.path.name} Voltage")
+        ledger.fact(_FACTS[key], mdoc.voltage_kv, f"{mdoc.path.name} Voltage")
         return mdoc.voltage_kv
     assumed = _ASSUMED[key]
     ledger.notes.append(
         f"{path.name} is there, but neither ctfcorrection.com nor ctfplotter.com tells {key}: "
         f"{assumed:g} is assumed"
     )
-    ledger.fact(key, assumed, "assumed")
+    ledger.fact(_FACTS[key], assumed, "assumed")
     return assumed
 
 

@@ -94,6 +94,9 @@ def describe(series: TiltSeries) -> dict[str, Any]:
             None if local is None else [len(local.x_angst), len(local.y_angst)]
         ),
         "log_base": series.log_base,
+        "ctf": _ctf(series),
+        "ctf_done": series.ctf_done,
+        "dose_done": series.dose_done,
         "native_filter": series.native_filter.spec if series.native_filter else None,
         "facts": {
             name: {"value": _plain(fact.value), "source": fact.source}
@@ -102,6 +105,13 @@ def describe(series: TiltSeries) -> dict[str, Any]:
         "notes": list(series.notes),
         "files": [str(file) for file in series.files],
     }
+
+
+def _ctf(series: TiltSeries) -> dict[str, Any] | None:
+    """What all views share; their defocus is with the views."""
+    ctf = series.ctf
+    names = ("voltage_kv", "cs_mm", "amplitude_contrast", "hand")
+    return None if ctf is None else {name: getattr(ctf, name) for name in names}
 
 
 def _images(source: ImageSource) -> dict[str, Any]:
@@ -142,6 +152,9 @@ def _views(series: TiltSeries) -> list[dict[str, Any]]:
             "dose_e_per_a2": (
                 None if series.dose_e_per_a2 is None else float(series.dose_e_per_a2[i])
             ),
+            "defocus_um": (
+                None if series.ctf is None else round(float(series.ctf.defocus_angst[i]) / 1e4, 4)
+            ),
         }
         for i, image in enumerate(series.views)
     }
@@ -179,6 +192,8 @@ def _pages(description: Mapping[str, Any]) -> list[RenderableType]:
         lines.append(f"  logarithm  of the images, base {description['log_base']:g}")
     halves = [", ".join(half["files"]) for half in description["halves"]]
     lines.append(f"  halves     {' and '.join(halves) if halves else 'none found'}")
+    done = [each for each in (description["ctf_done"], description["dose_done"]) if each]
+    lines += [f"  corrected  {each}" for each in done]
     lines += [f"  note       {note}" for note in description["notes"]]
     lines += ["", "Files"]
     lines += [f"  {file}" for file in description["files"]]
@@ -211,10 +226,12 @@ def _view_table(views: list[dict[str, Any]]) -> RenderableType:
         "xtilt_deg": ("x tilt\ndeg", "{:.2f}"),
         "scale": ("scale", "{:.4f}"),
         "dose_e_per_a2": ("dose before\ne/A2", "{:.1f}"),
+        "defocus_um": ("defocus\num", "{:.2f}"),
     }
     used = [view for view in views if view["used"]]
-    if all(view["dose_e_per_a2"] is None for view in used):
-        del columns["dose_e_per_a2"]
+    for unknown in ("dose_e_per_a2", "defocus_um"):
+        if all(view[unknown] is None for view in used):
+            del columns[unknown]
     if all(abs(view["scale"] - 1) < 1e-4 for view in used):
         del columns["scale"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
