@@ -1,5 +1,6 @@
 """The examples run, and the data that they ship are what their README says."""
 
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -58,3 +59,17 @@ def test_python_example(tmp_path, capsys):
     printed = capsys.readouterr().out
     density = float(printed.split("comes back with")[1].split()[0])
     assert density == pytest.approx(1.0, abs=0.02)
+
+
+def test_seed_report_example(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES / "seed_report")
+    common, experiment = map(importlib.import_module, ("common", "initialisation"))
+    setup = common.Setup.make(tmp_path, "tiny")
+    section = experiment.run(setup)
+
+    psnr = {score.name: score.psnr for score in section.scores}
+    assert psnr["the minimum (closed form)"] > psnr["ramp"] + 1
+    page = common.write_page(setup, [section], 1.0).read_text()
+    assert page.count("data:image/png;base64,") == len(section.pictures)
+    for score in section.scores:
+        assert f"<td>{score.name}</td>" in page
