@@ -29,9 +29,9 @@ def run(setup: Setup) -> Section:
             "ramp x Hamming": "hamming",
             "ramp x Hann": "hann",
             f"{gaussian}, tuned on the truth": gaussian,
-            "optimised (Huber)": optimised.filter,
-            "optimised + TV (eq. 14)": smooth.filter,
-            "closed form, 14 gains a view": structured.filter,
+            "optimised (Huber)": optimised,
+            "optimised + TV (eq. 14)": smooth,
+            "closed form, 14 gains a view": structured,
             "wiener-exact:match, untrained": "wiener-exact:match",
         }.items()
     }

@@ -54,12 +54,15 @@ class Setup:
         Of AdamW.
     folder : Path
         Where bundles, pictures and the page go.
+    filters : dict
+        Those trained so far: experiments share them.
     """
 
     cases: Cases
     specimens: Mapping[str, SimulatedSeries]
     steps: int
     folder: Path
+    filters: dict[str, LearnedFilter] = field(default_factory=dict)
 
     @classmethod
     def make(cls, folder: Path, size: str = "small", shrec: Path | None = None) -> Setup:
@@ -84,12 +87,16 @@ class Setup:
         check_cases(cases)
         return cls(cases, made, steps, folder)
 
-    def train(self, name: str, wanted: Training, cases: Cases | None = None) -> Any:
+    def train(self, name: str, wanted: Training, cases: Cases | None = None) -> LearnedFilter:
         """Train a filter, on other cases if given; its bundle is kept in the folder."""
-        cases = replace(cases or self.cases, test=())
-        wanted = replace(wanted, schedule=replace(wanted.schedule, steps=self.steps, patience=1000))
-        outputs = Outputs(self.folder / f"{name}.tomofilt.safetensors")
-        return train(cases, wanted, outputs, _Printer(name), overwrite=True)
+        if name not in self.filters:
+            cases = replace(cases or self.cases, test=())
+            schedule = replace(wanted.schedule, steps=self.steps, patience=self.steps)
+            outputs = Outputs(self.folder / f"{name}.tomofilt.safetensors")
+            wanted = replace(wanted, schedule=schedule)
+            found = train(cases, wanted, outputs, _Printer(name), overwrite=True)
+            self.filters[name] = found.filter
+        return self.filters[name]
 
     def tuned_gaussian(self, cases: Sequence[Case]) -> str:
         """The ramp times the Gaussian that is best on these cases, by their truths."""

@@ -72,13 +72,13 @@ def run(setup: Setup) -> Section:
         "no filter at all": "none",
         "weights of views alone": setup.train(
             "weights", replace(wanted, init=str(start), frozen="camera")
-        ).filter,
+        ),
         "weights of views on the ramp": setup.train(
             "weights_on_ramp", replace(wanted, frozen="camera")
-        ).filter,
-        "one filter for all views": setup.train("camera", replace(wanted, frozen="tilt")).filter,
-        "both factors": setup.train("both", wanted).filter,
-        "full filter": setup.train("full", huber()).filter,
+        ),
+        "one filter for all views": setup.train("camera", replace(wanted, frozen="tilt")),
+        "both factors": setup.train("both", wanted),
+        "full filter": setup.train("optimised", huber()),
     }
     rows = {name: score(name, each, test) for name, each in chosen.items()}
     sphere, radius = ball(test[0])

@@ -45,11 +45,11 @@ def run(setup: Setup) -> Section:
         "round ramp": LearnedFilter(
             "radial-ramp", "shared", nodes, test[0].series.tilt_deg, np.ones((1, 1))
         ),
-        "trained from the ramp": setup.train("from_ramp", wanted).filter,
+        "trained from the ramp": setup.train("from_ramp", wanted),
         "trained from the round ramp": setup.train(
             "from_round", replace(wanted, init="radial-ramp")
-        ).filter,
-        "the minimum (closed form)": setup.train("minimum", replace(wanted, solver="auto")).filter,
+        ),
+        "the minimum (closed form)": setup.train("minimum", replace(wanted, solver="auto")),
     }
     rows = {name: score(name, each, test) for name, each in chosen.items()}
     powers = {"truth": spectrum(test[0].truth)}
