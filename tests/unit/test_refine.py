@@ -22,7 +22,7 @@ from tomofilt.training.refine import NODES, NormalEquations, normal_equations, r
 
 @pytest.fixture(scope="module")
 def made():
-    return simulated_series(3, shape=(24, 48, 96), snr=0.3, tilt_deg=np.arange(-60, 61, 5.0))
+    return simulated_series(3, shape=(20, 40, 80), snr=0.3, tilt_deg=np.arange(-60, 61, 6.0))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_quadratic_form_is_what_predicting_with_those_gains_costs(plan):
     views = len(plan.series.views)
     np.testing.assert_array_equal(equations.views, np.tile(np.arange(views), 2))
     part, first = module._middle(plan)
-    assert (part.shape, first) == ((48, 96), 0)
+    assert (part.shape, first) == ((40, 80), 0)
     every = np.arange(views)
     predictor = module._Predictor(plan, part, every, every)
     found = plan.filter.measurement
@@ -86,7 +86,7 @@ def test_the_quadratic_form_is_what_predicting_with_those_gains_costs(plan):
     even, odd = (source.stack - ends(source.stack) for source in plan.series.halves)
     predicted = predictor(even, chosen)
     inside = [view for view, columns in enumerate(predictor.columns) if columns is not None]
-    assert len(inside) >= 15
+    assert len(inside) >= 13
     for view in inside:
         columns = predictor.columns[view]
         rest = module._counted(odd[view][:, columns]) - module._counted(
@@ -107,18 +107,17 @@ def test_the_measured_filter_needs_no_gains_where_there_is_signal(plan):
     """Halves predict each other best with gains near 1, images themselves with their noise."""
     for halves in ("frames", "tilts"):
         equations = normal_equations(plan, halves)
-        gains = solve(equations, 0.1)
-        strong = (
-            np.diag(equations.gram.sum(axis=0)) > 0.05 * np.diag(equations.gram.sum(axis=0)).max()
-        )
-        assert np.abs(gains[strong] - 1).max() < 0.35
+        energy = np.diag(equations.gram.sum(axis=0))
+        strong = energy > 0.2 * energy.max()
+        assert np.sum(strong) >= 4
+        assert np.abs(solve(equations, 0.1)[strong] - 1).max() < 0.2
     alone = solve(normal_equations(plan, "none"), 0.0)
     assert alone[-1] > 5
     assert alone[-1] > 3 * solve(normal_equations(plan, "frames"), 0.0)[-1]
 
 
 def test_pure_noise_teaches_nothing():
-    made = simulated_series(3, shape=(24, 48, 96), tilt_deg=np.arange(-60, 61, 5.0))
+    made = simulated_series(3, shape=(20, 40, 80), tilt_deg=np.arange(-60, 61, 6.0))
     rng = np.random.default_rng(8)
     noise = replace(
         made, halves=rng.normal(size=made.halves.shape).astype(np.float32), phantom=None
