@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tomofilt.bundle import save_bundle
 from tomofilt.errors import InputError
 from tomofilt.training import model as model_module
 from tomofilt.training import objective
@@ -16,6 +17,7 @@ from tomofilt.training.losses import Loss, total_variation
 from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import backward
 from tomofilt.training.parametrisation import DESCRIPTIONS, empty_filter
+from tomofilt.training.supervised import beginning
 
 SHAPE = (8, 12, 14)
 TILTS = np.arange(-60.0, 61.0, 30.0)
@@ -220,3 +222,48 @@ def test_per_tilt_needs_the_same_tilts(cases):
     coefficients = coefficients_like(empty).float()
     volume = FilteredBackProjection(cases.train[0], empty)(coefficients)
     torch.testing.assert_close(same(coefficients), volume, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", ["none", "tilt", "camera"])
+def test_factors_that_are_frozen_stay(cases, frozen):
+    empty = empty_filter("factorised", cases.train[0], nodes=3)
+    model = FilteredBackProjection(cases.train[0], empty)
+    start = Coefficients(np.ones(empty.coefficients.shape), factorised=True, frozen=frozen)
+    descend([model], [model], start, Loss(), Schedule(steps=3, lr=0.1))
+    tilt_moved = bool(torch.any(start.tilt != 1))
+    camera_moved = bool(torch.any(start.camera != 1))
+    assert (tilt_moved, camera_moved) == (frozen != "tilt", frozen != "camera")
+    assert start.values() == pytest.approx(np.multiply.outer(*map(as_array, parts(start))))
+
+
+def parts(coefficients):
+    return coefficients.tilt, coefficients.camera
+
+
+def as_array(tensor):
+    return tensor.detach().numpy()
+
+
+def test_descent_begins_where_it_is_told_to(cases, tmp_path):
+    case = cases.train[0]
+    empty = empty_filter("grid", case, nodes=None)
+    context = case.plan.filter_context
+    found = {
+        init: beginning(init, empty, context)[0]
+        for init in ("ramp", "radial-ramp", "zero", "cosine")
+    }
+    across = np.linspace(0, 1, found["ramp"].shape[0])[1:, None]
+    k_y = empty.nodes.along_per_angst / empty.nodes.highest_k
+    expected = {
+        "ramp": across + 0 * k_y,
+        "radial-ramp": np.hypot(across, k_y),
+        "zero": 0 * across * k_y,
+        "cosine": across * np.cos(np.pi / 2 * across) + 0 * k_y,
+    }
+    for init, values in expected.items():
+        # zero frequency has a value of its own, and the first node makes up for it
+        np.testing.assert_allclose(found[init][1:], values, atol=1e-6)
+    path = tmp_path / "cosine.tomofilt.safetensors"
+    coefficients = found["cosine"][None]
+    save_bundle(path, replace(empty, coefficients=coefficients).to_bundle({}))
+    np.testing.assert_allclose(beginning(str(path), empty, context), coefficients, atol=1e-6)

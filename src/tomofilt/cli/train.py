@@ -167,13 +167,13 @@ def train(
         typer.Option(
             "--train-models", metavar="LIST", help="Models to train on.", rich_help_panel=SHREC
         ),
-    ] = "1-8",
+    ] = "1-9",
     validation_models: Annotated[
         str,
         typer.Option(
             "--validation-models",
             metavar="LIST",
-            help="Models for early stopping or shrinkage; '' takes the last to train on.",
+            help="Models for early stopping or shrinkage.  [default: the last to train on]",
             rich_help_panel=SHREC,
         ),
     ] = "",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit
 from tomofilt.training.losses import Loss
-from tomofilt.training.model import FilteredBackProjection, context_of
+from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import backward, reconstruct
 
 __all__ = ["SHRINKAGES", "Krylov", "Quadratic", "Solution", "mean_psnr_db", "solve"]
@@ -30,7 +30,7 @@ __all__ = ["SHRINKAGES", "Krylov", "Quadratic", "Solution", "mean_psnr_db", "sol
 Float64 = NDArray[np.float64]
 
 #: Trial values of lambda, as parts of the largest eigenvalue.
-SHRINKAGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SHRINKAGES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 #: Residual, as a part of the right-hand side, at which an iteration ends.
 _TOLERANCE = 1e-3
 #: Coefficients with less than this part of the mean energy have none.
@@ -108,6 +108,7 @@ def solve(
     *,
     iterations: int = 25,
     tolerance: float = _TOLERANCE,
+    shrinkages: Sequence[float] = SHRINKAGES,
     advance: Callable[[], None] = lambda: None,
 ) -> Solution:
     """Solve for the coefficients of a filter.
@@ -123,14 +124,17 @@ def solve(
         Products with the normal matrix, at most.
     tolerance : float
         The iteration ends earlier when the residual is so small a part of what it was.
+    shrinkages : sequence of float
+        Ascending trial values of lambda, as parts of the largest eigenvalue. Radial gains that all
+        views share are not shrunk.
     advance : callable
         Called after each product.
     """
     problem = Quadratic(train, advance)
     origin = np.zeros(problem.energy.shape)
-    shrinkages: Sequence[float] = (0.0,)
-    if filter.angles != "shared" or not isinstance(filter.nodes, RadialNodes):
-        shrinkages = SHRINKAGES
+    if filter.angles == "shared" and isinstance(filter.nodes, RadialNodes):
+        shrinkages = (0.0,)
+    else:
         common = _shared_gains(filter, shared, train[0])
         gains = Krylov(
             lambda v: common.T @ problem.normal(common @ v),
@@ -238,7 +242,7 @@ def _shared_gains(
     filter: LearnedFilter, shared: LearnedFilter, model: FilteredBackProjection
 ) -> Float64:
     """Matrix from the coefficients of a shared filter to those that make the same gains."""
-    context = context_of(model.case)
+    context = model.case.plan.filter_context
     columns = []
     for coefficients in np.eye(shared.coefficients.size):
         one = replace(shared, coefficients=coefficients.reshape(shared.coefficients.shape))

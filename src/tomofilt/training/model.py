@@ -19,11 +19,10 @@ import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
 from tomofilt.filters.apply import _DC_BIN, _Extension, _float64, _padded_length
 from tomofilt.filters.learned import LearnedFilter
-from tomofilt.filters.protocol import FilterContext
 from tomofilt.geometry import ImageGrid
 from tomofilt.training.cases import Case
 
-__all__ = ["FilteredBackProjection", "Padding", "context_of"]
+__all__ = ["FilteredBackProjection", "Padding"]
 
 Padding = Literal["reflect", "zero", "none"]
 Float32 = NDArray[np.float32]
@@ -89,7 +88,7 @@ class FilteredBackProjection(nn.Module):
         self.case, self.shape = case, filter.coefficients.shape
         grid = _Frequencies(case.plan.aligned, padding)
         spectra = grid.spectra(case.images)
-        base = filter.base_gains(grid.across, grid.along, context_of(case))
+        base = filter.base_gains(grid.across, grid.along, case.plan.filter_context)
         spectra *= np.broadcast_to(base, spectra.shape).astype(np.float32)
         angles = _angles(case, filter)
         nodes = _interpolation(filter, grid)
@@ -182,21 +181,6 @@ class _Multiply(torch.autograd.Function):
         if ctx.padded[1] % 2 == 0:
             scale[-1] /= 2
         return gains * scale, None, None, None
-
-
-def context_of(case: Case) -> FilterContext:
-    """What filters may know about a case's series, as its reconstruction tells them."""
-    plan = case.plan
-    rows = plan.row_filter
-    return FilterContext(
-        tilt_deg=plan.slices.tilt_deg,
-        scale=plan.slices.scale,
-        pixel_angst=plan.aligned.pixel_angst[1],
-        density_pixel_angst=plan.series.images.pixel_angst,
-        thickness_angst=plan.thickness_angst,
-        width_px=plan.aligned.shape[1],
-        padded_px=rows.padded_px,
-    )
 
 
 class _Frequencies:

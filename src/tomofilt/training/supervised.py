@@ -16,17 +16,18 @@ from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.errors import InputError, OutputExistsError, ResourceError
 from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
-from tomofilt.filters.protocol import Filter
+from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.filters.registry import parse
+from tomofilt.filters.transfer import for_series
 from tomofilt.threads import available_threads
 from tomofilt.training.cases import Cases, check_cases
 from tomofilt.training.closed_form import Solution, mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Frozen, Schedule, descend
 from tomofilt.training.losses import Loss
-from tomofilt.training.model import FilteredBackProjection, Padding, context_of
+from tomofilt.training.model import FilteredBackProjection, Padding
 from tomofilt.training.parametrisation import NODES, ORDER, Parametrisation, empty_filter
 
-__all__ = ["Outputs", "Reporter", "Result", "Training", "train"]
+__all__ = ["Outputs", "Reporter", "Result", "Training", "beginning", "train"]
 
 Float64 = NDArray[np.float64]
 
@@ -205,10 +206,10 @@ def train(
         f"{len(cases.test)} to test, by {'AdamW' if by_descent else 'the closed form'}"
     )
     if by_descent:
-        found = _descend(models, empty, wanted, outputs, reporter, resume)
+        found = _descend(models, empty, cases, wanted, outputs, reporter, resume)
         coefficients, curve = found.best, found.history
     else:
-        solution = _solve(models, empty, wanted, cases, reporter)
+        solution = _solve(models, empty, cases, wanted, reporter)
         coefficients = solution.coefficients
         curve = [{"shrinkage": s, "psnr_db": psnr} for s, psnr in solution.trials]
     filter_ = replace(
@@ -275,8 +276,8 @@ def _free_bytes() -> int | None:
 def _solve(
     models: dict[str, list[FilteredBackProjection]],
     empty: LearnedFilter,
-    wanted: Training,
     cases: Cases,
+    wanted: Training,
     reporter: Reporter,
 ) -> Solution:
     reporter.describe("solving")
@@ -306,12 +307,13 @@ def _solve(
 def _descend(
     models: dict[str, list[FilteredBackProjection]],
     empty: LearnedFilter,
+    cases: Cases,
     wanted: Training,
     outputs: Outputs,
     reporter: Reporter,
     resume: bool,
 ) -> Descent:
-    start = _start(wanted.init, empty, models["train"][0])
+    start = beginning(wanted.init, empty, cases.train[0].plan.filter_context)
     coefficients = Coefficients(
         start, factorised=wanted.parametrisation == "factorised", frozen=wanted.frozen
     )
@@ -342,18 +344,20 @@ def _descend(
     return state
 
 
-def _start(init: str, empty: LearnedFilter, model: FilteredBackProjection) -> Float64:
-    """Coefficients that make the filter where AdamW begins."""
+def beginning(init: str, empty: LearnedFilter, context: FilterContext) -> Float64:
+    """Coefficients that make the filter where AdamW begins; see :class:`Training`."""
     if init == "zero":
         return np.zeros(empty.coefficients.shape)
     if init.endswith(SUFFIX):
         chosen: Filter = read_filter(Path(init))
+        if isinstance(chosen, LearnedFilter):
+            chosen = for_series(chosen, context.tilt_deg, context.pixel_angst)
     elif init == "radial-ramp":
         nodes = RadialNodes(np.array([empty.nodes.highest_k]))
         chosen = LearnedFilter("radial-ramp", "shared", nodes, empty.tilt_deg, np.ones((1, 1)))
     else:
         chosen = parse(init)
-    return np.asarray(fit(chosen, empty, context_of(model.case)).coefficients)
+    return np.asarray(fit(chosen, empty, context).coefficients)
 
 
 def _metrics(
@@ -392,7 +396,7 @@ def _write(
         "citation": "tomofilt",
     }
     _write_log(outputs, result.curve)
-    draw(outputs.picture, result.filter, context_of(cases.train[0]), result.curve)
+    draw(outputs.picture, result.filter, cases.train[0].plan.filter_context, result.curve)
     # last: where there is a bundle, all of it is there
     save_bundle(outputs.bundle, result.filter.to_bundle(metadata), overwrite=overwrite)
 
