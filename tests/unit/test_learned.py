@@ -9,6 +9,7 @@ from tomofilt.bundle import SUFFIX, Bundle, save_bundle
 from tomofilt.errors import InputError
 from tomofilt.filters import FilterContext, parse
 from tomofilt.filters.learned import GridNodes, LearnedFilter, RadialNodes, fit, read_filter
+from tomofilt.filters.table import GainTable
 
 TILTS = np.arange(-60.0, 61, 3)
 CONTEXT = FilterContext(TILTS, np.ones(41), 10.0, 5.0, 1500.0, 128, 192)
@@ -81,6 +82,39 @@ def test_another_learned_filter_and_zero():
     )
     zero = replace(like(), coefficients=np.zeros((1, 14)))
     assert not fit(zero, like("flat"), CONTEXT).coefficients.any()
+
+
+RNG = np.random.default_rng(4)
+NOISE = RNG.uniform(0, 1, (6, 97, 193))
+SMOOTH = 1 / (1 + (LOG.k_per_angst / 0.012) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "nodes", "coefficients", "error"),
+    [
+        ("flat", GRID, NOISE, 1e-6),
+        ("ramp", GRID, NOISE, 3e-3),
+        ("ramp", LOG, np.tile(SMOOTH, (6, 1)), 3e-3),
+        ("ramp", LOG, RNG.uniform(0, 1, (6, 14)), 0.02),
+    ],
+)
+@pytest.mark.parametrize("turn_deg", [0.0, 85.3])
+def test_tables_hold_what_was_learned(base, nodes, coefficients, error, turn_deg):
+    """Of the largest gain, at the frequencies of images that need not stand on the tilt axis."""
+    context = replace(CONTEXT, tilt_deg=TILTS[::8], scale=np.ones(6))
+    chosen = LearnedFilter(base, "per-tilt", nodes, TILTS[::8], coefficients)
+    lowest, highest = float(K[0]), float(np.hypot(0.05, 0.05))
+    table = GainTable(chosen, context, lowest, highest)
+    k_x, k_y = np.fft.rfftfreq(192, 10.0), np.fft.fftfreq(160, 10.0)
+    angle = np.radians(turn_deg)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    spectrum = np.ones((160, 97), np.complex64)
+    table.multiply(4, spectrum, k_y, k_x, turn)
+    across = turn[0, 0] * k_x + turn[0, 1] * k_y[:, None]
+    along = turn[1, 0] * k_x + turn[1, 1] * k_y[:, None]
+    along = np.where(across < 0, -along, along)
+    expected = chosen.gains(np.maximum(np.abs(across), lowest), along, context)[4]
+    assert np.abs(spectrum.real - expected).max() < error * np.abs(expected).max()
 
 
 def test_views_find_their_tilt():
