@@ -4,7 +4,7 @@ Usage: python baseline.py [-o FOLDER] [--size small|tiny] [--shrec DIR]
 """
 
 import numpy as np
-from common import TV_VOLUME, Section, Setup, draw_slices, huber, main, score
+from common import TV_VOLUME, Section, Setup, compare, draw_slices, huber, main
 
 from tomofilt.training.supervised import Training
 
@@ -22,9 +22,8 @@ def run(setup: Setup) -> Section:
     smooth = setup.train("optimised_tv", huber(tv_volume=TV_VOLUME))
     structured = setup.train("structured", Training("per-tilt"))
     gaussian = setup.tuned_gaussian(test)
-    rows = {
-        name: score(name, chosen, test)
-        for name, chosen in {
+    rows = compare(
+        {
             "ramp": "ramp",
             "ramp x Hamming": "hamming",
             "ramp x Hann": "hann",
@@ -33,8 +32,9 @@ def run(setup: Setup) -> Section:
             "optimised + TV (eq. 14)": smooth,
             "closed form, 14 gains a view": structured,
             "wiener-exact:match, untrained": "wiener-exact:match",
-        }.items()
-    }
+        },
+        test,
+    )
     names = list(rows)
     ramp, hann, tuned, free, tv, closed, wiener = (rows[names[i]] for i in (0, 2, 3, 4, 5, 6, 7))
     rough = [noise(each.volume, test[0].truth) for each in (ramp, free, tv)]
@@ -48,9 +48,8 @@ def run(setup: Setup) -> Section:
         f"{closed.psnr - free.psnr:+.2f} dB, and wiener-exact, which is not trained, at "
         f"{wiener.psnr - free.psnr:+.2f} dB.",
     ]
-    drawn = [("truth", test[0].truth)]
-    drawn += [(each.name, each.volume) for each in (ramp, hann, tuned, free, tv, closed, wiener)]
-    picture = draw_slices(setup.folder / "baseline.png", drawn)
+    drawn = (ramp, hann, tuned, free, tv, closed, wiener)
+    picture = draw_slices(setup.folder / "baseline.png", test[0].truth, drawn)
     return Section(
         "Figure 2: FBP, optimised filter, optimised with TV",
         "ODL's FBP is good already; the optimised filter adds contrast and loses a little "

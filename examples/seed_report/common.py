@@ -191,8 +191,12 @@ class Score:
         return self.numbers["PSNR, dB"]
 
 
-def score(name: str, chosen: str | Filter, cases: Sequence[Case]) -> Score:
-    """Apply a filter to cases and compare with their truths."""
+def compare(chosen: Mapping[str, str | Filter], cases: Sequence[Case]) -> dict[str, Score]:
+    """Apply filters to cases and compare with their truths."""
+    return {name: _score(name, each, cases) for name, each in chosen.items()}
+
+
+def _score(name: str, chosen: str | Filter, cases: Sequence[Case]) -> Score:
     volumes = [tomogram(case, chosen) for case in cases]
     found = [
         compare_with_truth(volume, case.truth, case.plan.grid.voxel_angst, case.series.tilt_deg)
@@ -204,18 +208,18 @@ def score(name: str, chosen: str | Filter, cases: Sequence[Case]) -> Score:
         "SSIM": [each.ssim for each in found],
         "mean FSC": [each.fsc["sampled"].mean(0.35) for each in found],
     }
-    parameters = chosen.coefficients.size if isinstance(chosen, LearnedFilter) else 0
     means = {key: float(np.mean(values)) for key, values in numbers.items()}
     print(f"  {name}: PSNR {means['PSNR, dB']:.2f} dB", flush=True)
+    parameters = chosen.coefficients.size if isinstance(chosen, LearnedFilter) else 0
     return Score(name, parameters, means, volumes[0])
 
 
 # ---------------------------------------------------------------------------------- pictures
 
 
-def draw_slices(path: Path, named: Iterable[tuple[str, np.ndarray]]) -> Path:
+def draw_slices(path: Path, truth: np.ndarray, scores: Iterable[Score]) -> Path:
     """Central XY (three planes) above XZ, each from mean - 3 to mean + 3 standard deviations."""
-    named = list(named)
+    named = [("truth", truth), *((each.name, each.volume) for each in scores)]
     nz, ny, _ = named[0][1].shape
     columns = min(len(named), 4)
     rows = -(-len(named) // columns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from common import Panel, Section, Setup, draw_lines, draw_slices, main, score
+from common import Panel, Section, Setup, compare, draw_lines, draw_slices, main
 
 from tomofilt.filters.learned import LearnedFilter, fit
 from tomofilt.filters.registry import parse
@@ -105,7 +105,7 @@ def run(setup: Setup) -> Section:
         name = f"from {'the ' * (init == 'ramp')}{init}, {count} specimen{'s' * (count > 1)}"
         courses[name], last[name] = descent(setup, models[:count], empty, init)
     counted = by_parameters(setup)
-    rows = {name: score(name, chosen, test) for name, chosen in last.items()}
+    rows = compare(last, test)
     seen = [
         f"{name[0].upper()}{name[1:]}: held out {np.nanmax(course.held):.2f} dB at step "
         f"{course.step[int(np.nanargmax(course.held))]}, {course.held[-1]:.2f} at the last, "
@@ -138,17 +138,15 @@ def run(setup: Setup) -> Section:
             Panel("parameters", "PSNR, dB", parameters, {"xscale": "log"}),
         ],
     )
-    single = list(last)[-1]
+    single = rows[list(rows)[-1]]
     with torch.no_grad():
-        known = reconstruct(models[0], torch.from_numpy(last[single].coefficients))
-    drawn = [
-        ("truth, trained on", cases.train[0].truth),
-        (f"{single}: training", known),
-        ("truth, held out", test[0].truth),
-        (f"{single}: held out", rows[single].volume),
-        *((f"{name}: held out", rows[name].volume) for name in list(last)[:-1]),
-    ]
-    slices = draw_slices(setup.folder / "overfitting.png", drawn)
+        known = reconstruct(models[0], torch.from_numpy(last[single.name].coefficients))
+    slices = draw_slices(setup.folder / "overfitting.png", test[0].truth, rows.values())
+    trained_on = draw_slices(
+        setup.folder / "overfitted.png",
+        cases.train[0].truth,
+        [replace(single, volume=known, name=f"{single.name}, trained on this one")],
+    )
     return Section(
         "Figure 12: zero as a beginning, and overfitting",
         "Early reconstructions were smooth and without noise, which turned out to be overfitting; "
@@ -161,7 +159,11 @@ def run(setup: Setup) -> Section:
         list(rows.values()),
         [
             ("PSNR against steps, and against the number of parameters.", charts),
-            ("What a filter makes of the series that it was trained on, and of others.", slices),
+            ("After the last step, a held-out specimen.", slices),
+            (
+                "The specimen that the last of these filters was trained on.",
+                trained_on,
+            ),
         ],
     )
 

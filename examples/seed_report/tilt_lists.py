@@ -11,13 +11,13 @@ from common import (
     Panel,
     Section,
     Setup,
+    compare,
     draw_images,
     draw_lines,
     draw_slices,
     huber,
     main,
     regenerated,
-    score,
 )
 
 from tomofilt.filters.learned import LearnedFilter
@@ -83,15 +83,14 @@ def run(setup: Setup) -> Section:
         ),
         "wiener-exact:match, untrained": "wiener-exact:match",
     }
-    rows = {name: score(name, each, test) for name, each in chosen.items()}
+    rows = compare(chosen, test)
     names, ramp = list(rows), rows["ramp"]
     polynomial = rows["transferred, polynomial"]
     best = max((rows[f"transferred, {name}"] for name in METHODS), key=lambda each: each.psnr)
     unregularised, retrained, closed, wiener = (rows[name] for name in names[-4:])
     own = setup.cases.test
-    before = score("on its own tilt list", trained, own)
     smoothed = transfer(trained, trained.tilt_deg, "polynomial")
-    smooth = score("the same, polynomials over the tilt", smoothed, own)
+    before, smooth = compare({"own views": trained, "smoothed": smoothed}, own).values()
     seen = [
         f"On its own {len(trained.tilt_deg)} views the filter has {before.psnr:.2f} dB; on "
         f"{len(test[0].series.tilt_deg)} views of the same total exposure {best.psnr:.2f} by the "
@@ -103,13 +102,9 @@ def run(setup: Setup) -> Section:
         f"and wiener-exact, without any training, {wiener.psnr:.2f}.",
     ]
     folder, case = setup.folder, test[0]
-    slices = draw_slices(
-        folder / "tilt_lists.png",
-        [
-            ("truth", case.truth),
-            *((name, rows[name].volume) for name in names if name != "transferred, nearest"),
-        ],
-    )
+    alike = ("transferred, nearest", "transferred, cubic", "wiener-exact:match, untrained")
+    drawn = [row for name, row in rows.items() if name not in alike]
+    slices = draw_slices(folder / "tilt_lists.png", case.truth, drawn)
     shown = [
         ("ramp", parse("ramp"), case),
         (f"trained, {len(trained.tilt_deg)} views", trained, own[0]),
