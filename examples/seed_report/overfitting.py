@@ -14,7 +14,7 @@ from tomofilt.filters.registry import parse
 from tomofilt.training.closed_form import Krylov, Quadratic, mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Schedule, descend
 from tomofilt.training.losses import Loss
-from tomofilt.training.model import FilteredBackProjection, context_of
+from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import reconstruct
 from tomofilt.training.parametrisation import NODES, Parametrisation, empty_filter
 
@@ -46,7 +46,7 @@ def descent(
     held = [FilteredBackProjection(case, empty) for case in setup.cases.validation]
     start = np.zeros(empty.coefficients.shape)
     if init != "zero":
-        start = fit(parse(init), empty, context_of(models[0].case)).coefficients
+        start = fit(parse(init), empty, models[0].case.plan.filter_context).coefficients
     coefficients = Coefficients(start)
     course = Course([0], [], [])
 
