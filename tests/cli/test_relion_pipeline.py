@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
+from tomofilt.filters.learned import LearnedFilter, RadialNodes
 from tomofilt.mrc import MrcStack, read_header
 from tomofilt.star import Table, read_star, write_star
 from tomofilt_relion import shim
@@ -103,6 +105,17 @@ def test_external_job(project, capsys):
     again = read_star(project / "External/job011/tomograms.star")["global"]
     assert again["rlnTomoTomogramBinning"] == ["2.000000"] * 2
     assert read_header(project / again["rlnTomoReconstructedTomogram"][0]).shape == (16, 36, 40)
+
+
+def test_a_learned_filter(project, tmp_path, capsys):
+    nodes = RadialNodes(np.array([0.002, 0.06]))
+    learned = LearnedFilter("ramp", "per-tilt", nodes, np.arange(-60.0, 61, 2), np.ones((61, 2)))
+    path = tmp_path / f"flat{SUFFIX}"
+    save_bundle(path, learned.to_bundle({}))
+    assert main([*JOB, "--bin", "2", "--model", str(path)]) == 0
+    assert "filter learned:flat" in capsys.readouterr().out
+    [first, _] = sorted((project / "External/job010/tomograms").glob("*.json"))
+    assert json.loads(first.read_text())["filter"]["spec"] == "learned:flat"
 
 
 def test_continue_keeps_what_is_finished_and_makes_the_rest(project):

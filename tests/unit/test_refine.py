@@ -207,6 +207,8 @@ def test_bundle_round_trip_and_use(tmp_path, plan):
     expected = np.interp(k, found.k_per_angst, found.factors)
     np.testing.assert_allclose(gains, base * expected, rtol=1e-9)
     assert used.filter.facts()["factors"] == [1.2, 1.0, 0.5]
+    assert len(used.filter.facts()["sha256"]) == 64
+    assert used.filter.facts()["metadata"]["base"] == "wiener-exact:match"
     assert used.filter.facts()["snr"] == plan.filter.facts()["snr"]
 
 

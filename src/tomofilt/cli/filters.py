@@ -290,8 +290,9 @@ def _say_metadata(chosen: Filter, say: Callable[[str], None]) -> None:
     import json
 
     from tomofilt.filters.learned import LearnedFilter
+    from tomofilt.filters.refined import RefinedFilter
 
-    if not isinstance(chosen, LearnedFilter) or chosen.bundle is None:
+    if not isinstance(chosen, LearnedFilter | RefinedFilter) or chosen.bundle is None:
         return
     say(f"  sha256: {chosen.bundle.sha256}")
     for name, value in sorted(chosen.bundle.metadata.items()):

@@ -37,6 +37,8 @@ class RefinedFilter(WienerExact):
         At the nodes; linear between them, constant beyond.
     name : str
         What logs call the filter.
+    bundle : Bundle, optional
+        What it was read from.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class RefinedFilter(WienerExact):
     factors: tuple[float, ...]
     # the fingerprint of a tomogram rests on what is shown: contents, not names
     name: str = field(default="", repr=False)
+    bundle: Bundle | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,11 +73,14 @@ class RefinedFilter(WienerExact):
 
     def facts(self) -> dict[str, object]:
         """What was measured, and the factors; see :meth:`Filter.facts`."""
-        return super().facts() | {
+        facts = super().facts() | {
             "base": REFINED_BASE,
             "k_per_angst": list(self.k_per_angst),
             "factors": list(self.factors),
         }
+        if self.bundle is not None:
+            facts |= {"sha256": self.bundle.sha256, "metadata": dict(self.bundle.metadata)}
+        return facts
 
     def gains(
         self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
@@ -113,6 +119,7 @@ class RefinedFilter(WienerExact):
                 k_per_angst=tuple(map(float, nodes)),
                 factors=tuple(map(float, factors)),
                 name=name,
+                bundle=bundle,
             )
         except InputError as error:
             raise InputError(f"bundle {name}: {error}") from error
