@@ -104,7 +104,7 @@ def truth(specimens: int, specimen: dict[str, Any]) -> None:
         print(f"SNR {snr}: best Gaussian {best.mean():.2f} dB, AUC {np.nanmean(aucs):.3f}")
         rows = [(name, "stack") for name in OTHERS]
         rows += [("wiener-exact:match", "halves"), ("wiener-exact:match", "stack")]
-        rows += [("wiener-exact:view", "stack"), ("sirt:40,{}", "stack")]
+        rows += [("wiener-exact:view", "stack"), ("sirt:20,{}", "stack"), ("sirt:40,{}", "stack")]
         for name, images in rows:
             volumes = [case.volume(name.format(case.best_sigma), images) for case in cases]
             gain = np.array([c.psnr(v) for c, v in zip(cases, volumes, strict=True)]) - best
