@@ -213,3 +213,12 @@ def test_occupied_folders_are_left_alone(tmp_path, written):
         with pytest.raises(OutputExistsError, match="choose a new one"):
             write_series(path, written[1], {})
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_series_too_small_for_any_particle(tmp_path):
+    made = simulated_series(seed=2, shape=(16, 28, 32), tilt_deg=np.arange(-40, 41, 20), snr=0.5)
+    _, _, path = write_series(tmp_path / "out", made, {})
+    assert json.loads(path.read_text())["particles"] == {}
+    table = read_star(path.with_name("particles.star"))["particles"]
+    assert len(table["rlnTomoName"]) == 0
+    assert "rlnGroupName" in table.columns

@@ -136,21 +136,18 @@ def _particles(phantom: Phantom, series: SimulatedSeries) -> Table:
 
     centre, size = np.array(series.grid.centre)[::-1], np.array(series.grid.shape)[::-1]
     voxel = series.grid.voxel_angst
-    columns: dict[str, list[str]] = {}
+    numeric = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]
+    numeric += [f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi")]
+    names = ["rlnTomoName", *numeric, "rlnClassNumber", "rlnGroupName"]
+    columns: dict[str, list[str]] = {name: [] for name in names}  # a small series may hold none
     for particle in phantom.particles:
         place = np.array(particle.position_angst) / voxel + centre
         if np.any(place < -0.5) or np.any(place > size - 0.5):
             continue
         angles = Rotation.from_matrix(particle.rotation).inv().as_euler("ZYZ", degrees=True)
-        numbers = [*(place - size / 2) * voxel, *angles]
-        names = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]
-        names += [f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi")]
-        row = {
-            "rlnTomoName": NAME,
-            **{name: f"{number:.4f}" for name, number in zip(names, numbers, strict=True)},
-            "rlnClassNumber": str(phantom.kinds.index(particle.kind) + 1),
-            "rlnGroupName": particle.kind,
-        }
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
+        numbers = [f"{number:.4f}" for number in (*(place - size / 2) * voxel, *angles)]
+        number_of_kind = str(phantom.kinds.index(particle.kind) + 1)
+        row = [NAME, *numbers, number_of_kind, particle.kind]
+        for name, value in zip(names, row, strict=True):
+            columns[name].append(value)
     return Table(columns)
