@@ -80,17 +80,16 @@ class Problem:
         return self.solution.coefficients
 
     def adamw(
-        self, loss: Loss, init: str, *, steps: int = 300, stop: bool = True
-    ) -> NDArray[np.float64]:
+        self, loss: Loss, init: str, schedule: Schedule
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coefficients with the best validation, and those of the last step."""
         start = np.zeros(self.empty.coefficients.shape)
         if init != "zero":
-            start = fit(
-                parse(init), self.empty, self.cases.train[0].plan.filter_context
-            ).coefficients
+            context = self.cases.train[0].plan.filter_context
+            start = fit(parse(init), self.empty, context).coefficients
         coefficients = Coefficients(start)
-        schedule = Schedule(steps=steps, patience=20 if stop else steps)
         state = descend(self.train, self.validation, coefficients, loss, schedule)
-        return state.best if stop else coefficients.values()
+        return state.best, coefficients.values()
 
     def psnr(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.array([mean_psnr_db([model], coefficients) for model in self.test])
@@ -120,15 +119,15 @@ def filters(specimens: int) -> None:
 def _by_adamw(cases: Cases, best: NDArray[np.float64]) -> None:
     for name, loss in (("radial", Loss()), ("per-tilt", Loss()), ("per-tilt", Loss("huber"))):
         problem = Problem(cases, name)
-        found = problem.adamw(loss, "ramp")
+        found, _ = problem.adamw(loss, "ramp", Schedule())
         _row(f"AdamW, {loss.data}, {name} ({problem.size})", problem.psnr(found) - best)
     # every frequency of every view, as in the report that this project began with
     problem = Problem(cases, "full", None)
     for init in ("ramp", "zero"):
-        for stop in (True, False):
-            found = problem.adamw(Loss("huber"), init, stop=stop)
+        ends = problem.adamw(Loss("huber"), init, Schedule(patience=300))
+        for found, when in zip(ends, ("best validation", "last step"), strict=True):
             label = f"AdamW, huber, full ({problem.size}), from {init}"
-            _row(label, problem.psnr(found) - best, "stopped early" if stop else "300 steps")
+            _row(label, problem.psnr(found) - best, when)
 
 
 def overfitting(snr: float, specimens: int) -> None:
