@@ -171,6 +171,10 @@ def test_existing_files_are_kept(train, tmp_path):
     assert (tmp_path / NAME).read_bytes() == b"precious"
     code, said = train(*TINY, out="small.pt")
     assert (code, "a bundle's name ends in" in said) == (2, True)
+    (tmp_path / NAME).rename(tmp_path / "small.png")
+    code, said = train(*TINY, "--overwrite")
+    assert (code, "small.png exists already" in said) == (2, True)
+    assert files(tmp_path) == ["small.png"]
 
 
 def broken(case, change):

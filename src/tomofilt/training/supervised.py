@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import SUFFIX, save_bundle
+from tomofilt.bundle import SUFFIX, load_bundle, save_bundle
 from tomofilt.errors import InputError, OutputExistsError, ResourceError
 from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
@@ -228,19 +228,23 @@ def train(
 
 
 def _refuse_occupied(outputs: Outputs, *, resume: bool, overwrite: bool) -> None:
-    if overwrite:
-        outputs.checkpoint.unlink(missing_ok=True)
-        return
-    if outputs.checkpoint.exists() and not resume:
+    unfinished = outputs.checkpoint.exists()
+    if overwrite and outputs.bundle.exists():
+        load_bundle(outputs.bundle)  # refuses what is none of tomofilt's
+    elif unfinished and not (resume or overwrite):
         raise OutputExistsError(
             f"{outputs.checkpoint} is left of an unfinished training: give --resume to go on "
             "with it, or --overwrite to start again"
         )
-    for path in (outputs.bundle, outputs.log, outputs.picture):
-        if path.exists() and not (resume and path == outputs.log):
-            raise OutputExistsError(
-                f"{path} exists already: give --overwrite to replace it, or choose another name"
-            )
+    else:
+        for path in (outputs.bundle, outputs.picture, outputs.log):
+            if path.exists() and not (unfinished and path == outputs.log):
+                raise OutputExistsError(
+                    f"{path} exists already: choose another name, or give --overwrite to replace "
+                    "an earlier training"
+                )
+    if overwrite:
+        outputs.checkpoint.unlink(missing_ok=True)
 
 
 def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> None:
