@@ -63,6 +63,8 @@ def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
         loss.plot(places, [entry["loss"] for entry in curve], color=_LOSS, lw=1.2)
         loss.set_ylabel("loss", color=_LOSS)
         loss.set_yscale("log")
+        loss.yaxis.set_major_formatter("{x:g}")
+        loss.yaxis.set_minor_formatter("{x:g}")
         loss.spines["top"].set_visible(False)
         style = "-"
     else:
