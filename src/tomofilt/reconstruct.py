@@ -167,11 +167,11 @@ def _make_volume(
         offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
     made = [(task, mark)]
     denoise = None
-    if denoising is not None and denoising.verdict.head is not None:
+    if denoising is not None and denoising.verdict.taught is not None:
         made.append((denoising.task, denoising.mark))
         from tomofilt.denoise.denoiser import Denoiser
 
-        denoise = Denoiser(plan, denoising.verdict.head)
+        denoise = Denoiser(plan, denoising.verdict.taught.head)
     with ExitStack() as stack:
         sinks = [
             stack.enter_context(

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNITS", "Head"]
+from tomofilt.bundle import Bundle
+from tomofilt.denoise.bands import BANDS
+from tomofilt.errors import InputError
+
+__all__ = ["UNITS", "Head", "Taught"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 #: Rectified units.
 UNITS = 8
+_TENSORS = ("hidden", "threshold", "output", "linear", "bias", "limit")
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A network of one hidden layer beside a linear path: 81 numbers.
+    """A network of one hidden layer beside a linear path: 80 numbers to learn.
 
     ``density = bias + linear . bands + output . max(0, hidden @ bands + threshold)``
 
@@ -78,3 +86,83 @@ class Head:
             linear=self.linear * part + (1 - part),
             bias=np.float32(self.bias * part),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A head, and the bands that it was taught for.
+
+    Attributes
+    ----------
+    head : Head
+    deviation : (BANDS,)
+        Standard deviations of the bands, within their limits.
+    """
+
+    head: Head
+    deviation: Float64
+
+    def for_bands(self, deviation: Float64) -> Head:
+        """The head for the bands of a sister series, whatever the scale of its densities."""
+        head = self.head.for_deviations(self.deviation, deviation)
+        # the low bands are nearly all signal: they tell the scale
+        low = slice(0, BANDS // 2 + 1)
+        scale = np.linalg.norm(deviation[low]) / np.linalg.norm(self.deviation[low])
+        part = np.float32(scale)
+        return replace(
+            head,
+            output=head.output * part,
+            linear=head.linear * part,
+            bias=np.float32(head.bias * part),
+        )
+
+    def facts(self) -> dict[str, object]:
+        """All numbers, for the record."""
+        head = self.head
+        return {
+            "formula": "bias + linear . bands + output . max(0, hidden bands + threshold)",
+            **{
+                name: np.asarray(getattr(head, name), dtype=np.float64).tolist()
+                for name in _TENSORS
+            },
+            "deviation": self.deviation.tolist(),
+        }
+
+    def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:
+        """For a file; the metadata say what it was taught on."""
+        tensors = {name: np.atleast_1d(getattr(self.head, name)) for name in _TENSORS}
+        return Bundle("head", {**tensors, "deviation": self.deviation}, metadata)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, path: Path) -> Taught:
+        """What :meth:`to_bundle` made.
+
+        Raises
+        ------
+        InputError
+            If arrays are missing or have other shapes.
+        """
+        tensors = bundle.tensors
+        shapes = {
+            "hidden": (UNITS, BANDS),
+            "threshold": (UNITS,),
+            "output": (UNITS,),
+            "linear": (BANDS,),
+            "bias": (1,),
+            "limit": (BANDS,),
+            "deviation": (BANDS,),
+        }
+        for name, shape in shapes.items():
+            found = tensors[name].shape if name in tensors else None
+            if found != shape:
+                raise InputError(
+                    f"{path}: array {name!r} of a head has the shape {shape}, but here {found}: "
+                    "train it again with this tomofilt"
+                )
+        if min(tensors["deviation"].min(), tensors["limit"].min()) <= 0:
+            raise InputError(f"{path}: a head's deviations and limits are positive numbers")
+        hidden, threshold, output, linear, bias, limit = (
+            tensors[name].astype(np.float32) for name in _TENSORS
+        )
+        head = Head(hidden, threshold, output, linear, np.float32(bias[0]), limit)
+        return cls(head, tensors["deviation"].astype(np.float64))

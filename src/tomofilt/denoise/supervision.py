@@ -71,9 +71,16 @@ def learnable_voxels(plan: Plan, seed: int) -> NDArray[np.intp]:
 
 
 def halves_of(
-    middle: Middle, voxels: NDArray[np.intp]
+    middle: Middle, is_even: NDArray[np.bool_], voxels: NDArray[np.intp]
 ) -> tuple[list[Float32], tuple[float, float]]:
     """Bands (voxel, BANDS) of the tomograms of even and of odd views, and how they are displaced.
+
+    Parameters
+    ----------
+    middle : Middle
+    is_even : (view,) bool
+        Which of its views are even.
+    voxels : (voxel, 3)
 
     Returns
     -------
@@ -81,10 +88,9 @@ def halves_of(
     displacement : (y, x)
         In voxels.
     """
-    order = np.argsort(middle.plan.slices.tilt_deg, kind="stable")
     bands, coarse = [], []
-    for members in (order[::2], order[1::2]):
-        low, block = middle.volume(members, len(order) / len(members))
+    for members in (np.flatnonzero(is_even), np.flatnonzero(~is_even)):
+        low, block = middle.volume(members, len(is_even) / len(members))
         bands.append(np.ascontiguousarray(bands_at(low, block, 0, 0, voxels).T))
         coarse.append(low[0])
     return bands, displacement_px(coarse[0], coarse[1])
@@ -127,40 +133,39 @@ def _spread(bands: Float32) -> Float64:
 def displacement_px(first: CoarseBands, second: CoarseBands) -> tuple[float, float]:
     """How far the specimen of one tomogram lies from that of another, in y and x, in voxels.
 
-    The peak of their correlation, every shell of frequencies counting as much as its number of
-    values; the lowest band, which holds gradients, is left out.
+    The peak of the correlation of their projections along z, every ring of frequencies counting as
+    much as it has values; the lowest band, which holds gradients, is left out.
     """
     from scipy import fft
 
-    a, b = (
-        fft.rfftn(each.values[1:].sum(axis=0) - each.values[1:].mean(dtype=np.float64))
-        for each in (first, second)
-    )
-    shape = first.values.shape[1:]
-    k = [np.fft.fftfreq(n) for n in shape[:2]] + [np.fft.rfftfreq(shape[2])]
-    radius = np.sqrt(k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + k[2] ** 2)
-    shell = np.rint(radius * max(shape)).astype(np.intp)
-    cross = a * b.conj()
-    sums = np.bincount(shell.ravel(), (np.abs(a) * np.abs(b)).ravel())
-    count = np.bincount(shell.ravel())
-    power = sums / np.maximum(count, 1)
-    # shells without power hold rounding errors
-    weight = np.where(power > 1e-4 * power.max(), 1 / np.maximum(power, 1e-30), 0.0)
-    cross *= weight[shell]
-    peak = np.unravel_index(int(fft.irfftn(cross, shape).argmax()), shape)
-    shift = np.array(
-        [p if p <= n // 2 else p - n for p, n in zip(peak, shape, strict=True)], dtype=np.float64
-    )
+    shape = first.values.shape[2:]
+    # what ends at the sides of the tomogram ends there in both
+    window = np.outer(np.hanning(shape[0] + 2)[1:-1], np.hanning(shape[1] + 2)[1:-1])
+    spectra = []
+    for each in (first, second):
+        projection = each.values[1:].sum(axis=(0, 1), dtype=np.float64)
+        spectra.append(fft.fft2((projection - projection.mean()) * window))
+    k_y, k_x = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])
+    ring = np.rint(np.hypot(k_y, k_x) * max(shape)).astype(np.intp)
+    cross = spectra[0] * spectra[1].conj()
+    sums = np.bincount(ring.ravel(), np.abs(spectra[0] * spectra[1]).ravel())
+    power = sums / np.maximum(np.bincount(ring.ravel()), 1)
+    # rings without power hold rounding errors
+    weight = np.where(power > 1e-3 * power.max(), 1 / np.maximum(power, 1e-30), 0.0)
+    cross *= weight[ring]
+    peak = np.unravel_index(int(fft.ifft2(cross).real.argmax()), shape)
+    y, x = (float(p if p <= n // 2 else p - n) for p, n in zip(peak, shape, strict=True))
     for _ in range(5):  # Newton's steps to the peak between the samples
-        phase = np.exp(
-            2j
+        turned = cross * np.exp(2j * np.pi * (k_y * y + k_x * x))
+        slope = -np.array([(turned.imag * k_y).sum(), (turned.imag * k_x).sum()])
+        mixed = (turned.real * k_y * k_x).sum()
+        bend = (
+            -2
             * np.pi
-            * (k[0][:, None, None] * shift[0] + k[1][:, None] * shift[1] + k[2] * shift[2])
+            * np.array(
+                [[(turned.real * k_y**2).sum(), mixed], [mixed, (turned.real * k_x**2).sum()]]
+            )
         )
-        turned = cross * phase
-        axes = [k[0][:, None, None], k[1][:, None], k[2]]
-        slope = np.array([-(turned.imag * axis).sum() for axis in axes])
-        bend = np.array([[-(turned.real * i * j).sum() for j in axes] for i in axes])
-        step = np.linalg.lstsq(2 * np.pi * bend, slope, rcond=None)[0]
-        shift -= np.clip(step, -0.5, 0.5)
-    return float(shift[1] * first.step_px), float(shift[2] * first.step_px)
+        step = np.clip(np.linalg.lstsq(bend, slope, rcond=None)[0], -0.5, 0.5)
+        y, x = y - float(step[0]), x - float(step[1])
+    return y * first.step_px, x * first.step_px

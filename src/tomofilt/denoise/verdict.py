@@ -1,8 +1,8 @@
-"""Whether a series gets a denoised tomogram: a head is trained, tried, and taken or refused.
+"""Whether a series gets a denoised tomogram: heads are trained, tried, and one taken, or none.
 
-Nobody can see in a denoised tomogram what was invented. So each head is tried on views of which
-neither it nor the tomogram that it is applied to knows anything, beside the linear tomogram, band
-by band (:mod:`tomofilt.evaluate.left_out`); a head that loses is given less weight, or none.
+Nobody can see in a denoised tomogram what was invented. So heads are tried on views of which
+neither they nor the tomogram that they are applied to know anything, beside the linear tomogram,
+band by band (:mod:`tomofilt.evaluate.left_out`); one that loses is given less weight, or none.
 """
 
 from __future__ import annotations
@@ -13,67 +13,69 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.denoise.fit import Fit, fit_head
-from tomofilt.denoise.head import Head
+from tomofilt.denoise.bands import CoarseBands
+from tomofilt.denoise.fit import fit_head
+from tomofilt.denoise.head import Head, Taught
 from tomofilt.denoise.kernel import apply_head, bands_at
 from tomofilt.denoise.middle import Middle
-from tomofilt.denoise.supervision import halves_of, learnable_voxels, lesson
+from tomofilt.denoise.supervision import Lesson, halves_of, learnable_voxels, lesson
+from tomofilt.denoise.trial import Trial
 from tomofilt.errors import InputError
-from tomofilt.evaluate.left_out import aligned_images, some_views, spread_views
-from tomofilt.evaluate.rings import BANDS as RINGS
-from tomofilt.evaluate.rings import band_correlation
+from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.geometry import SliceGeometry
 from tomofilt.plan import Plan
-from tomofilt.projectors.cpu import SliceProjector, slice_table
 
 __all__ = ["Verdict", "judge"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: Mean SNR of the views, between these frequencies in cycles per pixel, below which nothing is left
-#: for a network to find.
-_LEAST_SNR, _SNR_BAND = 0.05, (0.02, 0.06)
-_FEWEST_VOXELS = 200_000
+#: Mean SNR of the views, between these frequencies in cycles per pixel, below which there is
+#: nothing for a network to find.
+LEAST_SNR, SNR_BAND = 0.05, (0.02, 0.06)
+FEWEST_VOXELS = 200_000
 #: Voxels by which halves may be displaced.
-_MOST_DISPLACED_PX = 0.5
-#: Shares of the head that are tried: less of it errs less.
-_SHARES = (1.0, 0.75, 0.5, 0.25)
-#: Bands of the left-out views that count, and the standard errors from which on a loss is one.
-_COUNTED = tuple(band for band in RINGS if band[1] <= 0.25)
-_LOSS = 2.0
+MOST_DISPLACED_PX = 0.5
+FEWEST_LEFT_OUT = 3
+#: Shares of a head that are tried: less of it errs less.
+SHARES = (1.0, 0.75, 0.5, 0.25)
+#: The lowest band that the rectified units of a head see: of all, they do most; without the two
+#: that hold gradients they do no harm to these.
+FIRST_BANDS = (0, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What became of a head.
+    """What became of denoising a series.
 
     Attributes
     ----------
-    head : Head, optional
-        For the bands of the tomogram of all views; none if it was refused.
+    taught : Taught, optional
+        The head, and the bands that it is for; none if denoising is refused.
     reason : str
-        Why there is none, or what speaks for it.
+        What speaks for it, or against it.
     facts : mapping
         For the record: everything that was measured.
-    deviation : (BANDS,), optional
-        Standard deviations of the bands that the head is for.
     """
 
-    head: Head | None
+    taught: Taught | None
     reason: str
     facts: Mapping[str, object] = field(default_factory=dict)
-    deviation: Float64 | None = None
 
 
 class _RefusedError(Exception):
     """There is a reason not to denoise."""
 
 
-def judge(plan: Plan, note: Callable[[str], None] = lambda _: None, seed: int = 0) -> Verdict:
-    """Train a head on a series, and try it.
+def judge(
+    plan: Plan,
+    note: Callable[[str], None] = lambda _: None,
+    *,
+    given: Taught | None = None,
+    seed: int = 0,
+) -> Verdict:
+    """Train heads on a series, try them, and take the best or none.
 
     Parameters
     ----------
@@ -81,176 +83,151 @@ def judge(plan: Plan, note: Callable[[str], None] = lambda _: None, seed: int = 
         With a filter that has been measured.
     note : callable
         Told, in a line of text, what was found.
+    given : Taught, optional
+        Try this head instead of training some.
     seed : int
     """
     facts: dict[str, object] = {"seed": seed}
     try:
-        verdict = _judge(plan, seed, facts)
+        taught, reason = _judge(plan, given, seed, facts)
     except _RefusedError as refused:
-        verdict = Verdict(None, str(refused), {**facts, "refused": str(refused)})
-    said = "denoised" if verdict.head is not None else "not denoised"
-    note(f"  {plan.series.name}: {said}: {verdict.reason}")
-    return verdict
+        facts["refused"] = str(refused)
+        note(f"  {plan.series.name} is not denoised: {refused}")
+        return Verdict(None, str(refused), facts)
+    facts["head"] = taught.facts()
+    note(f"  {plan.series.name} is denoised: {reason}")
+    return Verdict(taught, reason, facts)
 
 
-def _judge(plan: Plan, seed: int, facts: dict[str, object]) -> Verdict:
-    _check_series(plan, facts)
+def _judge(
+    plan: Plan, given: Taught | None, seed: int, facts: dict[str, object]
+) -> tuple[Taught, str]:
+    _check_snr(plan, facts)
     left = _left_out(plan)
     kept = np.setdiff1d(np.arange(len(plan.series.views)), left)
     middle = Middle(plan, kept)
-    if np.prod(middle.plan.grid.shape) < _FEWEST_VOXELS:
+    if np.prod(middle.plan.grid.shape) < FEWEST_VOXELS:
         raise _RefusedError(
             f"{' x '.join(map(str, middle.plan.grid.shape[::-1]))} voxels are too few to learn "
-            f"from ({_FEWEST_VOXELS:,} are needed): reconstruct more of the specimen"
+            f"from, {FEWEST_VOXELS:,} are needed: reconstruct more of the specimen"
         )
     voxels = learnable_voxels(middle.plan, seed)
-    halves, displacement = halves_of(middle, voxels)
+    # even and odd among all views: what happens to every other view is to be seen
+    is_even = np.argsort(np.argsort(plan.slices.tilt_deg, kind="stable")) % 2 == 0
+    halves, displacement = halves_of(middle, is_even[kept], voxels)
     facts["halves_displaced_px_yx"] = [round(d, 3) for d in displacement]
-    if max(np.abs(displacement)) > _MOST_DISPLACED_PX:
+    if max(np.abs(displacement)) > MOST_DISPLACED_PX:
         raise _RefusedError(
-            f"even and odd views put the specimen in places {displacement[1]:.1f} (x) and "
-            f"{displacement[0]:.1f} (y) voxels apart: look at the alignment"
+            f"even and odd views show the specimen {displacement[1]:+.1f} (x) and "
+            f"{displacement[0]:+.1f} (y) voxels apart: look at the alignment"
         )
     coarse, tomogram = middle.volume(np.arange(len(kept)))
     whole = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)
     examples = lesson(halves, whole, voxels[:, 1])
-    fit = fit_head(examples, seed)
-    facts |= _training_facts(fit, len(examples.target))
-    before, after = _agreement(halves), _agreement([fit.head(half.T) for half in halves])
-    facts["halves_agree"] = {"before": round(before, 4), "after": round(after, 4)}
-    if not after > before:
-        raise _RefusedError(
-            f"tomograms of even and odd views agree no better with it ({before:.2f}) than without "
-            f"({after:.2f})"
-        )
     met = np.clip(whole, -examples.limit, examples.limit).std(axis=0, dtype=np.float64)
-    head = fit.head.for_deviations(examples.deviation, met)
-    denoised = apply_head(head, coarse, tomogram, 0, 0, plan.threads)
-    trial = _Trial(plan, middle.plan, left)
-    share, reason = _choose(trial, trial.project(tomogram), trial.project(denoised), facts)
-    return Verdict(head.mixed(share), reason, facts, met)
+    heads: list[dict[str, object]] = []
+    facts["heads"] = heads
+    candidates = []
+    for head, told in _given(given, met) if given else _trained(examples, met, seed, plan.threads):
+        before, after = _agreement(halves, None), _agreement(halves, head)
+        told["halves_agree"] = {"before": round(before, 4), "after": round(after, 4)}
+        heads.append(told)
+        if after > before:
+            candidates.append((head, told))
+    if not candidates:
+        raise _RefusedError("with it tomograms of even and odd views agree no better than without")
+    del halves, examples
+    trial = Trial(plan.series, middle.plan, left)
+    taught, gain = _best(trial, tomogram, coarse, candidates, plan.threads)
+    facts["left_out"] = trial.facts()
+    if taught is None:
+        raise _RefusedError(
+            "left-out views are predicted worse than by the linear tomogram, or no better"
+        )
+    return Taught(taught, met), (
+        f"left-out views are predicted better, by {gain:.3f} in correlation, and worse in no band"
+    )
 
 
-def _check_series(plan: Plan, facts: dict[str, object]) -> None:
+def _check_snr(plan: Plan, facts: dict[str, object]) -> None:
     assert isinstance(plan.filter, WienerExact)
     found = plan.filter.measurement
     assert found is not None
     if not found.snr.has_signal:
         raise _RefusedError("no signal was found in the series: there is nothing to learn")
-    k = np.linspace(*_SNR_BAND, 9) / plan.aligned.pixel_angst[1]
-    snr = float(found.snr(k).mean())
-    facts["snr"] = {"value": round(snr, 4), "band_per_px": list(_SNR_BAND), "least": _LEAST_SNR}
-    if snr < _LEAST_SNR:
-        low, high = (plan.aligned.pixel_angst[1] / k for k in _SNR_BAND)
+    pixel = plan.aligned.pixel_angst[1]
+    snr = float(found.snr(np.linspace(*SNR_BAND, 9) / pixel).mean())
+    facts["snr"] = {"mean": round(snr, 4), "per_px": list(SNR_BAND), "least": LEAST_SNR}
+    if snr < LEAST_SNR:
         raise _RefusedError(
-            f"the SNR between {low:.0f} and {high:.0f} A is {snr:.3f}, below {_LEAST_SNR}: a head "
-            "would learn the noise"
+            f"the SNR from {pixel / SNR_BAND[0]:.0f} to {pixel / SNR_BAND[1]:.0f} A is {snr:.3f}, "
+            f"below {LEAST_SNR}: a network would learn the noise"
         )
 
 
 def _left_out(plan: Plan) -> NDArray[np.intp]:
-    """Views that neither the head nor its tomogram is to know."""
+    """Views that neither heads nor their tomogram are to know."""
     whole = columns_inside(plan.slices, plan.grid, plan.aligned)
     usable = np.array([columns is not None for columns in whole])
     try:
-        return np.array(spread_views(plan.series.tilt_deg, folds=1, usable=usable)[0])
+        left = spread_views(plan.series.tilt_deg, folds=1, usable=usable)[0]
     except InputError as error:
-        raise _RefusedError(f"it could not be tried on left-out views: {error}") from error
+        raise _RefusedError(f"it cannot be tried on left-out views: {error}") from error
+    if len(left) < FEWEST_LEFT_OUT:
+        raise _RefusedError(
+            f"it cannot be tried: only {len(left)} of {len(usable)} views can be left out, and "
+            f"{FEWEST_LEFT_OUT} are needed to tell a loss from chance"
+        )
+    return np.array(left)
 
 
-def _training_facts(fit: Fit, examples: int) -> dict[str, object]:
-    return {
-        "training": {
-            "examples": examples,
+def _trained(
+    examples: Lesson, met: Float64, seed: int, threads: int
+) -> list[tuple[Head, dict[str, object]]]:
+    found = []
+    for first_band in FIRST_BANDS:
+        fit = fit_head(examples, seed, threads=threads, first_band=first_band)
+        told: dict[str, object] = {
+            "from": "even and odd views",
+            "units_see_bands_from": first_band,
+            "examples": len(examples.target),
             "passes": fit.passes,
             "held_out_loss": round(fit.loss, 5),
             "held_out_loss_of_linear": round(fit.linear_loss, 5),
         }
-    }
+        found.append((fit.head.for_deviations(examples.deviation, met), told))
+    return found
 
 
-def _agreement(halves: list[Float32]) -> float:
-    """Correlation of two halves; bands (voxel, BANDS) are summed up."""
-    first, second = (half.sum(axis=1) if half.ndim == 2 else half for half in halves)
+def _given(given: Taught, met: Float64) -> list[tuple[Head, dict[str, object]]]:
+    return [(given.for_bands(met), {"from": "a bundle"})]
+
+
+def _agreement(halves: list[Float32], head: Head | None) -> float:
+    """Correlation of two halves (voxel, BANDS), denoised or not."""
+    first, second = (half.sum(axis=1) if head is None else head(half.T) for half in halves)
     return float(np.corrcoef(first, second)[0, 1])
 
 
-class _Trial:
-    """Left-out views, and how well tomograms of the others predict them."""
-
-    def __init__(self, plan: Plan, middle: Plan, left: NDArray[np.intp]) -> None:
-        series = some_views(plan.series, left)
-        self.series, self.plan = series, middle
-        self.images = aligned_images(series, middle)
-        self.slices: SliceGeometry = series.geometry.factor()[1]
-
-    def project(self, tomogram: Float32) -> Float32:
-        """The tomogram as the left-out views see it: (view, y, x)."""
-        plan = self.plan
-        table = slice_table(self.slices, plan.grid, plan.aligned)
-        projector = SliceProjector(table, self.images.shape, plan.grid.shape, threads=plan.threads)
-        return projector.forward(tomogram)
-
-    def correlation(self, projected: Float32) -> Float64:
-        """Correlation with what was measured: (view, band)."""
-        halo, ny = self.plan.halo, projected.shape[1]
-        inside = columns_inside(self.slices, self.plan.grid, self.plan.aligned)
-        return np.stack(
-            [
-                band_correlation(
-                    image[halo : ny - halo, columns], view[halo : ny - halo, columns], _COUNTED
-                )
-                for image, view, columns in zip(self.images, projected, inside, strict=True)
-                if columns is not None
-            ]
-        )
-
-
-def _choose(
-    trial: _Trial, linear: Float32, changed: Float32, facts: dict[str, object]
-) -> tuple[float, str]:
-    """Share of the head, and what speaks for it; projections of mixtures are mixtures."""
-    base = trial.correlation(linear)
-    tried: list[dict[str, object]] = []
-    best, best_gain = 0.0, 0.0
-    losses = ""
-    for share in _SHARES:
-        difference = trial.correlation(linear + np.float32(share) * (changed - linear)) - base
-        mean = difference.mean(axis=0)
-        error = difference.std(axis=0, ddof=1) / np.sqrt(len(difference))
-        lost = np.flatnonzero(mean < -_LOSS * error)
-        tried.append(
-            {
-                "share": share,
-                "gain": [round(float(m), 4) for m in mean],
-                "standard_error": [round(float(e), 4) for e in error],
-            }
-        )
-        if len(lost) == 0 and mean.mean() > best_gain:
-            best, best_gain = share, float(mean.mean())
-        if share == _SHARES[-1]:
-            losses = ", ".join(
-                f"{mean[i]:+.3f}+-{error[i]:.3f} at {_angst(trial, int(i))}" for i in lost
-            )
-    facts["left_out"] = {
-        "images": [int(i) + 1 for i in trial.series.views],
-        "bands_per_px": [list(band) for band in _COUNTED],
-        "correlation_of_linear": [round(float(c), 4) for c in base.mean(axis=0)],
-        "tried": tried,
-    }
-    if best == 0.0:
-        raise _RefusedError(
-            "it predicts left-out views worse than the linear tomogram does"
-            + (f" ({losses})" if losses else "")
-        )
-    facts["share"] = best
-    return best, (
-        f"left-out views are predicted better by {best_gain:+.3f} in correlation, and worse in no "
-        f"band; {best:.0%} of the head, the rest the linear tomogram"
-    )
-
-
-def _angst(trial: _Trial, band: int) -> str:
-    pixel = trial.plan.grid.voxel_angst
-    low, high = _COUNTED[band]
-    return f"{pixel / low:.0f}-{pixel / high:.0f} A"
+def _best(
+    trial: Trial,
+    tomogram: Float32,
+    coarse: list[CoarseBands],
+    candidates: list[tuple[Head, dict[str, object]]],
+    threads: int,
+) -> tuple[Head | None, float]:
+    """The share of a head that gains most without losing anywhere, and its mean gain."""
+    base = trial.begin(tomogram)
+    best: Head | None = None
+    best_gain = 0.0
+    for head, told in candidates:
+        # projection is linear: a mixture's projection is the mixture of projections
+        change = trial.project(apply_head(head, coarse, tomogram, 0, 0, threads)) - base
+        tried: list[dict[str, object]] = []
+        told["tried"] = tried
+        for share in SHARES:
+            score = trial.score(base + np.float32(share) * change)
+            tried.append({"share": share, **score.facts()})
+            if not score.loses and score.mean_gain > best_gain:
+                best, best_gain = head.mixed(share), score.mean_gain
+    return best, best_gain
