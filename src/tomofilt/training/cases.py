@@ -89,13 +89,13 @@ class Case:
         return plan
 
     def plan_with(self, filter: str) -> Plan:
-        """The series' plan with a filter by name."""
-        settings = Settings(filter=filter, bin=self.bin, device="cpu")
+        """The series' plan with a filter by name, and without dose weights: they are learned."""
+        settings = Settings(filter=filter, bin=self.bin, device="cpu", dose_weight="off")
         return make_plan(self.series, _PLACE, settings)
 
     @cached_property
     def images(self) -> Float32:
-        """Images as they are filtered: on the tilt axis, without background, scaled (view, y, x).
+        """Images as they are filtered: on the tilt axis, corrected, scaled (view, y, x).
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Case:
             plan.slices,
             plan.image_from_aligned,
             plan.aligned,
-            image_filter=None,
+            image_filter=plan.correction(),
             like_newstack=False,
             halo=0,
             threads=plan.threads,
@@ -187,6 +187,8 @@ class Case:
             aligned_shape=None,
             binning=1.0,
             log_base=None,
+            ctf=None,
+            ctf_done=None,
         )
         return Case(projected, self.truth)
 
