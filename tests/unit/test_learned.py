@@ -86,7 +86,7 @@ def test_another_learned_filter_and_zero():
 
 RNG = np.random.default_rng(4)
 NOISE = RNG.uniform(0, 1, (6, 97, 193))
-SMOOTH = 1 / (1 + (LOG.k_per_angst / 0.012) ** 2)
+DENSE = RadialNodes(np.linspace(0, 0.05, 64))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,10 @@ SMOOTH = 1 / (1 + (LOG.k_per_angst / 0.012) ** 2)
     [
         ("flat", GRID, NOISE, 1e-6),
         ("ramp", GRID, NOISE, 3e-3),
-        ("ramp", LOG, np.tile(SMOOTH, (6, 1)), 3e-3),
-        ("ramp", LOG, RNG.uniform(0, 1, (6, 14)), 0.02),
+        ("ramp", LOG, RNG.uniform(0, 1, (6, 14)), 1e-6),
+        ("ramp", DENSE, RNG.uniform(0, 1, (6, 64)), 1e-6),
+        ("radial-ramp", DENSE, RNG.uniform(0, 1, (6, 64)), 1e-3),
+        ("flat", RadialNodes(np.array([0.03])), RNG.uniform(0, 1, (6, 1)), 1e-6),
     ],
 )
 @pytest.mark.parametrize("turn_deg", [0.0, 85.3])

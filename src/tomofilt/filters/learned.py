@@ -201,8 +201,24 @@ class LearnedFilter(Filter):
         return gains
 
     def kinks(self) -> tuple[FloatArray, FloatArray]:
-        """Frequencies of the nodes; see :meth:`Filter.kinks`."""
-        return self.nodes.axes
+        """Frequencies of the nodes of a grid; see :meth:`Filter.kinks`."""
+        return super().kinks() if isinstance(self.nodes, RadialNodes) else self.nodes.axes
+
+    def radial_factors(self, context: FilterContext) -> tuple[FloatArray, FloatArray] | None:
+        """The coefficients of every view, at radial nodes; see :meth:`Filter.radial_factors`."""
+        if not isinstance(self.nodes, RadialNodes):
+            return None
+        # below the first node factors are those at the node
+        k = np.unique(np.concatenate([[0.0], self.nodes.k_per_angst]))
+        factors = self.angle_basis(context.tilt_deg) @ self._flat
+        return k, factors[:, [0] * (len(k) - factors.shape[1]) + list(range(factors.shape[1]))]
+
+    def without_radial_factors(self) -> LearnedFilter:
+        """The base alone; see :meth:`Filter.without_radial_factors`."""
+        if not isinstance(self.nodes, RadialNodes):
+            return self
+        nodes = RadialNodes(self.nodes.k_per_angst[-1:])
+        return replace(self, angles="shared", nodes=nodes, coefficients=np.ones((1, 1)), order=0)
 
     @property
     def _flat(self) -> FloatArray:

@@ -131,3 +131,19 @@ class Filter(ABC):
         A table of the gains has nodes there, 1/angstrom.
         """
         return np.zeros(0), np.zeros(0)
+
+    def radial_factors(
+        self, context: FilterContext
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Factors on the length of the frequency that gains are made of, besides a smooth rest.
+
+        Returns
+        -------
+        None, or ascending frequencies (n,), the first of them zero, and factors (view, n): linear
+        between, constant beyond. The rest are the gains of :meth:`without_radial_factors`.
+        """
+        return None
+
+    def without_radial_factors(self) -> Filter:
+        """The filter whose gains times the radial factors are this one's."""
+        return self

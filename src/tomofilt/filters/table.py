@@ -43,16 +43,21 @@ class GainTable:
         self, filter: Filter, context: FilterContext, lowest_k: float, highest_k: float
     ) -> None:
         self._lowest = lowest_k
-        kinks_across, kinks_along = filter.kinks()
+        # factors on the radius may jump from node to node: they are no part of the table
+        count = len(context.tilt_deg)
+        none = np.zeros(1), np.ones((count, 1))
+        self._radii, self._factors = filter.radial_factors(context) or none
+        rest = filter.without_radial_factors()
+        kinks_across, kinks_along = rest.kinks()
         self._across = _nodes(highest_k, _ACROSS, kinks_across)
         along = _nodes(highest_k, _ALONG, np.abs(kinks_along))
         self._along: Float64 = np.concatenate([-along[:0:-1], along])
         across = np.maximum(self._across, lowest_k / 2)[:, None]
-        shape = (len(context.tilt_deg), len(across), len(self._along))
+        shape = (count, len(across), len(self._along))
         self._gains: Float32 = np.empty(shape, dtype=np.float32)
         for start in range(0, len(self._along), 64):
             part = slice(start, start + 64)
-            self._gains[:, :, part] = filter.gains(across, self._along[None, part], context)
+            self._gains[:, :, part] = rest.gains(across, self._along[None, part], context)
 
     def multiply(
         self, view: int, spectrum: Complex64, k_y: Float64, k_x: Float64, turn: Float64
@@ -69,8 +74,18 @@ class GainTable:
         turn : (2, 2)
             Frequencies across and along the tilt axis are ``turn @ (k_x, k_y)``.
         """
-        gains, lowest_k = self._gains[view], self._lowest
-        _multiply(spectrum, k_y, k_x, turn, gains, self._across, self._along, lowest_k)
+        _multiply(
+            spectrum,
+            k_y,
+            k_x,
+            turn,
+            self._gains[view],
+            self._across,
+            self._along,
+            self._radii,
+            self._factors[view],
+            self._lowest,
+        )
 
 
 def _nodes(highest_k: float, count: int, kinks: Float64) -> Float64:
@@ -100,10 +115,12 @@ def _multiply(
     gains: Float32,
     nodes_across: Float64,
     nodes_along: Float64,
+    radii: Float64,
+    factors: Float64,
     lowest: float,
 ) -> None:
     highest = nodes_across[-1]
-    i = j = 0  # along a row of the spectrum the next frequency is in the same cell or the next
+    i = j = n = 0  # along a row of the spectrum the next frequency is in the same cell or the next
     for row in range(len(k_y)):
         for column in range(len(k_x)):
             across = turn[0, 0] * k_x[column] + turn[0, 1] * k_y[row]
@@ -120,4 +137,10 @@ def _multiply(
             part = np.float32(step / width)
             low = gains[i, j] + part * (gains[i, j + 1] - gains[i, j])
             high = gains[i + 1, j] + part * (gains[i + 1, j + 1] - gains[i + 1, j])
-            spectrum[row, column] *= low + fraction * (high - low)
+            gain = low + fraction * (high - low)
+            if len(radii) > 1:
+                radius = min(np.hypot(across, along), radii[-1])
+                n = _cell(radius, radii, n)
+                share = (radius - radii[n]) / (radii[n + 1] - radii[n])
+                gain *= np.float32(factors[n] + share * (factors[n + 1] - factors[n]))
+            spectrum[row, column] *= gain

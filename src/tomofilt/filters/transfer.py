@@ -64,11 +64,13 @@ def transfer(
             "nothing to transfer"
         )
     tilt_deg = np.asarray(tilt_deg, dtype=np.float64)
-    trained, place = np.unique(
-        np.round(chosen.tilt_deg / SAME_TILT_DEG) * SAME_TILT_DEG, return_inverse=True
-    )
     # views at one tilt count as their mean
-    mean = np.equal.outer(np.arange(len(trained)), place) / np.bincount(place)[:, None]
+    order = np.argsort(chosen.tilt_deg, kind="stable")
+    is_new = np.diff(chosen.tilt_deg[order], prepend=-np.inf) > SAME_TILT_DEG
+    mean = np.zeros((np.count_nonzero(is_new), len(order)))
+    mean[np.cumsum(is_new) - 1, order] = 1
+    mean /= mean.sum(axis=1, keepdims=True)
+    trained = mean @ chosen.tilt_deg
     matrix = _interpolation(trained, np.clip(tilt_deg, trained[0], trained[-1]), method) @ mean
     flat = chosen.coefficients.reshape(len(chosen.tilt_deg), -1).astype(np.float64)
     old, new = tilts_in_words(chosen.tilt_deg), tilts_in_words(tilt_deg)
