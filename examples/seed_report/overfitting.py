@@ -9,25 +9,20 @@ import numpy as np
 import torch
 from common import Panel, Section, Setup, compare, draw_lines, draw_slices, main
 
-from tomofilt.filters.learned import LearnedFilter, fit
-from tomofilt.filters.registry import parse
-from tomofilt.training.closed_form import Krylov, Quadratic, mean_psnr_db, solve
+from tomofilt.filters.learned import LearnedFilter
+from tomofilt.training.closed_form import mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Schedule, descend
 from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import reconstruct
 from tomofilt.training.parametrisation import NODES, Parametrisation, empty_filter
+from tomofilt.training.supervised import beginning
 
-#: From few parameters to all.
-FILTERS: tuple[tuple[Parametrisation, int | None], ...] = (
-    ("radial", NODES),
-    ("polynomial", NODES),
-    ("grid", NODES),
-    ("per-tilt", NODES),
-    ("grid", None),
-    ("full", NODES),
-    ("full", None),
-)
+#: From few parameters to all, by whether views share them.
+FILTERS: dict[str, list[tuple[Parametrisation, int | None]]] = {
+    "shared": [("radial", NODES), ("grid", NODES), ("grid", None)],
+    "for each view": [("polynomial", NODES), ("per-tilt", NODES), ("full", NODES), ("full", None)],
+}
 
 
 @dataclass
@@ -44,9 +39,7 @@ def descent(
 ) -> tuple[Course, LearnedFilter]:
     """AdamW on every frequency of every view, to the last step, and its course."""
     held = [FilteredBackProjection(case, empty) for case in setup.cases.validation]
-    start = np.zeros(empty.coefficients.shape)
-    if init != "zero":
-        start = fit(parse(init), empty, models[0].case.plan.filter_context).coefficients
+    start = beginning(init, empty, models[0].case.plan.filter_context)
     coefficients = Coefficients(start)
     course = Course([0], [], [])
 
@@ -70,28 +63,24 @@ def descent(
     return course, last
 
 
-def by_parameters(setup: Setup) -> dict[str, list[float]]:
-    """PSNR of the least squares solution, with shrinkage and without, against its parameters."""
+def by_parameters(setup: Setup, kind: str) -> dict[str, list[float]]:
+    """PSNR of the least squares solution, without shrinkage and with it, by its parameters."""
     cases = setup.cases
     shared = empty_filter("radial", cases.train[0], NODES)
     found: dict[str, list[float]] = {key: [] for key in ("count", "train", "held", "shrunk")}
-    for name, nodes in FILTERS:
+    for name, nodes in FILTERS[kind]:
         empty = empty_filter(name, cases.train[0], nodes)
         train, held = (
             [FilteredBackProjection(case, empty) for case in chosen]
             for chosen in (cases.train, cases.validation)
         )
-        problem = Quadratic(train)
-        right = problem.descent(np.zeros(problem.energy.shape))
-        free = Krylov(problem.normal, right, problem.energy, 100, 1e-3).solution(0.0)
-        free = free.reshape(problem.shape)
+        free = solve(train, held, empty, shared, iterations=50, shrinkages=(0.0,)).coefficients
+        shrunk = solve(train, held, empty, shared).coefficients
         found["count"].append(empty.coefficients.size)
         found["train"].append(mean_psnr_db(train, free))
         found["held"].append(mean_psnr_db(held, free))
-        shrunk = solve(train, held, empty, shared).coefficients
         found["shrunk"].append(mean_psnr_db(held, shrunk))
-        numbers = ", ".join(f"{key} {values[-1]:.6g}" for key, values in found.items())
-        print(f"  {name}: {numbers}", flush=True)
+        print(f"  {name}:", *(f"{key} {each[-1]:.6g}" for key, each in found.items()), flush=True)
     return found
 
 
@@ -104,7 +93,7 @@ def run(setup: Setup) -> Section:
     for init, count in (("ramp", len(models)), ("zero", len(models)), ("ramp", 1)):
         name = f"from {'the ' * (init == 'ramp')}{init}, {count} specimen{'s' * (count > 1)}"
         courses[name], last[name] = descent(setup, models[:count], empty, init)
-    counted = by_parameters(setup)
+    counted = {kind: by_parameters(setup, kind) for kind in FILTERS}
     rows = compare(last, test)
     seen = [
         f"{name[0].upper()}{name[1:]}: held out {np.nanmax(course.held):.2f} dB at step "
@@ -112,25 +101,24 @@ def run(setup: Setup) -> Section:
         f"where the training series have {course.train[-1]:.2f}."
         for name, course in courses.items()
     ]
-    best = int(np.argmax(counted["held"]))
-    seen.append(
-        f"Least squares without shrinkage is best held out with {counted['count'][best]:,} "
-        f"parameters ({counted['held'][best]:.2f} dB) and loses "
-        f"{counted['held'][best] - counted['held'][-1]:.2f} dB with {counted['count'][-1]:,}, "
-        f"while the training series gain {counted['train'][-1] - counted['train'][best]:.2f}; "
-        f"with shrinkage all of them lie between {min(counted['shrunk']):.2f} and "
-        f"{max(counted['shrunk']):.2f} dB."
-    )
+    for kind, each in counted.items():
+        seen.append(
+            f"Least squares with gains {kind}, from {each['count'][0]:,} to {each['count'][-1]:,} "
+            f"parameters: training series go from {each['train'][0]:.2f} to "
+            f"{each['train'][-1]:.2f} dB, held out from {each['held'][0]:.2f} to "
+            f"{each['held'][-1]:.2f}; with shrinkage held out {min(each['shrunk']):.2f} to "
+            f"{max(each['shrunk']):.2f}."
+        )
     panel = {}
     for i, (name, course) in enumerate(courses.items()):
         panel[f"{name}: held out"] = (course.step, course.held, {"color": f"C{i}"})
         panel[f"{name}: training"] = (course.step, course.train, {"color": f"C{i}", "ls": "--"})
-    count = counted["count"]
-    parameters = {
-        "training": (count, counted["train"], {"color": "C0", "ls": "--", "marker": "o"}),
-        "held out": (count, counted["held"], {"color": "C0", "marker": "o"}),
-        "held out, shrunk": (count, counted["shrunk"], {"color": "C2", "marker": "o"}),
-    }
+    parameters = {}
+    for i, (kind, each) in enumerate(counted.items()):
+        for key, style in (("train", "--"), ("held", "-"), ("shrunk", ":")):
+            label = {"train": "training", "held": "held out", "shrunk": "held out, shrunk"}[key]
+            line = {"color": f"C{i}", "ls": style, "marker": "o", "ms": 4}
+            parameters[f"{kind}: {label}"] = (each["count"], each[key], line)
     charts = draw_lines(
         setup.folder / "overfitting_curves.png",
         [
@@ -152,10 +140,13 @@ def run(setup: Setup) -> Section:
         "Early reconstructions were smooth and without noise, which turned out to be overfitting; "
         "it was worst from zero, and the ramp was taken as the beginning instead.",
         seen,
-        "What overfits is the number of free parameters on few specimens, wherever one begins: "
-        "training and held-out series part ways from the ramp as well as from zero, and soonest "
-        "with one specimen. The best step, or fewer parameters, or shrinkage towards a gain that "
-        "all views share, cures it.",
+        "What overfits are free gains for each view, wherever one begins: training and held-out "
+        "series part ways from the ramp as well as from zero, and soonest with one specimen. From "
+        "zero the noisy high frequencies have to be learned before they can hurt, so that its "
+        "early results are smooth; from the ramp they are there at once. At low frequencies all "
+        "views measure the same and only the sum of their gains is determined: what noise makes "
+        "of their differences is the overfit. Gains that views share, or shrinkage towards them, "
+        "cure it.",
         list(rows.values()),
         [
             ("PSNR against steps, and against the number of parameters.", charts),
