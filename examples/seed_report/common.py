@@ -72,7 +72,7 @@ class Setup:
             cases = shrec_cases(shrec, train=range(1, 9), validation=(9,), test=(0,))
             return cls(cases, {}, 300, folder)
         shape, count, tests, steps = SIZES[size]
-        tilts = TILTS if size == "small" else TILTS[::4]
+        tilts = TILTS if size == "small" else TILTS[::6]
         made = {
             f"specimen_{seed}": simulated_series(
                 seed, shape=shape, tilt_deg=tilts, snr=SNR, dose_e_per_a2=EXPOSURE / len(tilts)
@@ -314,7 +314,7 @@ class Section:
     def html(self) -> str:
         """As a section of the page."""
         figures = "".join(
-            f'<figure><img alt="" style="background:none" src="data:image/png;base64,'
+            f'<figure><img alt="" src="data:image/png;base64,'
             f'{base64.b64encode(path.read_bytes()).decode()}">'
             f"<figcaption>{escape(caption)}</figcaption></figure><br>"
             for caption, path in self.pictures
@@ -368,7 +368,8 @@ def write_page(setup: Setup, sections: Sequence[Section], seconds: float) -> Pat
     path = setup.folder / "seed_report.html"
     text = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title>\n<style>{light} section p {{ color: var(--ink) }}</style></head>\n"
+        f"<title>{title}</title>\n<style>{light} section p {{ color: var(--ink) }} "
+        "figure img { width: auto; max-width: 100%; background: none }</style></head>\n"
         f"<body><main><h1>{title}</h1><p>{escape(about)}</p>\n"
         f"{''.join(section.html() for section in sections)}</main></body></html>\n"
     )

@@ -6,22 +6,32 @@ Usage: python initialisation.py [-o FOLDER] [--size small|tiny] [--shrec DIR]
 from dataclasses import replace
 
 import numpy as np
-from common import Section, Setup, compare, draw_images, draw_slices, main
+from common import Section, Setup, case_of, compare, draw_images, draw_slices, main, tomogram
 from tilt_lists import gain_image
 
 from tomofilt.filters.learned import LearnedFilter, RadialNodes
+from tomofilt.simulate.scheme import tilt_scheme
+from tomofilt.training.cases import Case
 from tomofilt.training.supervised import Training
 
 #: Where anisotropy is measured, cycles per voxel.
 RING = 0.1, 0.3
 
 
+def noise(like: Case) -> Case:
+    """White noise in the views of a case."""
+    scheme = tilt_scheme(like.series.tilt_deg, "continuous", 0.0)
+    shape = 2, len(scheme.tilt_deg), *like.plan.aligned.shape
+    halves = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return case_of("noise", like.truth, halves[0], halves, scheme, like.plan.grid.voxel_angst)
+
+
 def spectrum(volume: np.ndarray) -> np.ndarray:
-    """Mean power of the XY planes' spectra, zero frequency in the middle."""
+    """Mean power of the XY planes' spectra over its maximum, zero frequency in the middle."""
     _, ny, nx = volume.shape
-    window = np.hanning(ny)[:, None] * np.hanning(nx)
-    planes = (volume - volume.mean()) * window
-    return np.fft.fftshift((np.abs(np.fft.fft2(planes)) ** 2).mean(axis=0))
+    planes = volume * (np.hanning(ny)[:, None] * np.hanning(nx))
+    power = np.fft.fftshift((np.abs(np.fft.fft2(planes)) ** 2).mean(axis=0))
+    return power / power.max()
 
 
 def anisotropy_db(power: np.ndarray) -> float:
@@ -52,12 +62,12 @@ def run(setup: Setup) -> Section:
             chosen[f"from the {name}, {steps} steps"] = found
     chosen["the minimum (closed form)"] = setup.train("minimum", Training("grid", None))
     rows = compare(chosen, test)
-    powers = {"truth": spectrum(test[0].truth)}
-    powers |= {name: spectrum(each.volume) for name, each in rows.items()}
+    blank = noise(test[0])
+    powers = {name: spectrum(tomogram(blank, each)) for name, each in chosen.items()}
     shares = {name: anisotropy_db(power) for name, power in powers.items()}
     *_, ramp, round_, minimum = rows.values()
     seen = [
-        "Power along x over that along y, in XY planes: "
+        "Power of noise along x over that along y, in XY planes: "
         + ", ".join(f"{value:+.1f} dB ({name})" for name, value in shares.items())
         + ".",
         f"After {setup.steps} steps PSNR is {ramp.psnr:.2f} dB from the ramp and "
@@ -69,7 +79,7 @@ def run(setup: Setup) -> Section:
         test[0].truth,
         rows.values(),
     )
-    level = {name: 10 * np.log10(power / power.max() + 1e-9) for name, power in powers.items()}
+    level = {name: 10 * np.log10(power + 1e-9) for name, power in powers.items()}
     spectra = draw_images(
         folder / "spectra.png", list(level.items()), "power, dB", vmin=-50, vmax=0
     )
@@ -82,15 +92,18 @@ def run(setup: Setup) -> Section:
         "The rotationally symmetric one gives more isotropic results, the ramp more anisotropic "
         "ones. It was not what blurred edges.",
         seen,
-        "Views measure frequencies along the axis more densely: the ramp |k_x| levels that and "
-        "takes the noise there away with it, a round filter keeps it, and so its noise looks the "
+        "Views measure frequencies of small k_x more densely: the ramp |k_x| levels that and "
+        "takes their noise away with it, a round filter keeps it, and so its noise looks the "
         "same in all directions. That is what one begins with. With a mean squared error the "
         "problem has one minimum, and what is left of the beginning is only what AdamW has not "
         "reached yet.",
         list(rows.values()),
         [
             ("A held-out specimen: XY above XZ.", slices),
-            ("Power of the XY planes on frequencies along x (sideways) and y.", spectra),
+            (
+                "White noise: power of the XY planes on frequencies along x (sideways) and y.",
+                spectra,
+            ),
             ("Gains of the untilted view.", filters),
         ],
     )
