@@ -21,6 +21,7 @@ from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import Filter
+from tomofilt.filters.transfer import transfer
 from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.physics import relative_noise
@@ -170,6 +171,9 @@ def tomogram(case: Case, chosen: str | Filter) -> np.ndarray:
     """The tomogram (z, y, x) by a filter, as `tomofilt reconstruct` makes it."""
     if isinstance(chosen, str):
         return case.tomogram(chosen)
+    if isinstance(chosen, LearnedFilter) and chosen.angles == "per-tilt":
+        # tilts of one scheme may differ a little between the models of SHREC 2021
+        chosen = transfer(chosen, case.plan.slices.tilt_deg, "nearest")
     volume = np.empty(case.plan.grid.shape, dtype=np.float32)
     for y, z, block in make_blocks(replace(case.plan, filter=chosen)):
         volume[z : z + block.shape[0], y : y + block.shape[1]] = block

@@ -106,7 +106,7 @@ def run(setup: Setup) -> Section:
     slices = draw_slices(folder / "tilt_lists.png", case.truth, drawn)
     shown = [
         ("ramp", parse("ramp"), case),
-        (f"trained, {len(trained.tilt_deg)} views", trained, own[0]),
+        (f"trained, {len(trained.tilt_deg)} views", trained, setup.cases.train[0]),
         ("transferred, polynomial", moved["polynomial"], case),
         ("retrained, clean", chosen[names[-4]], case),
         ("retrained, noisy", chosen[names[-3]], case),
