@@ -157,8 +157,8 @@ class FilteredBackProjection(nn.Module):
 class _Multiply(torch.autograd.Function):
     """Images from spectra times real gains; linear in the gains.
 
-    As torch's own operators do it, but without a complex copy of the gains, and with the half
-    spectrum counted in the gradient of the gains, which is real.
+    As torch's own operators do it, but the half spectrum is counted in the gradient of the gains,
+    which is real.
     """
 
     @staticmethod
@@ -167,15 +167,13 @@ class _Multiply(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(spectra)
         ctx.padded = padded
-        products = torch.view_as_real(spectra) * gains[..., None]
-        images: Tensor = torch.fft.irfft2(torch.view_as_complex(products), s=padded)
+        images: Tensor = torch.fft.irfft2(spectra * gains, s=padded)
         return images[:, : shape[0], : shape[1]].contiguous()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (spectra,) = ctx.saved_tensors
-        transform = torch.view_as_real(torch.fft.rfft2(gradient, s=ctx.padded))
-        gains = (transform * torch.view_as_real(spectra)).sum(dim=-1)
+        gains = (torch.fft.rfft2(gradient, s=ctx.padded) * spectra.conj()).real
         scale = gains.new_full((gains.shape[-1],), 2 / prod(ctx.padded))
         scale[0] /= 2
         if ctx.padded[1] % 2 == 0:
