@@ -285,6 +285,8 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         plan = _turned(plan)
     if chosen.sirt_iterations:
         _check_sirt(plan)
+    if settings.head is not None and not settings.denoise:
+        raise InputError(f"{settings.head} is a network for --denoise: give that too")
     if settings.denoise:
         _check_denoising(plan)
     return _fit(replace(plan, device=_device(plan)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
@@ -19,6 +20,7 @@ from tomofilt.record import build_record, fingerprint, finished
 from tomofilt.tiltseries import TiltSeries
 
 if TYPE_CHECKING:
+    from tomofilt.denoise.head import Taught
     from tomofilt.denoise.verdict import Verdict
 
 __all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
@@ -60,6 +62,7 @@ def reconstruct(
         reporter.note(line)
     for note in series.notes:
         reporter.note(f"  note: {note}")
+    given = None if settings.head is None else _head(settings.head)
     todo = _unfinished(plan)
     if not todo:
         reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
@@ -71,12 +74,19 @@ def reconstruct(
         from tomofilt.denoise.verdict import judge
 
         denoised, mark = todo.pop(1)
-        denoising = _Denoising(denoised, mark, judge(plan, reporter.note))
+        denoising = _Denoising(denoised, mark, judge(plan, reporter.note, given=given))
     records = []
     for i, (task, mark) in enumerate(todo):
         progress = Progress(reporter, i, len(todo))
         records.append(_make_volume(plan, task, mark, progress, denoising if i == 0 else None))
     return Result(destination, False, records[0]["seconds"], records[0])
+
+
+def _head(path: Path) -> Taught:
+    from tomofilt.bundle import load_bundle
+    from tomofilt.denoise.head import Taught
+
+    return Taught.from_bundle(load_bundle(path, "head"), path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ _INDIFFERENT = {
     "preview",
     "halves",
     "denoise",  # the denoised tomogram is one of its own
+    "head",
 }
 _GAIN_SAMPLES = 129
 
@@ -52,6 +53,7 @@ def fingerprint(plan: Plan, task: VolumeTask) -> str:
         "settings": settings,
         "filter": repr(plan.filter),
         "denoised": task.denoised,
+        "head": _digest(plan.settings.head) if task.denoised else None,
         "grid": repr(plan.grid),
         "views": [int(i) for i in series.views[task.members]],
         "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
@@ -65,6 +67,10 @@ def fingerprint(plan: Plan, task: VolumeTask) -> str:
     }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def finished(task: VolumeTask, mark: str, *, overwrite: bool) -> bool:

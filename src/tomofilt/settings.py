@@ -64,6 +64,8 @@ class Settings:
     denoise : bool
         Also write the tomogram denoised by a network that is trained on the series, if that stands
         the trial: see :mod:`tomofilt.denoise`. The filter has to be ``wiener-exact:match``.
+    head : Path, optional
+        Bundle with the network for ``denoise``, instead of training one.
     """
 
     filter: str = "wiener-exact:view"
@@ -90,3 +92,4 @@ class Settings:
     preview: bool = True
     halves: Literal["none", "frames", "tilts"] = "none"
     denoise: bool = False
+    head: Path | None = None

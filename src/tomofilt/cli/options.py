@@ -135,6 +135,16 @@ Denoise = Annotated[
         rich_help_panel=TOMOGRAM,
     ),
 ]
+Head = Annotated[
+    Path | None,
+    typer.Option(
+        "--head",
+        metavar="BUNDLE",
+        help="With --denoise: use this network, from `tomofilt train --head`, instead of training "
+        "one; it is tried on left-out views like any other.",
+        rich_help_panel=TOMOGRAM,
+    ),
+]
 
 # ---------------------------------------------------------------------- filter and projector
 

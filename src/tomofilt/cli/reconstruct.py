@@ -43,6 +43,7 @@ def reconstruct(
     shape: options.Shape = None,
     halves: options.Halves = "none",
     denoise: options.Denoise = False,
+    head: options.Head = None,
     filter: options.FilterSpec = None,
     model: options.Model = None,
     cutoff: options.Cutoff = None,
@@ -128,7 +129,7 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     }
     same = (
         "interpolation projector normalise orientation dtype invert flip_z threads overwrite "
-        "preview halves ctf dose_weight denoise"
+        "preview halves ctf dose_weight denoise head"
     )
     chosen |= {name: values[name] for name in same.split()}
     return Settings(**{name: value for name, value in chosen.items() if value is not None})

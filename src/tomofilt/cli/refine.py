@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tomofilt.cli.values import chosen_series, parse_memory, settle
 from tomofilt.errors import InputError, OutputExistsError
 
-__all__ = ["check_mode", "refine_series"]
+if TYPE_CHECKING:
+    from tomofilt.projects import Project
 
-#: Options that only `--self` has, and those that both ways of training have.
-OF_SELF = {"imod_dir", "relion_star", "tomogram_name", "bin", "thickness", "halves"}
-OF_BOTH = {"from_itself", "output", "overwrite", "max_memory", "quiet"}
+__all__ = ["check_mode", "refine_series", "refuse_taken", "series_of"]
+
+#: Options that each way of training alone has, and those that all have.
+_SERIES = {"imod_dir", "relion_star", "tomogram_name", "bin", "thickness"}
+_OF_MODE = {"--self": {*_SERIES, "from_itself", "halves"}, "--head": {*_SERIES, "head", "truth"}}
+_OF_ALL = {"output", "overwrite", "max_memory", "quiet"}
 
 
-def check_mode(context: typer.Context, from_itself: bool) -> None:
-    """Refuse options that the other way of training has."""
+def check_mode(context: typer.Context, mode: str | None) -> None:
+    """Refuse options that other ways of training have; ``mode`` is --self, --head or none."""
+    special = set().union(*_OF_MODE.values())
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if name in OF_BOTH or source is None or source.name == "DEFAULT":
+        if name in _OF_ALL or source is None or source.name == "DEFAULT":
             continue
-        if (name in OF_SELF) is not from_itself:
+        allowed = name not in special if mode is None else name in _OF_MODE[mode]
+        if not allowed:
             option = parameter.opts[0]
-            reason = "does not go with --self" if from_itself else "goes with --self only"
+            owners = " or ".join(mode for mode, names in _OF_MODE.items() if name in names)
+            reason = f"goes with {owners} only" if owners else f"does not go with {mode}"
             raise InputError(f"{option} {reason}: leave it out")
 
 
-def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
-    """Refine the filter of a series, and write it."""
-    from tomofilt.bundle import save_bundle
-    from tomofilt.cli.reporter import ConsoleReporter
-    from tomofilt.plan import Settings
-    from tomofilt.projects import project_type
-    from tomofilt.training.refine import refine
-    from tomofilt.training.supervised import Outputs
-
-    bundle, overwrite = Outputs(values["output"]).bundle, values["overwrite"]
-    if bundle.exists() and not overwrite:
+def refuse_taken(path: Path, *, overwrite: bool) -> None:
+    """Refuse to train for a bundle whose name is taken."""
+    if path.exists() and not overwrite:
         raise OutputExistsError(
-            f"{bundle} exists already: give --overwrite to replace it, or choose another name"
+            f"{path} exists already: give --overwrite to replace it, or choose another name"
         )
+
+
+def series_of(context: typer.Context, values: dict[str, Any]) -> tuple[Project, str]:
+    """The one series that was named."""
+    from tomofilt.projects import project_type
+
     given = settle(context, values, "imod_dir", "relion_star")
     kind = "imod" if given["imod_dir"] else "relion"
     path = given["imod_dir"] or given["relion_star"]
     if path is None:
-        raise InputError("--self learns from a series: give --imod-dir DIR or --relion-star FILE")
+        mode = "--self" if values["from_itself"] else "--head"
+        raise InputError(f"{mode} learns from a series: give --imod-dir DIR or --relion-star FILE")
     name = values["tomogram_name"]
     found = chosen_series([project_type(kind).open(path)], [name] if name else None)
     if len(found) > 1:
@@ -55,7 +62,20 @@ def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
             f"{path} holds {len(found)} tilt series: choose one with --tomogram-name, "
             f"{found[0][1]} say"
         )
-    project, name = found[0]
+    return found[0]
+
+
+def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
+    """Refine the filter of a series, and write it."""
+    from tomofilt.bundle import save_bundle
+    from tomofilt.cli.reporter import ConsoleReporter
+    from tomofilt.plan import Settings
+    from tomofilt.training.refine import refine
+    from tomofilt.training.supervised import Outputs
+
+    bundle, overwrite = Outputs(values["output"]).bundle, values["overwrite"]
+    refuse_taken(bundle, overwrite=overwrite)
+    project, name = series_of(context, values)
     settings = Settings(
         bin=values["bin"],
         thickness_angst=values["thickness"],

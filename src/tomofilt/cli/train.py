@@ -74,6 +74,25 @@ def train(
             rich_help_panel=SELF,
         ),
     ] = False,
+    head: Annotated[
+        bool,
+        typer.Option(
+            "--head",
+            help="Train a denoising head on one series, for `reconstruct --denoise --head` on its "
+            "sisters.",
+            rich_help_panel=SELF,
+        ),
+    ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth",
+            metavar="FILE.mrc",
+            help="With --head: train on the specimen itself, where it is known, on the voxels of "
+            "the tomogram.",
+            rich_help_panel=SELF,
+        ),
+    ] = None,
     imod_dir: Annotated[
         Path | None,
         typer.Option(
@@ -372,7 +391,13 @@ def train(
     from tomofilt.training.supervised import Outputs
     from tomofilt.training.supervised import train as train_filter
 
-    check_mode(context, from_itself)
+    if head:
+        from tomofilt.cli.head import train_head
+
+        check_mode(context, "--head")
+        train_head(context, values)
+        return
+    check_mode(context, "--self" if from_itself else None)
     if from_itself:
         refine_series(context, values)
         return

@@ -125,6 +125,7 @@ def _middle_plan(plan: Plan, views: NDArray[np.intp]) -> Plan:
         replace(
             settings,
             denoise=False,
+            head=None,
             halves="none",
             device="cpu",
             shape_px=(nx, min(rows_px, ny), nz),

@@ -18,11 +18,20 @@ from tomofilt.denoise.middle import Middle
 from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import slice_table
 
-__all__ = ["Lesson", "displacement_px", "halves_of", "learnable_voxels", "lesson"]
+__all__ = [
+    "Lesson",
+    "displacement_px",
+    "halves_of",
+    "learnable_voxels",
+    "lesson",
+    "lesson_from_truth",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+#: Displacements that are looked at, in voxels.
+_REACH_PX, _STEP_PX = 8.0, 0.25
 #: Voxels that a head is trained on; each counts twice, once for either half.
 _VOXELS = 250_000
 #: Standard deviations beyond which a band is cut: noise is left alone, gold is not.
@@ -72,7 +81,7 @@ def learnable_voxels(plan: Plan, seed: int) -> NDArray[np.intp]:
 
 def halves_of(
     middle: Middle, is_even: NDArray[np.bool_], voxels: NDArray[np.intp]
-) -> tuple[list[Float32], tuple[float, float]]:
+) -> tuple[list[Float32], tuple[float, float, float]]:
     """Bands (voxel, BANDS) of the tomograms of even and of odd views, and how they are displaced.
 
     Parameters
@@ -85,8 +94,8 @@ def halves_of(
     Returns
     -------
     bands : list of two arrays
-    displacement : (y, x)
-        In voxels.
+    displacement : (y, x, share)
+        See :func:`displacement_px`.
     """
     bands, coarse = [], []
     for members in (np.flatnonzero(is_even), np.flatnonzero(~is_even)):
@@ -125,47 +134,57 @@ def lesson(halves: list[Float32], whole: Float32, rows: NDArray[np.intp]) -> Les
     )
 
 
+def lesson_from_truth(bands: Float32, truth: Float32, rows: NDArray[np.intp]) -> Lesson:
+    """Examples from the bands (voxel, BANDS) of a tomogram, and the densities it should have.
+
+    Parameters
+    ----------
+    bands : (voxel, BANDS)
+    truth : (voxel,)
+    rows : (voxel,)
+        The row each voxel is in.
+    """
+    limit = _LIMIT * _spread(bands)
+    cut = np.clip(bands, -limit, limit).astype(np.float32)
+    held_out = rows % _GROUP >= _TAUGHT
+    return Lesson(cut, truth, held_out, limit, cut.std(axis=0, dtype=np.float64))
+
+
 def _spread(bands: Float32) -> Float64:
     """Standard deviation of each band as the bulk of the voxels has it."""
     return np.asarray(1.4826 * np.median(np.abs(bands), axis=0), dtype=np.float64)
 
 
-def displacement_px(first: CoarseBands, second: CoarseBands) -> tuple[float, float]:
-    """How far the specimen of one tomogram lies from that of another, in y and x, in voxels.
+def displacement_px(first: CoarseBands, second: CoarseBands) -> tuple[float, float, float]:
+    """How far the specimen of one tomogram lies from that of another, in y and x.
 
-    The peak of the correlation of their projections along z, every ring of frequencies counting as
-    much as it has values; the lowest band, which holds gradients, is left out.
+    The largest correlation among displacements in steps of a quarter of a voxel. The lowest band,
+    which holds gradients, is left out.
+
+    Returns
+    -------
+    y, x : float
+        In voxels.
+    share : float
+        The correlation without any displacement, over the largest. Halves that share few
+        frequencies, of thick specimens and sparse views, do not tell small displacements apart.
     """
     from scipy import fft
 
-    shape = first.values.shape[2:]
+    shape = first.values.shape[1:]
     # what ends at the sides of the tomogram ends there in both
-    window = np.outer(np.hanning(shape[0] + 2)[1:-1], np.hanning(shape[1] + 2)[1:-1])
+    window = np.outer(np.hanning(shape[1] + 2)[1:-1], np.hanning(shape[2] + 2)[1:-1])
     spectra = []
     for each in (first, second):
-        projection = each.values[1:].sum(axis=(0, 1), dtype=np.float64)
-        spectra.append(fft.fft2((projection - projection.mean()) * window))
-    k_y, k_x = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])
-    ring = np.rint(np.hypot(k_y, k_x) * max(shape)).astype(np.intp)
-    cross = spectra[0] * spectra[1].conj()
-    sums = np.bincount(ring.ravel(), np.abs(spectra[0] * spectra[1]).ravel())
-    power = sums / np.maximum(np.bincount(ring.ravel()), 1)
-    # rings without power hold rounding errors
-    weight = np.where(power > 1e-3 * power.max(), 1 / np.maximum(power, 1e-30), 0.0)
-    cross *= weight[ring]
-    peak = np.unravel_index(int(fft.ifft2(cross).real.argmax()), shape)
-    y, x = (float(p if p <= n // 2 else p - n) for p, n in zip(peak, shape, strict=True))
-    for _ in range(5):  # Newton's steps to the peak between the samples
-        turned = cross * np.exp(2j * np.pi * (k_y * y + k_x * x))
-        slope = -np.array([(turned.imag * k_y).sum(), (turned.imag * k_x).sum()])
-        mixed = (turned.real * k_y * k_x).sum()
-        bend = (
-            -2
-            * np.pi
-            * np.array(
-                [[(turned.real * k_y**2).sum(), mixed], [mixed, (turned.real * k_x**2).sum()]]
-            )
-        )
-        step = np.clip(np.linalg.lstsq(bend, slope, rcond=None)[0], -0.5, 0.5)
-        y, x = y - float(step[0]), x - float(step[1])
-    return y * first.step_px, x * first.step_px
+        summed = each.values[1:].sum(axis=0, dtype=np.float64)
+        spectra.append(fft.fftn((summed - summed.mean(axis=(1, 2), keepdims=True)) * window))
+    cross = (spectra[0] * spectra[1].conj()).sum(axis=0)
+    shifts = np.arange(-_REACH_PX, _REACH_PX + _STEP_PX / 2, _STEP_PX)
+    turn_y, turn_x = (
+        np.exp(2j * np.pi * np.outer(shifts / first.step_px, np.fft.fftfreq(n))) for n in shape[1:]
+    )
+    correlation = (turn_y @ cross @ turn_x.T).real
+    y, x = np.unravel_index(int(correlation.argmax()), correlation.shape)
+    middle = len(shifts) // 2
+    share = float(correlation[middle, middle] / correlation[y, x])
+    return float(shifts[y]), float(shifts[x]), share

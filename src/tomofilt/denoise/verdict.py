@@ -37,7 +37,9 @@ LEAST_SNR, SNR_BAND = 0.05, (0.02, 0.06)
 FEWEST_VOXELS = 200_000
 #: Voxels by which halves may be displaced.
 MOST_DISPLACED_PX = 0.5
-FEWEST_LEFT_OUT = 3
+#: Correlation as they are, over that at the displacement, below which it is one.
+DISPLACED_SHARE = 0.97
+FEWEST_LEFT_OUT = 2
 #: Shares of a head that are tried: less of it errs less.
 SHARES = (1.0, 0.75, 0.5, 0.25)
 #: The lowest band that the rectified units of a head see: of all, they do most; without the two
@@ -114,12 +116,12 @@ def _judge(
     voxels = learnable_voxels(middle.plan, seed)
     # even and odd among all views: what happens to every other view is to be seen
     is_even = np.argsort(np.argsort(plan.slices.tilt_deg, kind="stable")) % 2 == 0
-    halves, displacement = halves_of(middle, is_even[kept], voxels)
-    facts["halves_displaced_px_yx"] = [round(d, 3) for d in displacement]
-    if max(np.abs(displacement)) > MOST_DISPLACED_PX:
+    halves, (y, x, share) = halves_of(middle, is_even[kept], voxels)
+    facts["halves_displaced"] = {"px_yx": [y, x], "correlation_as_they_are": round(share, 4)}
+    if max(abs(y), abs(x)) > MOST_DISPLACED_PX and share < DISPLACED_SHARE:
         raise _RefusedError(
-            f"even and odd views show the specimen {displacement[1]:+.1f} (x) and "
-            f"{displacement[0]:+.1f} (y) voxels apart: look at the alignment"
+            f"even and odd views show the specimen {x:+.1f} (x) and {y:+.1f} (y) voxels apart: "
+            "look at the alignment"
         )
     coarse, tomogram = middle.volume(np.arange(len(kept)))
     whole = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)

@@ -1,0 +1,44 @@
+"""`tomofilt train --head`: a denoising head to keep, from one series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from tomofilt.cli.refine import refuse_taken, series_of
+from tomofilt.cli.values import parse_memory
+
+__all__ = ["train_head"]
+
+
+def train_head(context: typer.Context, values: dict[str, Any]) -> None:
+    """Train a head on a series, with or without a truth, and write it."""
+    from tomofilt.bundle import save_bundle
+    from tomofilt.cli.reporter import ConsoleReporter
+    from tomofilt.denoise.teach import teach, teach_from_truth
+    from tomofilt.evaluate.tomograms import Tomogram
+    from tomofilt.measure import measured
+    from tomofilt.plan import Settings, make_plan
+    from tomofilt.projects import Destination
+
+    path, truth = values["output"], values["truth"]
+    refuse_taken(path, overwrite=values["overwrite"])
+    project, name = series_of(context, values)
+    settings = Settings(
+        filter="wiener-exact:match",
+        bin=values["bin"],
+        thickness_angst=values["thickness"],
+        denoise=True,
+        max_memory_bytes=parse_memory(values["max_memory"]),
+    )
+    with ConsoleReporter(quiet=values["quiet"]) as reporter:
+        place = Destination(path.with_name(f"{name}.mrc"))  # nothing is written there
+        plan = measured(make_plan(project.read(name, {}), place, settings), reporter.note)
+        if truth is None:
+            taught, metadata = teach(plan, reporter.note)
+        else:
+            taught, metadata = teach_from_truth(plan, Tomogram(truth).read(), reporter.note)
+    save_bundle(path, taught.to_bundle(metadata), overwrite=values["overwrite"])
+    if not values["quiet"]:
+        typer.echo(f"{path}: for `tomofilt reconstruct --denoise --head`")
