@@ -254,7 +254,7 @@ def draw_images(
     span = [-0.5, 0.5, -0.5, 0.5]
     for place, (name, image) in zip(axes, named, strict=True):
         shown = place.imshow(image, "viridis", origin="lower", extent=span, **limits)
-        place.set_title(name, fontsize=9)
+        place.set_title(name, fontsize=8)
         place.set_xticks([-0.5, 0, 0.5])
         place.set_yticks([-0.5, 0, 0.5])
     figure.colorbar(shown, ax=axes, label=label)

@@ -118,7 +118,7 @@ def run(setup: Setup) -> Section:
         seen,
         "A number for each view has no frequency: it weighs views and cannot undo the 1/|k| of "
         "back-projection. Without a camera factor the edge is as wide as with no filter at all, "
-        "however long one trains; the same weights on the ramp blur nothing. The full filter is "
+        "however long one trains; weights on the ramp blur nothing. The full filter is "
         "not the better one here, as it has more freedom than so few volumes can fix.",
         list(rows.values()),
         [

@@ -84,18 +84,16 @@ def run(setup: Setup) -> Section:
     }
     rows = compare(chosen, test)
     names, ramp = list(rows), rows["ramp"]
-    polynomial = rows["transferred, polynomial"]
-    best = max((rows[f"transferred, {name}"] for name in METHODS), key=lambda each: each.psnr)
     unregularised, retrained, closed, wiener = (rows[name] for name in names[-4:])
     own = setup.cases.test
     smoothed = transfer(trained, trained.tilt_deg, "polynomial")
     before, smooth = compare({"own views": trained, "smoothed": smoothed}, own).values()
     seen = [
-        f"On its own {len(trained.tilt_deg)} views the filter has {before.psnr:.2f} dB; on "
-        f"{len(test[0].series.tilt_deg)} views of the same total exposure {best.psnr:.2f} by the "
-        f"best transfer ({best.name.split(', ')[1]}) and {polynomial.psnr:.2f} by polynomials, "
-        f"where the ramp has {ramp.psnr:.2f}. Polynomials on its own views make it "
-        f"{smooth.psnr:.2f} dB.",
+        f"On its own {len(trained.tilt_deg)} views the filter has {before.psnr:.2f} dB; moved "
+        f"to {len(test[0].series.tilt_deg)} views of the same total exposure it has "
+        + ", ".join(f"{rows[f'transferred, {name}'].psnr:.2f} ({name})" for name in METHODS)
+        + f", where the ramp has {ramp.psnr:.2f}. Polynomials on its own views make it "
+        f"{smooth.psnr:.2f}.",
         f"Retrained by eq. 15 on projections without noise it has {unregularised.psnr:.2f} dB, "
         f"with noise {retrained.psnr:.2f}; in closed form on whole specimens {closed.psnr:.2f}, "
         f"and wiener-exact, without any training, {wiener.psnr:.2f}.",
