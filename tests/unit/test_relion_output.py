@@ -113,6 +113,26 @@ def test_halves_of_another_make_are_not_listed(project):
     assert "rlnTomoReconstructedTomogramHalf1" not in read_star(folder / "tomograms.star")["global"]
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_denoised_tomogram_is_listed_unless_refused(project, refused):
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    folder = project / "Tomograms/job020"
+    destination = finish(opened, "TS_01", folder)
+    record = json.loads(destination.record.read_text())
+    record["denoising"] = {"seed": 0} | ({"refused": "noise"} if refused else {})
+    destination.record.write_text(json.dumps(record))
+    destination.denoised.record.write_text(json.dumps(record))
+    # of an earlier run, perhaps
+    destination.denoised.volume.write_bytes(b"")
+    opened.commit({"TS_01": destination}, folder)
+    table = read_star(folder / "tomograms.star")["global"]
+    column = "rlnTomoReconstructedTomogramDenoised"
+    if refused:
+        assert column not in table.columns or table[column] == ["N/A"]
+    else:
+        assert table[column] == ["Tomograms/job020/tomograms/rec_TS_01_denoised.mrc"]
+
+
 def test_series_of_earlier_runs_keep_their_rows(project):
     opened = PROJECT_TYPE.open(project / ALIGNED)
     folder = project / "Tomograms/job020"

@@ -114,6 +114,10 @@ class Middle:
         block *= np.float32(gain)
         return self._splitter.back_project(members, gain), block
 
+    def lowest_bands(self, members: NDArray[np.intp]) -> CoarseBands:
+        """The bands on the coarsest grid alone, of the tomogram of some views."""
+        return self._splitter.back_project(members)[0]
+
 
 def _middle_plan(plan: Plan, views: NDArray[np.intp]) -> Plan:
     series, settings = plan.series, plan.settings

@@ -79,30 +79,14 @@ def learnable_voxels(plan: Plan, seed: int) -> NDArray[np.intp]:
     return np.stack([chosen[:, 0], rng.integers(0, ny, len(chosen)), chosen[:, 1]], axis=1)
 
 
-def halves_of(
-    middle: Middle, is_even: NDArray[np.bool_], voxels: NDArray[np.intp]
-) -> tuple[list[Float32], tuple[float, float, float]]:
-    """Bands (voxel, BANDS) of the tomograms of even and of odd views, and how they are displaced.
-
-    Parameters
-    ----------
-    middle : Middle
-    is_even : (view,) bool
-        Which of its views are even.
-    voxels : (voxel, 3)
-
-    Returns
-    -------
-    bands : list of two arrays
-    displacement : (y, x, share)
-        See :func:`displacement_px`.
-    """
-    bands, coarse = [], []
-    for members in (np.flatnonzero(is_even), np.flatnonzero(~is_even)):
-        low, block = middle.volume(members, len(is_even) / len(members))
-        bands.append(np.ascontiguousarray(bands_at(low, block, 0, 0, voxels).T))
-        coarse.append(low[0])
-    return bands, displacement_px(coarse[0], coarse[1])
+def halves_of(middle: Middle, voxels: NDArray[np.intp]) -> list[Float32]:
+    """Bands (voxel, BANDS) of the tomograms of every other view, and of the rest."""
+    order = np.argsort(middle.plan.slices.tilt_deg, kind="stable")
+    bands = []
+    for members in (order[::2], order[1::2]):
+        coarse, block = middle.volume(members, len(order) / len(members))
+        bands.append(np.ascontiguousarray(bands_at(coarse, block, 0, 0, voxels).T))
+    return bands
 
 
 def lesson(halves: list[Float32], whole: Float32, rows: NDArray[np.intp]) -> Lesson:

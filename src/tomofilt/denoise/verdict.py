@@ -18,7 +18,13 @@ from tomofilt.denoise.fit import fit_head
 from tomofilt.denoise.head import Head, Taught
 from tomofilt.denoise.kernel import apply_head, bands_at
 from tomofilt.denoise.middle import Middle
-from tomofilt.denoise.supervision import Lesson, halves_of, learnable_voxels, lesson
+from tomofilt.denoise.supervision import (
+    Lesson,
+    displacement_px,
+    halves_of,
+    learnable_voxels,
+    lesson,
+)
 from tomofilt.denoise.trial import Trial
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
@@ -113,16 +119,19 @@ def _judge(
             f"{' x '.join(map(str, middle.plan.grid.shape[::-1]))} voxels are too few to learn "
             f"from, {FEWEST_VOXELS:,} are needed: reconstruct more of the specimen"
         )
-    voxels = learnable_voxels(middle.plan, seed)
     # even and odd among all views: what happens to every other view is to be seen
     is_even = np.argsort(np.argsort(plan.slices.tilt_deg, kind="stable")) % 2 == 0
-    halves, (y, x, share) = halves_of(middle, is_even[kept], voxels)
+    y, x, share = displacement_px(
+        *(middle.lowest_bands(np.flatnonzero(half[kept])) for half in (is_even, ~is_even))
+    )
     facts["halves_displaced"] = {"px_yx": [y, x], "correlation_as_they_are": round(share, 4)}
     if max(abs(y), abs(x)) > MOST_DISPLACED_PX and share < DISPLACED_SHARE:
         raise _RefusedError(
             f"even and odd views show the specimen {x:+.1f} (x) and {y:+.1f} (y) voxels apart: "
             "look at the alignment"
         )
+    voxels = learnable_voxels(middle.plan, seed)
+    halves = halves_of(middle, voxels)
     coarse, tomogram = middle.volume(np.arange(len(kept)))
     whole = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)
     examples = lesson(halves, whole, voxels[:, 1])

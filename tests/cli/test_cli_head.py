@@ -1,0 +1,71 @@
+"""`tomofilt train --head` and `tomofilt reconstruct --denoise`: what is asked for."""
+
+import numpy as np
+import pytest
+
+from tomofilt import measure as measure_module
+from tomofilt.bundle import load_bundle
+from tomofilt.denoise import teach as teach_module
+from tomofilt.denoise import verdict as verdict_module
+from tomofilt.denoise.bands import BANDS
+from tomofilt.denoise.head import UNITS, Head, Taught
+from tomofilt.denoise.verdict import Verdict
+from tomofilt.filters.wiener import WienerExact
+from tomofilt.plan import Settings
+
+
+@pytest.fixture
+def taught(monkeypatch):
+    """Heads that halve the tomogram, at once; how they were asked for."""
+    head = Head(
+        hidden=np.zeros((UNITS, BANDS), np.float32),
+        threshold=np.zeros(UNITS, np.float32),
+        output=np.zeros(UNITS, np.float32),
+        linear=np.full(BANDS, 0.5, np.float32),
+        bias=np.float32(0),
+        limit=np.full(BANDS, 1e9, np.float32),
+    )
+    made = Taught(head, np.ones(BANDS))
+    asked = []
+
+    def judge(plan, note, *, given=None, seed=0):
+        assert isinstance(plan.filter, WienerExact)
+        assert plan.filter.preset == "match"
+        asked.append(given)
+        return Verdict(made, "good", {"seed": seed})
+
+    monkeypatch.setattr(verdict_module, "judge", judge)
+    monkeypatch.setattr(teach_module, "judge", judge)
+    monkeypatch.setattr(measure_module, "measured", lambda plan, note: plan)
+    return asked
+
+
+def test_a_head_is_kept_and_asked_for(run, stage, taught, tmp_path):
+    path = tmp_path / "mine.tomofilt.safetensors"
+    series = ("--imod-dir", "data/TS_7", "--bin", 2)
+    code, out, err = run("train", "--head", *series, "-o", path)
+    assert code == 0, err
+    assert "--denoise --head" in out
+    assert taught == [None]
+    assert load_bundle(path, "head").metadata["series"] == "TS_7"
+    code, _, err = run("train", "--head", *series, "-o", path)
+    assert code == 2
+    assert "--overwrite" in err
+
+    code, _, err = run("reconstruct", *series, "--denoise", "--head", path)
+    assert code == 0, err
+    assert stage.settings == Settings(filter="wiener-exact:match", bin=2, denoise=True, head=path)
+    code, _, err = run("reconstruct", *series, "--denoise", "-f", "ramp")
+    assert stage.settings.filter == "ramp"  # the plan says that the two do not go together
+
+
+def test_options_that_do_not_go_together(run, tmp_path):
+    path = tmp_path / "x.tomofilt.safetensors"
+    for words, message in (
+        (("train", "--head", "-o", path), "--head learns from a series"),
+        (("train", "--self", "--truth", "t.mrc", "-o", path), "--truth goes with --head only"),
+        (("train", "--head", "--halves", "tilts", "-o", path), "--halves goes with --self only"),
+    ):
+        code, _, err = run(*words)
+        assert code == 2, words
+        assert message in " ".join(err.split())
