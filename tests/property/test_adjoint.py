@@ -47,7 +47,7 @@ def check_pair(operator, dtype, seed):
         assert np.linalg.norm(adjoint) > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**31))
 def test_fast_pair(problem, dtype, seed):
     geometry, volume, images = problem
@@ -57,14 +57,14 @@ def test_fast_pair(problem, dtype, seed):
     check_pair(SliceProjector(table, shape, volume.shape), dtype, seed)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(problems(), st.integers(0, 2**31))
 def test_direct_pair(problem, seed):
     geometry, volume, images = problem
     check_pair(DirectProjector(geometry, volume, images), np.float64, seed)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(problems())
 def test_factoring_is_exact(problem):
     """Warp after slice geometry is the view map, for any affine view."""

@@ -28,7 +28,6 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found.tensors[name], value)
 
 
-@settings(deadline=None)
 @given(bundles)
 def test_round_trip(bundle):
     with TemporaryDirectory() as folder:
@@ -47,7 +46,7 @@ def whole(tmp_path_factory):
     return path
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_damage_is_noticed(whole, data):
     content = bytearray(whole.read_bytes())

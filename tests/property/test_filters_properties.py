@@ -80,7 +80,7 @@ def test_padded_length(nx, largest):
     assert rest == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     analytic | imod,
     st.integers(1, 90),

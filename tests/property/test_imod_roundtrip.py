@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies_imod import com_lines, format_xf, separators, transforms, view_lists
 
@@ -23,7 +23,6 @@ def read_back(read, text):
         return read(path)
 
 
-@settings(deadline=None)
 @given(transforms, st.sampled_from(["", "\n", "   \n\n"]), st.sampled_from(["\n", "\r\n"]))
 def test_xf(written, end, newline):
     """Columns of 12 characters, also when large shifts leave no blank between them."""
@@ -31,7 +30,6 @@ def test_xf(written, end, newline):
     np.testing.assert_allclose(read_back(read_xf, text), written, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(transforms, st.sampled_from([" ", ",", ", ", "\t"]))
 def test_xf_in_free_format(written, separator):
     lines = [
@@ -41,14 +39,12 @@ def test_xf_in_free_format(written, separator):
     np.testing.assert_array_equal(read_back(read_xf, "\n".join(lines)), written)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(numbers, separators), min_size=1))
 def test_list_of_numbers(pairs):
     text = "".join(f"{number}{separator}" for number, separator in pairs)
     np.testing.assert_array_equal(read_back(read_numbers, text), [number for number, _ in pairs])
 
 
-@settings(deadline=None)
 @given(view_lists())
 def test_list_of_views(spelt):
     views, lines = spelt
@@ -58,7 +54,6 @@ def test_list_of_views(spelt):
     assert read.views("EXCLUDELIST2") == tuple(sorted(views))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_com_file(data):
     name, pair, thickness = data.draw(file_names), data.draw(st.tuples(numbers, numbers)), 40
@@ -78,7 +73,6 @@ def test_com_file(data):
     assert not read.unknown
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["THICKNESS", "EXCLUDELIST2", "XAXISTILT", "FULLIMAGE"]), st.data())
 def test_abbreviations(key, data):
     unique = {"THICKNESS": 2, "EXCLUDELIST2": 3, "XAXISTILT": 2, "FULLIMAGE": 2}

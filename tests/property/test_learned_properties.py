@@ -1,7 +1,7 @@
 """Learned filters: real and even whatever was learned, and the formula they are defined by."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies_learned import grids, learned_filters, radial
 
@@ -36,7 +36,6 @@ def test_gains_are_even(chosen, across, along):
     np.testing.assert_array_equal(here, there)
 
 
-@settings(deadline=None)
 @given(learned_filters())
 def test_gains_are_the_product(chosen):
     across, along = FFT_ACROSS, FFT_ALONG[:, None]

@@ -17,7 +17,7 @@ from tomofilt.mrc import MrcStack, MrcWriter
 
 
 @given(file=mrc_files(), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_reader_finds_the_pixels(file: MrcFile, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.mrc")
@@ -38,7 +38,7 @@ def test_reader_finds_the_pixels(file: MrcFile, data: st.DataObject) -> None:
 
 
 @given(file=mrc_files(modes=(0, 1, 2, 6, 12)).filter(lambda file: file.trailing == 0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_reader_agrees_with_mrcfile(file: MrcFile) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.mrc")
@@ -60,7 +60,7 @@ def test_reader_agrees_with_mrcfile(file: MrcFile) -> None:
     seed=st.integers(0, 2**32 - 1),
     data=st.data(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_written_blocks_read_back(shape, dtype, mean, spread, seed, data) -> None:
     rng = np.random.default_rng(seed)
     volume = (mean + spread * rng.standard_normal(shape)).astype(np.float32)

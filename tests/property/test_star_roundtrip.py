@@ -31,7 +31,7 @@ def ours(path):
     return {name: {c: list(v) for c, v in t.columns.items()} for name, t in read_star(path).items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(documents())
 def test_every_value_is_kept_as_text(document):
     text, blocks = document

@@ -95,7 +95,7 @@ def close(found, expected):
 
 
 @both_programs
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problem=problems())
 def test_images_as_they_are(pixels, problem):
     geometry, volume, images, voxels = problem
@@ -104,7 +104,7 @@ def test_images_as_they_are(pixels, problem):
 
 
 @both_programs
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problem=problems())
 def test_images_on_the_tilt_axis(pixels, problem):
     geometry, volume, images, voxels = problem

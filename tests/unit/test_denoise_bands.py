@@ -138,7 +138,7 @@ def test_the_kernel_is_the_network(tomogram) -> None:
     np.testing.assert_allclose(apply_head(head, coarse, block, 0, 0, 2), expected, atol=2e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_a_voxel_does_not_depend_on_how_the_work_is_cut(tomogram, data: st.DataObject) -> None:
     coarse, block = tomogram

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -13,7 +13,6 @@ from tomofilt.evaluate.detection import auc, background_places, detection, radia
 SCORES = st.lists(st.integers(-4, 4), min_size=1, max_size=30)
 
 
-@settings(deadline=None)  # the first call loads scipy.stats
 @given(SCORES, SCORES)
 def test_auc_counts_pairs(positives, negatives):
     """By definition: every positive against every negative, ties counting half."""

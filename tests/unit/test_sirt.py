@@ -90,7 +90,7 @@ def test_is_the_textbooks_sirt():
     assert used[(meets[:, :, before : before + 20] > 0).any(axis=(1, 2))].all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(10, 65), st.integers(2, 9), st.integers(1, 6))
 def test_what_is_unexplained_falls_with_each_iteration(seed, steepest, views, nz):
     rng = np.random.default_rng(seed)
