@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +65,7 @@ def test_python_example(tmp_path, capsys):
 def test_seed_report_example(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES / "seed_report")
     common, experiment = map(importlib.import_module, ("common", "initialisation"))
-    setup = common.Setup.make(tmp_path, "tiny")
+    setup = replace(common.Setup.make(tmp_path, "tiny"), steps=1)
     section = experiment.run(setup)
 
     psnr = {score.name: score.psnr for score in section.scores}
