@@ -79,6 +79,17 @@ def test_the_same_tilts_need_no_transfer():
     assert repr(found) == repr(chosen)
 
 
+def test_the_same_scheme_needs_no_transfer():
+    """Views are paired as in training: by rank, if none is off by more than a degree."""
+    chosen = learned()
+    tilts = (TILTS + 0.9 * np.sin(np.arange(61.0)))[::-1]
+    found = for_series(chosen, tilts, 10.0)
+    assert found.notes == ("tilts differ by up to 0.90 deg from those of the training",)
+    np.testing.assert_array_equal(found.coefficients, chosen.coefficients[::-1])
+    np.testing.assert_array_equal(found.tilt_deg, tilts)
+    assert "transferred" in for_series(chosen, TILTS + 1.1, 10.0).notes[0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("base", ["flat", "ramp"])
 def test_fewer_views_count_more(method, base):

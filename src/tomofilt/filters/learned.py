@@ -35,6 +35,7 @@ __all__ = [
     "RadialNodes",
     "fit",
     "read_filter",
+    "same_scheme",
     "tilts_in_words",
 ]
 
@@ -45,6 +46,8 @@ Angles = Literal["shared", "per-tilt", "polynomial"]
 
 #: Views closer than this are at the same tilt: alignment refines angles by less.
 SAME_TILT_DEG = 0.05
+#: Series of as many views, none of which is farther off, are of one scheme: stages are that exact.
+_SAME_SCHEME_DEG = 1.0
 _HIGHEST_ORDER = 12
 
 
@@ -287,6 +290,25 @@ def read_filter(path: Path) -> LearnedFilter | RefinedFilter:
     bundle, name = load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
     kind = RefinedFilter if "base" in bundle.metadata else LearnedFilter
     return kind.from_bundle(bundle, name)
+
+
+def same_scheme(trained_deg: FloatArray, tilt_deg: FloatArray) -> NDArray[np.intp] | None:
+    """Pair the views of two series of one tilt scheme, by the rank of their tilts.
+
+    Returns
+    -------
+    (view,) int
+        Index into ``trained_deg`` for each of ``tilt_deg``; None when the numbers of views differ,
+        or a pair by more than a degree.
+    """
+    if len(trained_deg) != len(tilt_deg):
+        return None
+    trained, order = np.argsort(trained_deg, kind="stable"), np.argsort(tilt_deg, kind="stable")
+    if np.abs(trained_deg[trained] - tilt_deg[order]).max() > _SAME_SCHEME_DEG:
+        return None
+    pairs = np.empty(len(order), dtype=np.intp)
+    pairs[order] = trained
+    return pairs
 
 
 def tilts_in_words(tilt_deg: FloatArray) -> str:

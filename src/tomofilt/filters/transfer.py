@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.filters.learned import SAME_TILT_DEG, LearnedFilter, tilts_in_words
+from tomofilt.filters.learned import SAME_TILT_DEG, LearnedFilter, same_scheme, tilts_in_words
 
 __all__ = ["METHODS", "Method", "for_series", "transfer"]
 
@@ -85,6 +85,9 @@ def transfer(
 def for_series(chosen: LearnedFilter, tilt_deg: FloatArray, pixel_angst: float) -> LearnedFilter:
     """The filter for a series: transferred if it has to be, with notes on what it was not made for.
 
+    Series of the scheme that was trained on need no transfer, as in training; see
+    :func:`~tomofilt.filters.learned.same_scheme`.
+
     Parameters
     ----------
     chosen : LearnedFilter
@@ -97,7 +100,13 @@ def for_series(chosen: LearnedFilter, tilt_deg: FloatArray, pixel_angst: float) 
     if chosen.angles == "per-tilt":
         distance = np.abs(np.subtract.outer(tilt_deg, trained)).min(axis=1)
         if distance.max() > SAME_TILT_DEG:
-            chosen = transfer(chosen, tilt_deg)
+            pairs = same_scheme(trained, tilt_deg)
+            if pairs is None:
+                chosen = transfer(chosen, tilt_deg)
+            else:
+                off = np.abs(trained[pairs] - tilt_deg).max()
+                notes.append(f"tilts differ by up to {off:.2f} deg from those of the training")
+                chosen = replace(chosen, tilt_deg=tilt_deg, coefficients=chosen.coefficients[pairs])
     outside = int(
         np.count_nonzero(
             (tilt_deg < trained.min() - SAME_TILT_DEG) | (tilt_deg > trained.max() + SAME_TILT_DEG)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
 from tomofilt.filters.apply import _DC_BIN, _Extension, _float64, _padded_length
-from tomofilt.filters.learned import LearnedFilter
+from tomofilt.filters.learned import LearnedFilter, same_scheme
 from tomofilt.geometry import ImageGrid
 from tomofilt.training.cases import Case
 
@@ -30,8 +30,6 @@ Float64 = NDArray[np.float64]
 
 #: Interpolation between nodes is a dense matrix up to so many numbers: products are faster then.
 _DENSE = 1 << 25
-#: Tilts of series that share coefficients per tilt may differ by so much.
-_ALIKE_DEG = 1.0
 
 
 class FilteredBackProjection(nn.Module):
@@ -235,21 +233,20 @@ def _angles(case: Case, filter: LearnedFilter) -> Float64:
     tilt = case.plan.slices.tilt_deg
     if filter.angles != "per-tilt":
         return filter.angle_basis(tilt)
-    own, order = np.argsort(filter.tilt_deg, kind="stable"), np.argsort(tilt, kind="stable")
-    if len(own) != len(order):
+    if len(filter.tilt_deg) != len(tilt):
         raise InputError(
-            f"{case.name} has {len(order)} views, and coefficients per tilt are trained for "
-            f"{len(own)}: train on series of one tilt scheme, or choose polynomials in the tilt"
+            f"{case.name} has {len(tilt)} views, and coefficients per tilt are trained for "
+            f"{len(filter.tilt_deg)}: train on series of one tilt scheme, or choose polynomials in "
+            "the tilt"
         )
-    off = float(np.abs(filter.tilt_deg[own] - tilt[order]).max())
-    if off > _ALIKE_DEG:
+    pairs = same_scheme(filter.tilt_deg, tilt)
+    if pairs is None:
+        off = float(np.abs(np.sort(filter.tilt_deg) - np.sort(tilt)).max())
         raise InputError(
             f"the tilts of {case.name} differ from the first series' by up to {off:.1f} deg: "
             "train on series of one tilt scheme, or choose polynomials in the tilt"
         )
-    basis = np.zeros((len(order), len(own)))
-    basis[order, own] = 1.0
-    return basis
+    return np.eye(len(tilt))[pairs]
 
 
 def _interpolation(filter: LearnedFilter, grid: _Frequencies) -> Any:
