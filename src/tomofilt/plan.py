@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.budget import SLAB_ROWS, fit_slabs
 from tomofilt.corrections import Corrections, decide
-from tomofilt.errors import InputError, ResourceError
+from tomofilt.errors import InputError
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.filters.registry import parse
 from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.grids import aligned_grid, volume_grid
 from tomofilt.projectors.select import Choice, choose
 from tomofilt.projects import Destination
 from tomofilt.settings import Settings
@@ -27,12 +29,6 @@ __all__ = ["Plan", "Settings", "VolumeTask", "make_plan"]
 
 Float32 = NDArray[np.float32]
 
-#: Rows of voxels that are filtered and back-projected together.
-SLAB_ROWS = 128
-#: What a process with Python, numba and scipy loaded occupies, measured, in bytes.
-BASE_BYTES = 260_000_000
-#: What the coarse bands of a tomogram take: of its images, of its voxels, of a slab's voxels.
-BAND_IMAGES, BAND_VOXELS, BAND_LINES = 1.5, 0.32, 0.75
 #: What the work is fitted into unless the user allows something else.
 DEFAULT_BYTES = 1_400_000_000
 #: x tilt that moves the top of a specimen against its bottom by less is none, in voxels.
@@ -259,7 +255,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
             f"{series.name}: its project looks for particles where the tomogram shows them, so it "
             "may be neither mirrored nor turned: leave out --flip-z and --orientation"
         )
-    grid = _volume_grid(series, settings)
+    grid = volume_grid(series, settings)
     warp, slices = series.geometry.factor()
     chosen = _filter(series, settings, slices, grid)
     interpolation = settings.interpolation or chosen.interpolation
@@ -270,7 +266,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         settings=settings,
         filter=chosen,
         grid=grid,
-        aligned=_aligned_grid(series, warp, grid),
+        aligned=aligned_grid(series, warp, grid),
         slices=slices,
         image_from_aligned=warp,
         interpolation=interpolation,
@@ -289,7 +285,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         raise InputError(f"{settings.head} is a network for --denoise: give that too")
     if settings.denoise:
         _check_denoising(plan)
-    return _fit(replace(plan, device=_device(plan)))
+    return fit_slabs(replace(plan, device=_device(plan)))
 
 
 def _check_denoising(plan: Plan) -> None:
@@ -365,66 +361,13 @@ def _turned(plan: Plan) -> Plan:
     upright = replace(
         plan,
         grid=grid,
-        aligned=_aligned_grid(plan.series, warp, grid),
+        aligned=aligned_grid(plan.series, warp, grid),
         slices=slices,
         image_from_aligned=warp,
         planes=grid.shape[0],
         xtilt_rad=angle,
     )
     return replace(plan, upright=upright, xtilt_rad=angle)
-
-
-def _volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
-    pixel = series.images.pixel_angst
-    if settings.bin is not None and settings.pixel_angst is not None:
-        raise InputError("--bin and --pixel-size say the same thing twice: give one of them")
-    if settings.pixel_angst is not None:
-        voxel = settings.pixel_angst
-    else:
-        voxel = pixel * (settings.bin or series.binning)
-    if voxel < pixel * (1 - 1e-3):
-        raise InputError(
-            f"a voxel of {voxel:g} A is smaller than the pixel of the images, {pixel:g} A: "
-            "give --pixel-size or --bin of at least that"
-        )
-    if abs(voxel / pixel - 1) < 1e-3:
-        voxel = pixel
-    grid = series.grid
-    nz, ny, nx = grid.shape
-    if settings.shape_px is not None:
-        nx, ny, nz = settings.shape_px
-    if settings.thickness_px is not None and settings.thickness_angst is not None:
-        raise InputError("--thickness and --thickness-px say the same thing twice: give one")
-    if settings.thickness_angst is not None:
-        nz = round(settings.thickness_angst / pixel)
-    elif settings.thickness_px is not None:
-        nz = round(settings.thickness_px)
-    resized = grid.resized((nz, ny, nx))
-    factor = voxel / pixel
-    if factor == 1.0:
-        return resized
-    if min(int(n / factor + 1e-6) for n in resized.shape) < 1:
-        raise InputError(
-            f"a tomogram of {nx} x {ny} x {nz} pixels has no voxel left at bin {factor:g}"
-        )
-    return resized.binned(factor, first_voxel_kept=series.first_voxel_kept)
-
-
-def _aligned_grid(
-    series: TiltSeries, image_from_aligned: NDArray[np.float64], volume: VolumeGrid
-) -> ImageGrid:
-    _, ny, nx = series.images.shape
-    if series.aligned_shape is not None:
-        width = series.aligned_shape[1]
-    else:
-        across = np.abs(image_from_aligned[:, :, 0]).mean(axis=0)
-        width = nx if across[0] >= across[1] else ny
-    factor = volume.voxel_angst / series.images.pixel_angst
-    columns = max(1, int(width / factor + 1e-6))
-    voxel = volume.voxel_angst
-    return ImageGrid(
-        (volume.shape[1], columns), (voxel, voxel), (volume.centre[1], (columns - 1) / 2)
-    )
 
 
 def _tasks(
@@ -456,44 +399,3 @@ def _tasks(
             for i, half in enumerate(series.halves)
         ]
     return tuple(tasks)
-
-
-def _fit(plan: Plan) -> Plan:
-    """Choose how many planes of a slab to hold so that the work fits into memory."""
-    allowed = plan.settings.max_memory_bytes or DEFAULT_BYTES
-    nz, ny, nx = plan.grid.shape
-    views, width = len(plan.series.views), plan.aligned.shape[1]
-    samples = width * (1 if plan.interpolation == "linear" else 2)
-    if plan.interpolation == "imod":
-        samples = int(samples / np.cos(np.radians(min(80, np.abs(plan.slices.tilt_deg).max()))))
-    rows = SLAB_ROWS + 2 * plan.halo
-    scratch = plan.threads * rows * width * 40
-    if plan.filter.two_dimensional:
-        scratch += views * int(1.5 * ny) * int(0.75 * width + 1) * 4
-    if plan.filter.sirt_iterations:
-        from tomofilt.projectors.sirt import block_bytes
-
-        upright = plan.upright or plan
-        scratch += block_bytes(upright.slices, upright.aligned, upright.grid)
-    if plan.direct:
-        stack = views * int(np.prod(plan.series.images.shape[1:])) * 4 * 2
-        fixed = BASE_BYTES + stack + scratch
-    else:
-        fixed = BASE_BYTES + views * (samples + 4) * rows * 4 + scratch
-    if plan.settings.denoise:
-        # bands on coarse grids: images, voxels, and those of a slab, as fine as the slab along x
-        fixed += int(4 * (BAND_IMAGES * views * ny * width + BAND_VOXELS * nz * ny * nx))
-        fixed += int(4 * (BAND_LINES + 2) * nz * SLAB_ROWS * nx)
-    if plan.upright is not None:
-        unz, uny, _ = plan.upright.grid.shape
-        overlap = 2 * SLAB_ROWS + int(2 * abs(plan.xtilt_rad) * nz)
-        fixed += unz * (2 * min(overlap, uny) + SLAB_ROWS) * nx * 4
-    plane = 2 * SLAB_ROWS * nx * 4
-    least = fixed + plane * min(nz, 8)
-    if plan.settings.max_memory_bytes and least > allowed:
-        raise ResourceError(
-            f"{plan.series.name} needs at least {least / 1e9:.1f} GB of memory, more than the "
-            f"{allowed / 1e9:.1f} GB of --max-memory: allow more, or use a larger --bin"
-        )
-    planes = int(np.clip((allowed - fixed) // plane, min(nz, 8), nz))
-    return replace(plan, planes=planes, memory_bytes=fixed + plane * planes)

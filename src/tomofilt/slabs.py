@@ -9,10 +9,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.budget import SLAB_ROWS
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.geometry import ImageGrid, SliceGeometry
 from tomofilt.images import AlignedImages, Survey, align, crop_images, cropped_grid
-from tomofilt.plan import SLAB_ROWS, Plan, VolumeTask
+from tomofilt.plan import Plan, VolumeTask
 from tomofilt.progress import Clock, Progress
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tomofilt.budget import BAND_IMAGES, BAND_LINES, BAND_VOXELS
 from tomofilt.denoise.bands import BANDS, COARSE, Splitter, windows
 from tomofilt.denoise.head import UNITS, Head
 from tomofilt.denoise.kernel import apply_head, bands_at
 from tomofilt.denoise.middle import Middle
 from tomofilt.filters.protocol import Filter
 from tomofilt.measure import measured
-from tomofilt.plan import BAND_IMAGES, BAND_LINES, BAND_VOXELS, Plan, Settings, make_plan
+from tomofilt.plan import Plan, Settings, make_plan
 from tomofilt.projects import Destination
 from tomofilt.simulate import simulated_series
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from strategies_evaluate import tomogram_of
 
-from tomofilt import plan as plan_module
+from tomofilt import slabs
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import LeftOut, left_out_correlation, make_blocks, spread_views
 from tomofilt.evaluate.views import columns_inside, halves_by_view, volumes_by_view
@@ -140,7 +140,7 @@ def test_rows_blocks_and_memory_do_not_change_the_figures(made, monkeypatch):
 
     cut = left_out_correlation(series, Settings(filter="exact"), blocks_of=in_pieces)
     np.testing.assert_allclose(cut.correlation, whole.correlation, atol=1e-5)
-    monkeypatch.setattr(plan_module, "SLAB_ROWS", 16)
+    monkeypatch.setattr(slabs, "SLAB_ROWS", 16)
     few = left_out_correlation(series, Settings(filter="exact"), rows_px=48)
     np.testing.assert_allclose(few.mean[2:6], whole.mean[2:6], atol=0.03)
     with pytest.raises(InputError, match="0 rows"):
