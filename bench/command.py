@@ -281,16 +281,17 @@ def cases_of(job: Job, *, full: bool) -> list[Case]:
         return Case(name, lambda: run_tomofilt(job, options, raw=raw))
 
     cases = [
-        tomofilt("default (sirt-like:10)"),
+        tomofilt("default (wiener-exact:view)"),
+        tomofilt("-f sirt-like:10", "-f", "sirt-like:10"),
         tomofilt("-f imod", "-f", "imod"),
     ]
     if full:
         cases += [
             tomofilt("-f ramp", "-f", "ramp"),
             tomofilt("-f gaussian:60A", "-f", "gaussian:60A"),
-            tomofilt("--max-memory 600MB", "--max-memory", "600MB"),
-            tomofilt("from the raw stack", raw=True),
-            tomofilt("raw, --max-memory 600MB", "--max-memory", "600MB", raw=True),
+            tomofilt("ramp, --max-memory 600MB", "-f", "ramp", "--max-memory", "600MB"),
+            tomofilt("default from the raw stack", raw=True),
+            tomofilt("ramp from the raw stack", "-f", "ramp", raw=True),
         ]
     else:
         cases.append(Case("first run on a machine", lambda: run_first_time(job)))

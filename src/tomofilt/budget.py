@@ -62,8 +62,8 @@ def fit_slabs(plan: Plan) -> Plan:
     least = fixed + plane * min(nz, 8)
     if plan.settings.max_memory_bytes and least > allowed:
         raise ResourceError(
-            f"{plan.series.name} needs at least {least / 1e9:.1f} GB of memory, more than the "
-            f"{allowed / 1e9:.1f} GB of --max-memory: allow more, or use a larger --bin"
+            f"{plan.series.name} needs at least {least / 1e6:.0f} MB of memory, more than the "
+            f"{allowed / 1e6:.0f} MB of --max-memory: allow more, or use a larger --bin"
         )
     planes = int(np.clip((allowed - fixed) // plane, min(nz, 8), nz))
     return replace(plan, planes=planes, memory_bytes=fixed + plane * planes)
