@@ -69,7 +69,7 @@ def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
         style = "-"
     else:
         places, style = list(range(len(curve))), "o-"
-        axes.set_xticks(places, [f"{entry['shrinkage']:g}" for entry in curve])
+        axes.set_xticks(places, [f"{entry['shrinkage']:g}" for entry in curve], rotation=45)
         axes.set_xlabel("shrinkage, as part of the largest eigenvalue")
         axes.spines["right"].set_visible(False)
     axes.plot(places, psnr, style, color=_PSNR, lw=1.8)
