@@ -46,10 +46,12 @@ def files(folder):
 
 
 def test_bundle_reconstructs_what_training_saw(train, tmp_path):
-    code, said = train(*TINY, "--nodes", "5")
+    code, said = train(*TINY, "--nodes", "5", "--licence", "CC-BY-4.0")
     assert code == 0
     assert files(tmp_path) == ["small.jsonl", "small.png", NAME]
     bundle = load_bundle(tmp_path / NAME, "filter")
+    assert bundle.metadata["licence"] == "CC-BY-4.0"
+    assert bundle.metadata["citation"] == "not stated"
     training = bundle.metadata["training"]
     assert training["solver"] == "closed-form"
     assert training["parametrisation"] == "per-tilt"

@@ -371,6 +371,24 @@ def train(
             rich_help_panel=options.RUN,
         ),
     ] = False,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence",
+            metavar="TEXT",
+            help="Under which the bundle may be passed on, CC0-1.0 say; written into it.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = "not stated",
+    citation: Annotated[
+        str,
+        typer.Option(
+            "--citation",
+            metavar="TEXT",
+            help="What to cite for the bundle; written into it.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = "not stated",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -401,7 +419,7 @@ def train(
     if from_itself:
         refine_series(context, values)
         return
-    wanted, outputs = _training(values), Outputs(output)
+    wanted, outputs = _training(values), Outputs(output, licence, citation)
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other: give one")
     with ConsoleReporter(quiet=quiet) as reporter:

@@ -108,9 +108,13 @@ class Outputs:
     ----------
     bundle : Path
         ``NAME.tomofilt.safetensors``; the others are beside it.
+    licence, citation : str
+        What the bundle says about passing it on, and what to cite for it.
     """
 
     bundle: Path
+    licence: str = "not stated"
+    citation: str = "not stated"
 
     def __post_init__(self) -> None:
         if not self.bundle.name.endswith(SUFFIX) or self.bundle.name == SUFFIX:
@@ -396,8 +400,8 @@ def _write(
             },
         },
         "metrics": result.metrics,
-        "licence": "CC0-1.0",
-        "citation": "tomofilt",
+        "licence": outputs.licence,
+        "citation": outputs.citation,
     }
     _write_log(outputs, result.curve)
     draw(outputs.picture, result.filter, cases.train[0].plan.filter_context, result.curve)
