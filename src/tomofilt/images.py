@@ -173,7 +173,7 @@ class _Memory:
         return self.stack[view, start:stop]
 
     def close(self) -> None:
-        del self.stack
+        self.stack = np.empty((0, 0, 0), dtype=np.float32)
 
 
 class _Disk:
@@ -219,6 +219,23 @@ class AlignedImages:
     resampled: bool
     _read: Callable[[int, int, int], Float32]
     close: Callable[[], None]
+    _put: Callable[[int, Float32], None] | None = None
+
+    def apply(
+        self,
+        image_filter: Callable[[int, Float32], Float32],
+        threads: int,
+        advance: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Filter resampled images, without a halo, where they lie."""
+        assert self._put is not None
+        put = self._put
+
+        def one(view: int) -> None:
+            put(view, image_filter(view, self.rows(view, 0, self.grid.shape[0])))
+            advance()
+
+        run_all(threads, one, range(len(self.slices.a)))
 
     def rows(self, view: int, start: int, stop: int) -> Float32:
         """Rows start..stop of a view, zero where the image has none; they may begin below 0."""
@@ -316,7 +333,7 @@ def align(
             lambda a, b: store.get(view, a, b), start + halo, stop + halo, (stored[1], nx)
         )
 
-    return AlignedImages(grid, slices, True, read_stored, store.close)
+    return AlignedImages(grid, slices, True, read_stored, store.close, store.put)
 
 
 def cropped_grid(source: ImageSource, pixel_angst: float) -> ImageGrid:

@@ -1,6 +1,6 @@
 """From a filter that has to be measured to one that is: a series' own numbers for its filter.
 
-The images are read and aligned once more for it, before the tomogram is begun.
+Images that have to be resampled for it are handed on, so that it is done once.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from tomofilt.plan import Plan
 from tomofilt.threads import run_all
 from tomofilt.tiltseries import ImageSource
 
-__all__ = ["aligned_images", "measured"]
+if TYPE_CHECKING:
+    from tomofilt.images import AlignedImages
+
+__all__ = ["aligned_images", "measured", "measured_and_aligned"]
 
 Float32 = NDArray[np.float32]
 ImageOf = Callable[[int], Float32]
@@ -52,9 +56,31 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
     InputError
         If the series is too short, or without any contrast.
     """
+    with ExitStack() as stack:
+        return measured_and_aligned(plan, stack, note)[0]
+
+
+def measured_and_aligned(
+    plan: Plan, stack: ExitStack, note: Callable[[str], None] = lambda _: None
+) -> tuple[Plan, AlignedImages | None]:
+    """As :func:`measured`, and the series' images on the tilt axis, corrected, not filtered.
+
+    Parameters
+    ----------
+    plan : Plan
+    stack : ExitStack
+        Gives the room of the images back.
+    note : callable
+
+    Returns
+    -------
+    plan : Plan
+    images : AlignedImages, optional
+        None where they were not resampled for measuring: there is nothing to gain by them.
+    """
     chosen = plan.filter
     if not isinstance(chosen, WienerExact) or chosen.measurement is not None:
-        return plan
+        return plan, None
     name, views = plan.series.name, len(plan.series.views)
     if views < _FEWEST_VIEWS:
         raise InputError(
@@ -62,26 +88,36 @@ def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
             "resemble their neighbours and needs three or more; give another filter, -f gaussian:"
             "0.1 say"
         )
-    with ExitStack() as stack:
-        sources = plan.series.halves or (plan.series.images,)
-        room = max(0, plan.allowed_bytes - plan.memory_bytes) // len(sources)
-        images = [aligned_images(plan, source, room, stack) for source in sources]
-        found = _measure(plan, images, note)
-        if not found.snr.has_signal:
-            note(
-                f"  note: no signal was found in {name}: neighbouring views have nothing in common "
-                "that noise would not have; check the alignment and the tilt angles"
-            )
-        elif chosen.preset == "view":
-            strength, agreement = _strength(plan, found, images)
-            found = replace(found, strength=strength, agreement=agreement)
+    sources = plan.series.halves or (plan.series.images,)
+    room = max(0, plan.allowed_bytes - plan.memory_bytes) // len(sources)
+    aligned = [_aligned(plan, source, room, stack) for source in sources]
+    images = [_whole(each) for each in aligned]
+    found = _measure(plan, images, note)
+    if not found.snr.has_signal:
+        note(
+            f"  note: no signal was found in {name}: neighbouring views have nothing in common "
+            "that noise would not have; check the alignment and the tilt angles"
+        )
+    elif chosen.preset == "view":
+        strength, agreement = _strength(plan, found, images)
+        found = replace(found, strength=strength, agreement=agreement)
     measured_filter = replace(chosen, measurement=found)
     note(_summary(plan, measured_filter))
-    return replace(plan, filter=measured_filter)
+    again = aligned[0] if len(aligned) == 1 and aligned[0].resampled else None
+    return replace(plan, filter=measured_filter), again
 
 
 def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
-    """Reader of the aligned, unfiltered images of a source."""
+    """Reader of the aligned, corrected, unfiltered images of a source."""
+    return _whole(_aligned(plan, source, room_bytes, stack))
+
+
+def _whole(images: AlignedImages) -> ImageOf:
+    rows = images.grid.shape[0]
+    return lambda view: images.rows(view, 0, rows)
+
+
+def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> AlignedImages:
     from tomofilt.images import align, survey
 
     shape = plan.series.images.shape
@@ -102,7 +138,7 @@ def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: Exit
         raise InputError(
             f"{plan.series.name}: every image is blank, there is nothing to reconstruct"
         )
-    images = stack.enter_context(
+    return stack.enter_context(
         closing(
             align(
                 surveyed,
@@ -118,8 +154,6 @@ def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: Exit
             )
         )
     )
-    rows = plan.aligned.shape[0]
-    return lambda view: images.rows(view, 0, rows)
 
 
 def _sum(images: Sequence[ImageOf]) -> ImageOf:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.files import write_text_atomic
-from tomofilt.measure import measured
+from tomofilt.measure import measured_and_aligned
 from tomofilt.plan import Plan, Settings, VolumeTask, make_plan
 from tomofilt.progress import Clock, Progress, Reporter
 from tomofilt.projects import Destination
@@ -22,6 +22,7 @@ from tomofilt.tiltseries import TiltSeries
 if TYPE_CHECKING:
     from tomofilt.denoise.head import Taught
     from tomofilt.denoise.verdict import Verdict
+    from tomofilt.images import AlignedImages
 
 __all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
 
@@ -68,17 +69,23 @@ def reconstruct(
         reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
         return Result(destination, skipped=True)
     _make_folder(destination)
-    plan = measured(plan, reporter.note)
-    denoising = None
-    if any(task.denoised for task, _ in todo):
-        from tomofilt.denoise.verdict import judge
+    with ExitStack() as stack:
+        plan, aligned = measured_and_aligned(plan, stack, reporter.note)
+        denoises = any(task.denoised for task, _ in todo)
+        if denoises or plan.direct or plan.halo or todo[0][0] is not plan.tasks[0]:
+            stack.close()
+            aligned = None
+        denoising = None
+        if denoises:
+            from tomofilt.denoise.verdict import judge
 
-        denoised, mark = todo.pop(1)
-        denoising = _Denoising(denoised, mark, judge(plan, reporter.note, given=given))
-    records = []
-    for i, (task, mark) in enumerate(todo):
-        progress = Progress(reporter, i, len(todo))
-        records.append(_make_volume(plan, task, mark, progress, denoising if i == 0 else None))
+            denoised, mark = todo.pop(1)
+            denoising = _Denoising(denoised, mark, judge(plan, reporter.note, given=given))
+        records = []
+        for i, (task, mark) in enumerate(todo):
+            progress = Progress(reporter, i, len(todo))
+            first = (denoising, aligned) if i == 0 else (None, None)
+            records.append(_make_volume(plan, task, mark, progress, *first))
     return Result(destination, False, records[0]["seconds"], records[0])
 
 
@@ -143,7 +150,12 @@ def _make_folder(destination: Destination) -> None:
 
 
 def _make_volume(
-    plan: Plan, task: VolumeTask, mark: str, progress: Progress, denoising: _Denoising | None
+    plan: Plan,
+    task: VolumeTask,
+    mark: str,
+    progress: Progress,
+    denoising: _Denoising | None,
+    aligned: AlignedImages | None,
 ) -> dict[str, Any]:
     """Reconstruct, write, check and name one volume, and the denoised one along with it."""
     from tomofilt.images import survey
@@ -191,9 +203,8 @@ def _make_volume(
         ]
         background = stack.enter_context(ThreadPoolExecutor(1))
         pending: list[Future[None]] = []
-        slabs = make_slabs(
-            plan, task, surveyed, clock, progress, denoise.filter_image if denoise else None
-        )
+        on_image = denoise.filter_image if denoise else None
+        slabs = make_slabs(plan, task, surveyed, clock, progress, on_image, aligned)
         for y_start, z_start, block in slabs:
             blocks = [block]
             if denoise is not None:

@@ -36,20 +36,22 @@ def make_slabs(
     clock: Clock,
     progress: Progress,
     image_filter: OnImage | None = None,
+    aligned: AlignedImages | None = None,
 ) -> Slabs:
     """Yield the blocks of a volume as (first row, first plane, block (planes, rows, x)).
 
     A block's memory is used again for the next but one. ``image_filter`` corrects and
     filters an aligned image of one of the task's views, instead of the plan's own ways to do so; it
-    has seen all of them when the first block comes.
+    has seen all of them when the first block comes. ``aligned`` are the task's images, resampled
+    and corrected already, without a halo: they are filtered where they lie.
     """
     if plan.device.gpus:
-        return _device_slabs(plan, task, surveyed, clock, progress, image_filter)
+        return _device_slabs(plan, task, surveyed, clock, progress, image_filter, aligned)
     if plan.direct:
         return _direct_slabs(plan, task, surveyed, clock, progress)
     make = _sirt_slabs if plan.filter.sirt_iterations else _slice_slabs
-    if image_filter is not None:
-        return _slice_slabs(plan, task, surveyed, clock, progress, image_filter)
+    if image_filter is not None or aligned is not None:
+        return _slice_slabs(plan, task, surveyed, clock, progress, image_filter, aligned)
     if plan.upright is None:
         return make(plan, task, surveyed, clock, progress)
     slabs = make(plan.upright, task, surveyed, clock, progress)
@@ -63,13 +65,14 @@ def _slice_slabs(
     clock: Clock,
     progress: Progress,
     image_filter: OnImage | None = None,
+    aligned: AlignedImages | None = None,
 ) -> Slabs:
     """Slabs of the tomogram through the fast projector: (first row, first plane, block)."""
     nz, ny, nx = plan.grid.shape
     members, rows_filter = task.members, plan.row_filter
     count = len(members)
     progress.total = -(-ny // SLAB_ROWS) * (nz + 60) + count
-    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter)) as images:
+    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter, aligned)) as images:
         table = slice_table(
             plan.slices, plan.grid, plan.aligned, rows_filter.first_px, rows_filter.step_px
         )[members]
@@ -150,13 +153,14 @@ def _device_slabs(
     clock: Clock,
     progress: Progress,
     image_filter: OnImage | None,
+    aligned: AlignedImages | None = None,
 ) -> Slabs:
     """Slabs of the tomogram, all planes of some rows at a time, made on GPUs."""
     from tomofilt.device_slabs import make_on_devices  # loads torch
 
     ny = plan.grid.shape[1]
     progress.total = ny + len(task.members)
-    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter)) as images:
+    with closing(_on_axis(plan, task, surveyed, clock, progress, image_filter, aligned)) as images:
         slabs = make_on_devices(plan, task, images, _middle_first(0, ny, plan.device_rows))
         while True:
             with clock.phase("back-project"):
@@ -175,7 +179,13 @@ def _on_axis(
     clock: Clock,
     progress: Progress,
     image_filter: OnImage | None = None,
+    aligned: AlignedImages | None = None,
 ) -> AlignedImages:
+    if aligned is not None:
+        with clock.phase("align"):
+            whole = _image_filter(plan, task, plan.aligned, in_image_frame=False)
+            aligned.apply(whole, plan.threads, progress.advance)
+        return aligned
     if image_filter is None:
         image_filter = _aligned_filter(plan, task, halo=plan.halo)
     with clock.phase("align"):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
+from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.filters.registry import parse
 from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
+from tomofilt.images import AlignedImages
 from tomofilt.measure import measured
 from tomofilt.plan import Settings, make_plan
 from tomofilt.projects import Destination
@@ -150,3 +152,32 @@ def test_measuring_does_not_depend_on_threads(tmp_path):
         for n in (1, 2)
     ]
     assert facts[0] == facts[1]
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_images_aligned_to_be_measured_make_the_same_tomogram(tmp_path, monkeypatch, where):
+    """Filtered where they lie, in memory or on disk, they are as if aligned again."""
+    made = simulated_series(3, shape=(24, 48, 56), snr=0.5, rotation_deg=84.0, shift_angst=8.0)
+    series = replace(made.tilt_series(), halves=None)
+    destination = Destination(tmp_path / "TS_rec.mrc")
+    settings = Settings(halves="tilts", preview=False)
+    if where == "disk":
+        needed = make_plan(series, destination, settings).memory_bytes
+        settings = replace(settings, max_memory_bytes=needed + 1000)
+    stores, filter_in_place = [], AlignedImages.apply
+
+    def apply(images, *arguments):
+        stores.append(type(images._put.__self__).__name__)
+        filter_in_place(images, *arguments)
+
+    monkeypatch.setattr(AlignedImages, "apply", apply)
+    reconstruct(series, destination, settings, Listener())
+    assert stores == [{"memory": "_Memory", "disk": "_Disk"}[where]]
+    plan = measured(make_plan(series, destination, settings))
+    assert plan.filter.measurement.snr.has_signal
+    volume = np.empty(plan.grid.shape, np.float32)
+    for y, z, block in make_blocks(plan):
+        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
+    np.testing.assert_array_equal(mrcfile.read(destination.volume), volume)
+    halves = [mrcfile.read(destination.half(number).volume) for number in (1, 2)]
+    np.testing.assert_allclose(np.mean(halves, axis=0), volume, atol=1e-4 * np.abs(volume).max())
