@@ -35,7 +35,8 @@ from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.scheme import Order
 from tomofilt.tiltseries import TiltSeries
-from tomofilt.training.refine import Halves, Refinement, refine
+from tomofilt.training.prediction import Halves
+from tomofilt.training.refine import Refinement, refine
 
 Volume = NDArray[np.float32]
 

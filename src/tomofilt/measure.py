@@ -108,7 +108,23 @@ def measured_and_aligned(
 
 
 def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
-    """Reader of the aligned, corrected, unfiltered images of a source."""
+    """Reader of the aligned, corrected, unfiltered images of a source: view to (y, x).
+
+    Parameters
+    ----------
+    plan : Plan
+    source : ImageSource
+        The series' images, or one of its halves.
+    room_bytes : int
+        More than that waits on disk.
+    stack : ExitStack
+        Gives the room back.
+
+    Raises
+    ------
+    InputError
+        If its shape is not the series', or every image is blank.
+    """
     return _whole(_aligned(plan, source, room_bytes, stack))
 
 

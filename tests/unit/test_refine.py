@@ -16,8 +16,9 @@ from tomofilt.measure import measured
 from tomofilt.plan import Settings, make_plan
 from tomofilt.projects import Destination
 from tomofilt.simulate import simulated_series
-from tomofilt.training import refine as module
-from tomofilt.training.refine import NODES, NormalEquations, normal_equations, refine, solve
+from tomofilt.training import prediction as module
+from tomofilt.training.prediction import NODES, NormalEquations, normal_equations, solve
+from tomofilt.training.refine import refine
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_the_quadratic_form_is_what_predicting_with_those_gains_costs(plan):
     predictor = module._Predictor(plan, part, every, every)
     found = plan.filter.measurement
     half = replace(found, snr=replace(found.snr, log_spectrum=found.snr.log_spectrum - np.log(2)))
-    chosen = replace(module._filter(plan, gains), measurement=half)
+    chosen = replace(module.refined_filter(plan, gains), measurement=half)
     even, odd = (source.stack - ends(source.stack) for source in plan.series.halves)
     predicted = predictor(even, chosen)
     inside = [view for view, columns in enumerate(predictor.columns) if columns is not None]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.ctf import LEAST_DEFOCUS_ANGST, Ctf
 from tomofilt.errors import InputError
 from tomofilt.files import safe_name
 from tomofilt.star import Table
-from tomofilt.tiltseries import Sourced, TiltSeries
+from tomofilt.tiltseries import TiltSeries
 from tomofilt_relion.geometry import (
     Alignment,
     alignment_from_matrices,
@@ -24,6 +22,8 @@ from tomofilt_relion.geometry import (
     volume_grid,
 )
 from tomofilt_relion.images import NamedImages
+from tomofilt_relion.ledger import Ledger
+from tomofilt_relion.optics import dose_done, series_ctf
 from tomofilt_relion.tomograms import TomogramSet
 
 __all__ = ["pixel_angst", "read_series", "relion5_tilts"]
@@ -42,17 +42,6 @@ _NEEDED = {
     ),
 }
 _HALVES = ("rlnMicrographNameEven", "rlnMicrographNameOdd")
-
-
-@dataclass
-class _Ledger:
-    """What was read and used on the way."""
-
-    facts: dict[str, Sourced] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def fact(self, name: str, value: object, source: str) -> None:
-        self.facts[name] = Sourced(value, source)
 
 
 def read_series(
@@ -82,11 +71,11 @@ def read_series(
         Columns are missing, files do not fit each other, or hold something unusable.
     """
     safe_name(name)
-    ledger = _Ledger()
+    ledger = Ledger()
     path = tomograms.tilts_path(name)
     where = f"{path}: data_{name}"
     pixel = pixel_angst(tomograms, name, overrides)
-    ledger.fact("pixel_angst", pixel, _source(tomograms, name, "rlnTomoTiltSeriesPixelSize"))
+    ledger.fact("pixel_angst", pixel, tomograms.source(name, "rlnTomoTiltSeriesPixelSize"))
     raw = tomograms.tilts(name)
     tilts = relion5_tilts(tomograms, name, raw, pixel)
     images = NamedImages(tomograms.root, tilts["rlnMicrographName"], pixel)
@@ -111,10 +100,10 @@ def read_series(
     views = used[np.argsort(tilt_deg[used], kind="stable")]
     binning = _positive(tomograms.rows[name].get("rlnTomoTomogramBinning", ""))
     if binning:
-        ledger.fact("binning", binning, _source(tomograms, name, "rlnTomoTomogramBinning"))
+        ledger.fact("binning", binning, tomograms.source(name, "rlnTomoTomogramBinning"))
     _note_unused(tomograms, name, tilts, ledger)
     exposure = _exposure(tomograms, name, tilts, where, ledger)
-    ctf = _ctf(tomograms, name, tilts, ledger)
+    ctf = series_ctf(tomograms, name, tilts, ledger)
     return TiltSeries(
         name=name,
         images=images,
@@ -129,7 +118,7 @@ def read_series(
         excluded=excluded,
         halves=_halves(tomograms.root, tilts, pixel),
         dose_e_per_a2=None if exposure is None else exposure[views],
-        dose_done=_dose_done(images),
+        dose_done=dose_done(images),
         voltage_kv=_positive(tomograms.rows[name].get("rlnVoltage", "")),
         ctf=None if ctf is None else ctf.select(views),
         facts=ledger.facts,
@@ -277,7 +266,7 @@ def _size(
     name: str,
     overrides: Mapping[str, object],
     filled_px: tuple[int, int],
-    ledger: _Ledger,
+    ledger: Ledger,
 ) -> tuple[int, int, int]:
     """Unbinned size (x, y, z): as asked for, else as the set says, else what the images fill."""
     row = tomograms.rows[name]
@@ -288,10 +277,10 @@ def _size(
     source = "what the images fill"
     if None not in known:
         nx, ny, nz = (round(size) for size in known if size is not None)
-        source = _source(tomograms, name, "rlnTomoSizeX/Y/Z")
+        source = tomograms.source(name, "rlnTomoSizeX/Y/Z")
     elif thickness_nm:
         nz = 2 * round(thickness_nm * 10 / pixel / 2)
-        source += f"; {_source(tomograms, name, 'rlnTomoTomogramThickness')}"
+        source += f"; {tomograms.source(name, 'rlnTomoTomogramThickness')}"
     if "shape_px" in overrides:
         nx, ny, nz = cast(Sequence[int], overrides["shape_px"])
         source = "the size asked for"
@@ -316,7 +305,7 @@ def _size(
 
 
 def _excluded(
-    overrides: Mapping[str, object], count: int, where: str, ledger: _Ledger
+    overrides: Mapping[str, object], count: int, where: str, ledger: Ledger
 ) -> tuple[int, ...]:
     asked = sorted(set(cast(Sequence[int], overrides.get("exclude", ()))))
     outside = [number for number in asked if not 1 <= number <= count]
@@ -337,7 +326,7 @@ def _halves(root: Path, tilts: Table, pixel: float) -> tuple[NamedImages, NamedI
 
 
 def _exposure(
-    tomograms: TomogramSet, name: str, tilts: Table, where: str, ledger: _Ledger
+    tomograms: TomogramSet, name: str, tilts: Table, where: str, ledger: Ledger
 ) -> FloatArray | None:
     column = "rlnMicrographPreExposure"
     if column not in tilts:
@@ -347,86 +336,7 @@ def _exposure(
     return before
 
 
-def _dose_done(images: NamedImages) -> str | None:
-    """Why images count as dose-weighted: RELION then writes the unweighted ones beside them."""
-    first = images.files[0]
-    other = first.with_name(f"{first.stem}_noDW{first.suffix}")
-    if other.exists():
-        return f"motion correction has weighted the images: {other.name} is beside them"
-    return None
-
-
-def _ctf(tomograms: TomogramSet, name: str, tilts: Table, ledger: _Ledger) -> Ctf | None:
-    """Contrast transfer of all rows; None, with a note, where the set does not tell it."""
-    columns = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
-    missing = [column for column in columns if column not in tilts]
-    row = tomograms.rows[name]
-    optics = {
-        column: _finite(row.get(column, ""))
-        for column in (
-            "rlnVoltage",
-            "rlnSphericalAberration",
-            "rlnAmplitudeContrast",
-            "rlnTomoHand",
-        )
-    }
-    missing += [column for column, value in optics.items() if value is None]
-    if missing:
-        ledger.notes.append(
-            f"the CTF is not known: {name} lacks {', '.join(missing)} (from RELION's Import and "
-            "CtfFind jobs)"
-        )
-        return None
-    u, v, angle = (_lenient(tilts[column]) for column in columns)
-    phase = _lenient(tilts["rlnPhaseShift"]) if "rlnPhaseShift" in tilts else np.zeros(len(tilts))
-    broken = ~np.isfinite(u + v + angle + phase)
-    unknown = broken | (np.abs(u + v) / 2 < LEAST_DEFOCUS_ANGST)
-    for values in (u, v, angle, phase):
-        values[broken] = 0.0
-    if unknown.all():
-        ledger.notes.append(
-            f"the CTF is not known: every rlnDefocusU and V of {name} is 0 or missing"
-        )
-        return None
-    if unknown.any():
-        rows = ", ".join(str(i + 1) for i in np.flatnonzero(unknown))
-        ledger.notes.append(f"rows without a defocus, whose CTF is left as it is: {rows}")
-    known = ~unknown
-    ledger.fact(
-        "defocus_angst",
-        f"{min(u[known].min(), v[known].min()):.0f} to {max(u[known].max(), v[known].max()):.0f}",
-        "rlnDefocusU/V/Angle",
-    )
-    voltage, cs, contrast, hand = (cast(float, value) for value in optics.values())
-    slope = _finite(row.get("rlnTomoDefocusSlope", ""))
-    ledger.fact("hand", hand, _source(tomograms, name, "rlnTomoHand"))
-    return Ctf(
-        defocus_u_angst=u,
-        defocus_v_angst=v,
-        astigmatism_deg=angle,
-        phase_shift_deg=phase,
-        voltage_kv=voltage,
-        cs_mm=cs,
-        amplitude_contrast=contrast,
-        hand=hand * (1.0 if slope is None else slope),
-    )
-
-
-def _lenient(texts: Sequence[str]) -> FloatArray:
-    """Numbers; NaN for what is none."""
-    values = [_finite(text) for text in texts]
-    return np.array([math.nan if value is None else value for value in values])
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _note_unused(tomograms: TomogramSet, name: str, tilts: Table, ledger: _Ledger) -> None:
+def _note_unused(tomograms: TomogramSet, name: str, tilts: Table, ledger: Ledger) -> None:
     columns = (*tomograms.rows[name], *tilts.columns)
     if any(column.startswith("rlnTomoDeformation") for column in columns):
         ledger.notes.append(
@@ -455,7 +365,3 @@ def _positive(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 < value < math.inf else None
-
-
-def _source(tomograms: TomogramSet, name: str, column: str) -> str:
-    return f"{tomograms.path.name} {column} of {name}"

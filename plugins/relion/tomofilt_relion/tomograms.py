@@ -47,6 +47,10 @@ class TomogramSet:
         """Row of the ``global`` table of each series, by its name."""
         return {row["rlnTomoName"]: row for row in self.series.rows()}
 
+    def source(self, name: str, column: str) -> str:
+        """Where a value of a series stands, in words."""
+        return f"{self.path.name} {column} of {name}"
+
     def tilts_path(self, name: str) -> Path:
         """File with the images of a series."""
         if self.is_relion4:

@@ -16,14 +16,14 @@ from tomofilt.filters.imod import imod_padded_length
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation, Padding
 from tomofilt.geometry import SliceGeometry
 
-__all__ = ["ImageFilter", "RowFilter"]
+__all__ = ["DC_BIN", "Extension", "ImageFilter", "RowFilter", "padded_length"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
 
 # Where a ramp has the value that the band-limited real-space kernel (h0 = 1/4,
 # h_odd = -1 / (pi n)^2, cut to the padded row) has at zero frequency; in bins.
-_DC_BIN = 2 / np.pi**2
+DC_BIN = 2 / np.pi**2
 # IMOD resamples no line beyond this tilt.
 _STEEPEST_STRETCH_DEG = 80.0
 # Against the ramp of a wider specimen, rows padded to 1.5 and to 2 times their length are equally
@@ -116,7 +116,7 @@ class RowFilter:
             gains[:, -1] /= 2
         is_identity = filter.two_dimensional and self._oversampling == 1
         self._gains: Image | None = None if is_identity else gains.astype(np.float32)
-        self._extension = _Extension(width_px, self.padded_px, filter.padding)
+        self._extension = Extension(width_px, self.padded_px, filter.padding)
         self._set_samples(slices, needed_px)
 
     def _set_samples(self, slices: SliceGeometry, needed_px: FloatArray | None) -> None:
@@ -227,9 +227,9 @@ class ImageFilter:
         across_px, across_angst = (ny, pixel_angst[0]) if is_turned else (nx, pixel_angst[1])
         padding: Padding = "zero" if filter.padding == "zero" else "reflect"
         # Along the tilt axis nothing is as long as a ramp's kernel.
-        padded_y = _padded_length(ny, 1.0 if warp is None else _ROW_PADDING)
-        self._extend_y = _Extension(ny, padded_y, padding)
-        self._extend_x = _Extension(nx, _padded_length(nx), padding)
+        padded_y = padded_length(ny, 1.0 if warp is None else _ROW_PADDING)
+        self._extend_y = Extension(ny, padded_y, padding)
+        self._extend_x = Extension(nx, padded_length(nx), padding)
         self.shape = shape
         self.padded_shape = (padded_y, self._extend_x.padded_px)
         self._filter, self._warp = filter, warp
@@ -242,8 +242,8 @@ class ImageFilter:
             width_px=across_px,
             padded_px=_padded_row(filter, across_px),
         )
-        first_k = 1 / (_padded_length(across_px) * across_angst)
-        self._lowest_k = _DC_BIN * first_k
+        first_k = 1 / (padded_length(across_px) * across_angst)
+        self._lowest_k = DC_BIN * first_k
         self.k_y = _float64(np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0]))
         self.k_x = _float64(np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1]))
         self.dc_gain: FloatArray = filter.gains(
@@ -303,8 +303,15 @@ class ImageFilter:
         spectrum *= gains.astype(np.float32)
 
 
-class _Extension:
-    """Extends rows to their padded length; what stands behind the end wraps to the front."""
+class Extension:
+    """Extends rows to their padded length; what stands behind the end wraps to the front.
+
+    Parameters
+    ----------
+    width_px, padded_px : int
+        Length of a row before and after.
+    padding : "reflect", "zero" or "imod"
+    """
 
     def __init__(self, width_px: int, padded_px: int, padding: Padding) -> None:
         self.width_px, self.padded_px, self._padding = width_px, padded_px, padding
@@ -345,11 +352,18 @@ class _Extension:
 
 
 def _padded_row(filter: Filter, width_px: int) -> int:
-    return imod_padded_length(width_px) if filter.padding == "imod" else _padded_length(width_px)
+    return imod_padded_length(width_px) if filter.padding == "imod" else padded_length(width_px)
 
 
-def _padded_length(width_px: int, factor: float = _ROW_PADDING) -> int:
-    """Even, fast to transform, and long enough that what wraps around does not matter."""
+def padded_length(width_px: int, factor: float = _ROW_PADDING) -> int:
+    """Even, fast to transform, and long enough that what wraps around does not matter, in pixels.
+
+    Parameters
+    ----------
+    width_px : int
+    factor : float
+        Of ``width_px``, at least.
+    """
     from scipy import fft
 
     shortest = max(ceil(factor * width_px), width_px + 64)
@@ -362,5 +376,5 @@ def _float64(values: NDArray[np.floating]) -> FloatArray:
 
 def _frequencies(padded_px: int, pixel_angst: float) -> FloatArray:
     k_across = np.fft.rfftfreq(padded_px, pixel_angst).astype(np.float64)
-    k_across[0] = _DC_BIN * k_across[1]
+    k_across[0] = DC_BIN * k_across[1]
     return k_across

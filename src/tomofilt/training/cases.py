@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
+from tomofilt.measure import aligned_images
 from tomofilt.plan import Plan, Settings, make_plan
 from tomofilt.projects import Destination
 from tomofilt.tiltseries import TiltSeries
@@ -102,38 +103,18 @@ class Case:
         InputError
             An image holds NaN or is blank.
         """
-        from tomofilt.images import align, survey
-
         plan, series = self.plan, self.series
-        surveyed = survey(
-            series.images,
-            series.views,
-            background=plan.background,
-            across_axis=plan.across_axis,
-            log_base=series.log_base,
-            threads=plan.threads,
-        )
-        if surveyed.blank:
-            numbers = ", ".join(str(int(series.views[view]) + 1) for view in surveyed.blank)
+        with ExitStack() as room:
+            image_of = aligned_images(plan, series.images, plan.allowed_bytes, room)
+            stack = np.stack([image_of(view) for view in range(len(series.views))])
+        # without its background, nothing is left of a blank image
+        blank = np.flatnonzero(~stack.any(axis=(1, 2)))
+        if blank.size:
+            numbers = ", ".join(str(int(series.views[view]) + 1) for view in blank)
             raise InputError(
                 f"{self.name}: image {numbers} has the same value everywhere: leave it out of the "
                 "series before you train on it"
             )
-        aligned = align(
-            surveyed,
-            plan.slices,
-            plan.image_from_aligned,
-            plan.aligned,
-            image_filter=plan.correction(),
-            like_newstack=False,
-            halo=0,
-            threads=plan.threads,
-            memory_bytes=plan.allowed_bytes,
-            folder=_PLACE.volume.parent,
-        )
-        rows = plan.aligned.shape[0]
-        with closing(aligned):
-            stack = np.stack([aligned.rows(view, 0, rows) for view in range(len(series.views))])
         return np.asarray(stack * np.float32(self.scale), dtype=np.float32)
 
     def tomogram(self, filter: str) -> Float32:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import _DC_BIN, _Extension, _float64, _padded_length
+from tomofilt.filters.apply import DC_BIN, Extension, padded_length
 from tomofilt.filters.learned import LearnedFilter, same_scheme
 from tomofilt.geometry import ImageGrid
 from tomofilt.training.cases import Case
@@ -192,18 +192,18 @@ class _Frequencies:
 
     def __init__(self, grid: ImageGrid, padding: Padding) -> None:
         ny, nx = grid.shape
-        self._extensions: tuple[_Extension, _Extension] | None = None
+        self._extensions: tuple[Extension, Extension] | None = None
         self.padded = (ny, nx)
         if padding != "none":
-            self.padded = (_padded_length(ny, 1.0), _padded_length(nx))
+            self.padded = (padded_length(ny, 1.0), padded_length(nx))
             self._extensions = (
-                _Extension(ny, self.padded[0], padding),
-                _Extension(nx, self.padded[1], padding),
+                Extension(ny, self.padded[0], padding),
+                Extension(nx, self.padded[1], padding),
             )
-        across = _float64(np.fft.rfftfreq(self.padded[1], grid.pixel_angst[1]))
-        across[0] = _DC_BIN * across[1]
+        across = np.fft.rfftfreq(self.padded[1], grid.pixel_angst[1]).astype(np.float64)
+        across[0] = DC_BIN * across[1]
         self.across: Float64 = across[None, :]
-        along = _float64(np.fft.fftfreq(self.padded[0], grid.pixel_angst[0]))
+        along = np.fft.fftfreq(self.padded[0], grid.pixel_angst[0]).astype(np.float64)
         self.along: Float64 = along[:, None]
 
     def spectra(self, images: Float32) -> NDArray[np.complex64]:
