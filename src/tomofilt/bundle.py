@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError, MissingFileError, OutputExistsError
 from tomofilt.files import PartialFile
 
-__all__ = ["SUFFIX", "Bundle", "load_bundle", "save_bundle"]
+__all__ = ["SUFFIX", "Bundle", "check_place", "load_bundle", "save_bundle"]
 
 SUFFIX = ".tomofilt.safetensors"
 
@@ -82,8 +82,7 @@ def save_bundle(path: Path, bundle: Bundle, *, overwrite: bool = False) -> None:
     from safetensors.numpy import save
 
     path = Path(path)
-    if not path.name.endswith(SUFFIX) or path.name == SUFFIX:
-        raise InputError(f"{path}: a bundle's name ends in {SUFFIX}: give NAME{SUFFIX}")
+    check_place(path)
     if bundle.kind not in _KINDS:
         raise InputError(f"{path}: {bundle.kind!r} is no kind of bundle: {', '.join(_KINDS)}")
     tensors = {
@@ -115,6 +114,20 @@ def save_bundle(path: Path, bundle: Bundle, *, overwrite: bool = False) -> None:
             _refuse_foreign(path)
         partial.pwrite_all(0, data)
         partial.commit(replace=overwrite)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a name that is no bundle's and a folder that is not there, before hours are spent.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in :data:`SUFFIX`, or there is no such folder.
+    """
+    if not path.name.endswith(SUFFIX) or path.name == SUFFIX:
+        raise InputError(f"{path}: a bundle's name ends in {SUFFIX}: give NAME{SUFFIX}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist: create it first")
 
 
 def load_bundle(path: Path, kind: str | None = None) -> Bundle:

@@ -39,12 +39,7 @@ def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
     nz, ny, nx = grid.shape
     if settings.shape_px is not None:
         nx, ny, nz = settings.shape_px
-    if settings.thickness_px is not None and settings.thickness_angst is not None:
-        raise InputError("--thickness and --thickness-px say the same thing twice: give one")
-    if settings.thickness_angst is not None:
-        nz = round(settings.thickness_angst / pixel)
-    elif settings.thickness_px is not None:
-        nz = round(settings.thickness_px)
+    nz = _planes(settings, pixel, nz)
     resized = grid.resized((nz, ny, nx))
     factor = voxel / pixel
     if factor == 1.0:
@@ -54,6 +49,24 @@ def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
             f"a tomogram of {nx} x {ny} x {nz} pixels has no voxel left at bin {factor:g}"
         )
     return resized.binned(factor, first_voxel_kept=series.first_voxel_kept)
+
+
+def _planes(settings: Settings, pixel_angst: float, planes: int) -> int:
+    """Thickness of the tomogram in unbinned pixels, the given one if the user wants no other."""
+    if settings.thickness_px is not None and settings.thickness_angst is not None:
+        raise InputError("--thickness and --thickness-px say the same thing twice: give one")
+    if settings.thickness_angst is not None:
+        wanted = settings.thickness_angst / pixel_angst
+    elif settings.thickness_px is not None:
+        wanted = settings.thickness_px
+    else:
+        return planes
+    if not 0.5 < wanted < np.inf:
+        raise InputError(
+            f"a thickness of {wanted:g} pixels, {wanted * pixel_angst:g} A, leaves no tomogram: "
+            "give --thickness or --thickness-px of a pixel or more"
+        )
+    return round(wanted)
 
 
 def aligned_grid(

@@ -164,6 +164,16 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(train, tmp_path, argumen
     ]
 
 
+@pytest.mark.parametrize(
+    "mode", [TINY, ("--self", "--imod-dir", "."), ("--head", "--imod-dir", ".")]
+)
+def test_a_missing_folder_is_told_before_training(train, tmp_path, mode):
+    code, said = train(*mode, out=f"nowhere/{NAME}")
+    assert code == 2
+    assert "nowhere does not exist: create it first" in said
+    assert files(tmp_path) == []
+
+
 def test_existing_files_are_kept(train, tmp_path):
     (tmp_path / NAME).write_bytes(b"precious")
     code, said = train(*TINY)

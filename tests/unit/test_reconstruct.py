@@ -186,6 +186,12 @@ def test_tomograms_that_particles_are_looked_up_in_are_not_turned(tmp_path, run,
         run(series, "turned", **change)
 
 
+@pytest.mark.parametrize("change", [{"thickness_px": -5.0}, {"thickness_angst": np.nan}])
+def test_thicknesses_that_leave_nothing(tmp_path, run, change):
+    with pytest.raises(InputError, match=r"thickness of .* leaves no tomogram"):
+        run(make_series(tmp_path), "nothing", **change)
+
+
 def test_output_variants(tmp_path, run):
     series = make_series(tmp_path)
     plain, _, _ = run(series, "plain")

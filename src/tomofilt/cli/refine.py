@@ -38,7 +38,10 @@ def check_mode(context: typer.Context, mode: str | None) -> None:
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:
-    """Refuse to train for a bundle whose name is taken."""
+    """Refuse to train for a bundle that could not be written, or whose name is taken."""
+    from tomofilt.bundle import check_place
+
+    check_place(path)
     if path.exists() and not overwrite:
         raise OutputExistsError(
             f"{path} exists already: give --overwrite to replace it, or choose another name"
@@ -71,9 +74,8 @@ def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
     from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.plan import Settings
     from tomofilt.training.refine import refine
-    from tomofilt.training.supervised import Outputs
 
-    bundle, overwrite = Outputs(values["output"]).bundle, values["overwrite"]
+    bundle, overwrite = values["output"], values["overwrite"]
     refuse_taken(bundle, overwrite=overwrite)
     project, name = series_of(context, values)
     settings = Settings(

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import SUFFIX, load_bundle, save_bundle
+from tomofilt.bundle import SUFFIX, check_place, load_bundle, save_bundle
 from tomofilt.errors import InputError, OutputExistsError, ResourceError
 from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
@@ -117,8 +117,7 @@ class Outputs:
     citation: str = "not stated"
 
     def __post_init__(self) -> None:
-        if not self.bundle.name.endswith(SUFFIX) or self.bundle.name == SUFFIX:
-            raise InputError(f"{self.bundle}: a bundle's name ends in {SUFFIX}: give NAME{SUFFIX}")
+        check_place(self.bundle)
 
     def _beside(self, ending: str) -> Path:
         return self.bundle.with_name(self.bundle.name.removesuffix(SUFFIX) + ending)
