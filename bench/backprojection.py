@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import BLOCK, PAD
-from tomofilt.threads import available_threads
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.util.threads import available_threads
 
 #: Rows of voxels that the direct projector is timed on.
 DIRECT_ROWS = 4

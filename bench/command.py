@@ -30,8 +30,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tomofilt.mrc import MrcWriter
-from tomofilt.threads import available_threads
+from tomofilt.io.mrc import MrcWriter
+from tomofilt.util.threads import available_threads
 
 VIEWS = 61
 PIXEL_ANGST = 10.0

@@ -18,19 +18,19 @@ from tempfile import gettempdir
 
 import numpy as np
 
-from tomofilt.ctf import Ctf
+from tomofilt.align.phases import ImageCorrection
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.geometry import ImageGrid, TiltGeometry
-from tomofilt.phases import ImageCorrection
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.ctf import Ctf
+from tomofilt.series.geometry import ImageGrid, TiltGeometry
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.scheme import tilt_scheme
 from tomofilt.simulate.series import Simulation, simulate
-from tomofilt.tiltseries import TiltSeries
 
 PIXEL, TILTS, SHAPE = 10.0, np.arange(-60.0, 61.0, 3.0), (40, 128, 128)
 DEFOCUS_UM = (3.0, 6.0, 9.0)

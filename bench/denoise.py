@@ -34,12 +34,12 @@ from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation
-from tomofilt.measure import measured
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import project_type
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.projects import project_type
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.series import ImagesInMemory
-from tomofilt.tiltseries import TiltSeries
 
 Volume = NDArray[np.float32]
 MATCH = Settings(filter="wiener-exact:match")
@@ -130,10 +130,10 @@ def left_out(folder: Path) -> None:
     linear = left_out_correlation(series, MATCH)
 
     def denoised_blocks(plan: Plan):
+        from tomofilt.align.images import survey
         from tomofilt.denoise.denoiser import Denoiser
-        from tomofilt.images import survey
-        from tomofilt.progress import Clock, Progress
-        from tomofilt.slabs import make_slabs
+        from tomofilt.reconstruction.slabs import make_slabs
+        from tomofilt.util.progress import Clock, Progress
 
         class Nobody:
             def note(self, message: str) -> None: ...

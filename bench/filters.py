@@ -28,13 +28,13 @@ from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation, make_blocks
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination, project_type
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.projects import Destination, project_type
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.scheme import Order
-from tomofilt.tiltseries import TiltSeries
 from tomofilt.training.prediction import Halves
 from tomofilt.training.refine import Refinement, refine
 

@@ -34,14 +34,14 @@ from tomofilt.evaluate.detection import background_places, detection, radial_tem
 from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.filters.registry import available
-from tomofilt.geometry import ImageGrid, VolumeGrid
-from tomofilt.plan import Settings, make_plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import ImageGrid, VolumeGrid
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import write_series
 from tomofilt.simulate.series import SimulatedSeries
-from tomofilt.threads import available_threads
+from tomofilt.util.threads import available_threads
 
 Volume = NDArray[np.float32]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tomofilt.mrc import MrcWriter
+from tomofilt.io.mrc import MrcWriter
 
 VIEWS, SIZE, THICKNESS = 41, 2048, 720
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from tomofilt.filters.learned import fit
 from tomofilt.filters.registry import parse
 from tomofilt.simulate import simulated_series
-from tomofilt.threads import available_threads
 from tomofilt.training.cases import Case, Cases
 from tomofilt.training.closed_form import mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Schedule, descend
@@ -32,6 +31,7 @@ from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import backward
 from tomofilt.training.parametrisation import Parametrisation, empty_filter
+from tomofilt.util.threads import available_threads
 
 SNRS = (0.03, 0.1, 0.5)
 #: AdamW takes long: one noise level.

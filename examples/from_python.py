@@ -11,13 +11,13 @@ import numpy as np
 
 import tomofilt
 from tomofilt.filters.apply import RowFilter
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.jobs.one import reconstruct
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.reconstruct import reconstruct
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
 
 class Printer:
-    """Hears how a reconstruction goes on (tomofilt.reconstruct.Reporter)."""
+    """Hears how a reconstruction goes on (tomofilt.jobs.one.Reporter)."""
 
     def note(self, message: str) -> None:
         """Print what is worth reading."""

@@ -12,9 +12,9 @@ import numpy as np
 import tomosipo
 
 import tomofilt
-from tomofilt.geometry import ImageGrid
 from tomofilt.projectors.gpu import problem
 from tomofilt.projectors.vectors import to_tomosipo
+from tomofilt.series.geometry import ImageGrid
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tomofilt.bundle import Bundle
+from tomofilt.io.bundle import Bundle
 
 names = st.from_regex(r"[a-z][a-z0-9_.]{0,12}", fullmatch=True)
 finite = {"allow_nan": False, "allow_infinity": False}

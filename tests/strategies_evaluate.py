@@ -6,8 +6,8 @@ import numpy as np
 
 from tomofilt.cli.app import main
 from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.projects import Destination
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mycoplasma"
 

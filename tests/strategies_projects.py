@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import TiltGeometry, VolumeGrid
-from tomofilt.projects import Destination
-from tomofilt.tiltseries import Sourced, TiltSeries
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import Sourced, TiltSeries
 
 
 class BlankImages:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tomofilt.geometry import TiltGeometry
-from tomofilt.mrc import MrcWriter
-from tomofilt.star import Table, write_star
+from tomofilt.io.mrc import MrcWriter
+from tomofilt.io.star import Table, write_star
+from tomofilt.series.geometry import TiltGeometry
 
 PIXEL_ANGST = 8.0
 SIZE_PX = (72, 64, 32)  # x, y, z of the specimen, unbinned

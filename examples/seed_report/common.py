@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from tomofilt.errors import TomofiltError
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import Filter
 from tomofilt.filters.transfer import transfer
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.io.files import write_text_atomic
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.physics import relative_noise
 from tomofilt.simulate.scheme import TiltScheme, tilt_scheme

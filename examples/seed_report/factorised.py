@@ -19,8 +19,8 @@ from common import (
     tomogram,
 )
 
-from tomofilt.bundle import save_bundle
 from tomofilt.filters.learned import LearnedFilter
+from tomofilt.io.bundle import save_bundle
 from tomofilt.simulate.scheme import tilt_scheme
 from tomofilt.training.cases import Case
 from tomofilt.training.parametrisation import empty_filter

@@ -1,7 +1,7 @@
 """Filtered back-projection for cryo-electron tomography.
 
 The names below are loaded when first used. The modules hold the rest:
-:mod:`tomofilt.reconstruct` makes one tomogram, :mod:`tomofilt.batch` many.
+:mod:`tomofilt.jobs.one` makes one tomogram, :mod:`tomofilt.jobs.many` many.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tomofilt.batch import Job, run
     from tomofilt.errors import InputError, ResourceError, TomofiltError
     from tomofilt.filters.protocol import Filter
     from tomofilt.filters.registry import parse
-    from tomofilt.geometry import TiltGeometry, VolumeGrid
+    from tomofilt.jobs.many import Job, run
     from tomofilt.projectors.vectors import to_astra, to_tomosipo
-    from tomofilt.projects import Destination, detect
-    from tomofilt.settings import Settings
-    from tomofilt.tiltseries import TiltSeries
+    from tomofilt.reconstruction.settings import Settings
+    from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+    from tomofilt.series.projects import Destination, detect
+    from tomofilt.series.tiltseries import TiltSeries
 
 __version__ = "0.1.0"
 
@@ -42,19 +42,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Destination": "projects",
+    "Destination": "series.projects",
     "Filter": "filters.protocol",
     "InputError": "errors",
-    "Job": "batch",
+    "Job": "jobs.many",
     "ResourceError": "errors",
-    "Settings": "settings",
-    "TiltGeometry": "geometry",
-    "TiltSeries": "tiltseries",
+    "Settings": "reconstruction.settings",
+    "TiltGeometry": "series.geometry",
+    "TiltSeries": "series.tiltseries",
     "TomofiltError": "errors",
-    "VolumeGrid": "geometry",
-    "detect": "projects",
+    "VolumeGrid": "series.geometry",
+    "detect": "series.projects",
     "parse": "filters.registry",
-    "run": "batch",
+    "run": "jobs.many",
     "to_astra": "projectors.vectors",
     "to_tomosipo": "projectors.vectors",
 }

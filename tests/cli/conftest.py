@@ -3,10 +3,11 @@
 import pytest
 from strategies_projects import FakeProject
 
-from tomofilt import batch, projects
 from tomofilt.cli.app import main
 from tomofilt.errors import MissingFileError
-from tomofilt.reconstruct import Result
+from tomofilt.jobs import many as batch
+from tomofilt.jobs.one import Result
+from tomofilt.series import projects
 
 
 class Stage:

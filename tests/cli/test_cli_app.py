@@ -10,7 +10,7 @@ from PIL import Image
 
 import tomofilt
 from tomofilt.cli import doctor
-from tomofilt.plan import DEFAULT_BYTES, Settings
+from tomofilt.reconstruction.plan import DEFAULT_BYTES, Settings
 
 
 def test_version(run):

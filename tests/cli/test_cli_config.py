@@ -2,7 +2,7 @@
 
 import pytest
 
-from tomofilt.plan import Settings
+from tomofilt.reconstruction.plan import Settings
 
 
 @pytest.fixture

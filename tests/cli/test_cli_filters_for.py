@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
+from tomofilt.io.bundle import SUFFIX, save_bundle
 from tomofilt.simulate import simulated_series
 
 TILTS = np.arange(-42.0, 43.0, 6.0)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
 from tomofilt.filters import FilterContext
 from tomofilt.filters.learned import GridNodes, LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.samples import radial_profile, sampled
 from tomofilt.filters.transfer import transfer
+from tomofilt.io.bundle import SUFFIX, save_bundle
 
 TILTS = np.arange(-60.0, 61.0, 5.0)
 NODES = GridNodes(np.linspace(0, 0.025, 9), np.linspace(-0.025, 0.025, 9))

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from tomofilt import measure as measure_module
-from tomofilt.bundle import load_bundle
 from tomofilt.denoise import teach as teach_module
 from tomofilt.denoise import verdict as verdict_module
 from tomofilt.denoise.bands import BANDS
 from tomofilt.denoise.head import UNITS, Head, Taught
 from tomofilt.denoise.verdict import Verdict
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.plan import Settings
+from tomofilt.io.bundle import load_bundle
+from tomofilt.reconstruction import measure as measure_module
+from tomofilt.reconstruction.plan import Settings
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from strategies_projects import FakeProject, tilt_series
 
 from tomofilt.cli.inspect import describe
-from tomofilt.geometry import LocalGeometry, TiltGeometry
+from tomofilt.series.geometry import LocalGeometry, TiltGeometry
 
 
 def test_views_are_those_the_geometry_was_made_from():

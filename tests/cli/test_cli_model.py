@@ -7,9 +7,9 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
 from tomofilt.filters.learned import LearnedFilter, RadialNodes
+from tomofilt.io.bundle import SUFFIX, save_bundle
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import write_series
 

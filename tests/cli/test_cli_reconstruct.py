@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.plan import Settings
 from tomofilt.projectors import select
+from tomofilt.reconstruction.plan import Settings
 
 
 def test_defaults_are_the_librarys(stage, run):

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tomofilt.bundle import load_bundle
 from tomofilt.filters.learned import read_filter
 from tomofilt.filters.refined import RefinedFilter
+from tomofilt.io.bundle import load_bundle
 from tomofilt.training import refine as module
 
 

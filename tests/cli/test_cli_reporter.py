@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tomofilt.batch import Outcome
 from tomofilt.cli import reporter as reporter_module
 from tomofilt.cli.reporter import ConsoleReporter
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import Result
+from tomofilt.jobs.many import Outcome
+from tomofilt.jobs.one import Result
+from tomofilt.series.projects import Destination
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.cli.app import main
 from tomofilt.filters.learned import LearnedFilter, RadialNodes
-from tomofilt.mrc import MrcStack, read_header
-from tomofilt.star import Table, read_star, write_star
+from tomofilt.io.bundle import SUFFIX, save_bundle
+from tomofilt.io.mrc import MrcStack, read_header
+from tomofilt.io.star import Table, read_star, write_star
 from tomofilt_relion import shim
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "relion_project"

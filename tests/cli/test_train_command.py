@@ -11,11 +11,11 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt.bundle import load_bundle
 from tomofilt.cli.app import main
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.learned import read_filter
+from tomofilt.io.bundle import load_bundle
 from tomofilt.simulate.series import ImagesInMemory
 from tomofilt.training import cases as cases_module
 from tomofilt.training.cases import Case, Cases, check_cases, simulated_cases

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.vectors import DetectorVectors, to_astra
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
 DATA = Path(__file__).parents[1] / "data" / "geometry" / "geometry_bp.npz"
 

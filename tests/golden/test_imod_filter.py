@@ -8,7 +8,7 @@ import pytest
 
 from tomofilt.filters.apply import RowFilter
 from tomofilt.filters.imod import ImodFilter
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 
 TS_01 = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
 SLICES = slice(40, 48)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from tomofilt.mrc import MrcStack
-from tomofilt.plan import Settings
-from tomofilt.reconstruct import reconstruct
+from tomofilt.io.mrc import MrcStack
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
 from tomofilt_imod.project import PROJECT_TYPE
 
 GOLDEN = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
@@ -153,8 +153,8 @@ def test_own_aligned_stack_is_newstacks(tmp_path):
 
     newstack rounded to integers, and tapered the edges of areas without data (TaperAtFill).
     """
-    from tomofilt.images import align, survey
-    from tomofilt.plan import make_plan
+    from tomofilt.align.images import align, survey
+    from tomofilt.reconstruction.plan import make_plan
 
     for file in ("TS_01.mrc", "TS_01.tlt", "TS_01.xf", "newst.com", "tilt.com", "TS_01.xtilt"):
         shutil.copy(GOLDEN / file, tmp_path / file)

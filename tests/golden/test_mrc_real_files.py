@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tomofilt.mrc import MrcStack, MrcWriter, label
+from tomofilt.io.mrc import MrcStack, MrcWriter, label
 
 DATA = Path(__file__).parent.parent / "data" / "mrc"
 PROGRAMS = DATA / "programs"

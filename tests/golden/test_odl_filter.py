@@ -8,8 +8,8 @@ import pytest
 from tomofilt.filters import FilterContext
 from tomofilt.filters.analytic import Frequency, Windowed
 from tomofilt.filters.apply import RowFilter
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
 DATA = Path(__file__).parents[1] / "data" / "odl"
 ROWS = np.load(DATA / "odl_filtered.npz")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from tomofilt.mrc import MrcStack, read_header
-from tomofilt.reconstruct import Settings, reconstruct
+from tomofilt.io.mrc import MrcStack, read_header
+from tomofilt.jobs.one import Settings, reconstruct
 from tomofilt_relion.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "relion"

@@ -5,7 +5,7 @@ from pathlib import Path
 import gemmi
 import pytest
 
-from tomofilt.star import read_star, write_star
+from tomofilt.io.star import read_star, write_star
 
 DATA = Path(__file__).parents[1] / "data" / "relion"
 FILES = sorted(path.relative_to(DATA) for path in DATA.rglob("*.star"))

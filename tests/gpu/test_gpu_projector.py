@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.projectors import astra as adapter
 from tomofilt.projectors.astra import AstraProjector, parity
 from tomofilt.projectors.autograd import backproject, project
@@ -12,6 +11,7 @@ from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector, index_maps
 from tomofilt.projectors.select import unusable
 from tomofilt.projectors.vectors import table_maps, to_tomosipo
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
 #: Relative rms: textures interpolate with fractions of 8 bits.
 TOLERANCE = 2e-3

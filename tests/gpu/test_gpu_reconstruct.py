@@ -6,7 +6,7 @@ import mrcfile
 import numpy as np
 
 import tomofilt
-from tomofilt.reconstruct import reconstruct
+from tomofilt.jobs.one import reconstruct
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mycoplasma"
 

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomofilt.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
 
 sizes = st.integers(1, 40)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_bundles import bundles
 
-from tomofilt.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 from tomofilt.errors import InputError
+from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 
 WHOLE = Bundle(
     "filter",

@@ -16,7 +16,7 @@ from tomofilt.filters.analytic import (
 )
 from tomofilt.filters.apply import RowFilter
 from tomofilt.filters.imod import ImodFilter, imod_padded_length
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 
 positive = st.floats(1e-3, 1e4)
 frequencies = st.builds(Frequency, positive, st.booleans())

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_mrc import MrcFile, mrc_files, partitions
 
-from tomofilt.mrc import MrcStack, MrcWriter
+from tomofilt.io.mrc import MrcStack, MrcWriter
 
 
 @given(file=mrc_files(), data=st.data())

@@ -7,7 +7,7 @@ import gemmi
 from hypothesis import given, settings
 from strategies_star import documents
 
-from tomofilt.star import read_star, write_star
+from tomofilt.io.star import read_star, write_star
 
 
 def by_gemmi(path):

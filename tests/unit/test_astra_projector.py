@@ -9,7 +9,6 @@ import torch
 from fake_astra import AstraError, install, kernel
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.projectors import astra as adapter
 from tomofilt.projectors import select
 from tomofilt.projectors.astra import AstraProjector
@@ -17,6 +16,7 @@ from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector, index_maps
 from tomofilt.projectors.sampling import sample, spread
 from tomofilt.projectors.vectors import table_maps
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
 GOLDEN = Path(__file__).parents[1] / "data" / "geometry" / "geometry_bp.npz"
 

@@ -9,7 +9,7 @@ from tomofilt.filters.apply import RowFilter
 from tomofilt.filters.device import DeviceRowFilter
 from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.registry import parse
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 
 TILTS = np.linspace(-60.0, 57.0, 8)
 

@@ -11,10 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import ImageGrid, LocalGeometry, SliceGeometry, TiltGeometry, VolumeGrid
 from tomofilt.projectors.cpu import slice_table
 from tomofilt.projectors.direct import index_maps
 from tomofilt.projectors.vectors import table_maps, to_astra, to_tomosipo
+from tomofilt.series.geometry import (
+    ImageGrid,
+    LocalGeometry,
+    SliceGeometry,
+    TiltGeometry,
+    VolumeGrid,
+)
 from tomofilt_imod.geometry import Frame, TiltOptions, ViewAngles, tilt_geometry
 from tomofilt_relion.geometry import Alignment, volume_grid
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from strategies_projects import FakeProject
 
-from tomofilt import batch
-from tomofilt.batch import Job, exit_code, explain
 from tomofilt.errors import InputError, MissingFileError, OutputError, ResourceError
-from tomofilt.plan import Settings
-from tomofilt.reconstruct import Result
+from tomofilt.jobs import many as batch
+from tomofilt.jobs.many import Job, exit_code, explain
+from tomofilt.jobs.one import Result
+from tomofilt.reconstruction.plan import Settings
 
 
 class Listener:

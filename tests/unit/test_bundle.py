@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from tomofilt import bundle as module
-from tomofilt.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 from tomofilt.errors import InputError, MissingFileError, OutputError, OutputExistsError
+from tomofilt.io import bundle as module
+from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 
 GOOD = Bundle("filter", {"coefficients": np.ones((2, 3))}, {"licence": "CC0-1.0"})
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomofilt.ctf import Ctf, wavelength_angst
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
-from tomofilt.phases import ImageCorrection, _wiener_weight
+from tomofilt.align.phases import ImageCorrection, _wiener_weight
+from tomofilt.series.ctf import Ctf, wavelength_angst
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.camera import expected_counts
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.scheme import tilt_scheme

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tomofilt.evaluate.against_truth import compare_with_truth
-from tomofilt.plan import Settings
-from tomofilt.projects import detect
-from tomofilt.reconstruct import reconstruct
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series.projects import detect
 from tomofilt.simulate.folder import write_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents

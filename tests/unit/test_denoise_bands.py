@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomofilt.budget import BAND_IMAGES, BAND_LINES, BAND_VOXELS
 from tomofilt.denoise.bands import BANDS, COARSE, Splitter, windows
 from tomofilt.denoise.head import UNITS, Head
 from tomofilt.denoise.kernel import apply_head, bands_at
 from tomofilt.denoise.middle import Middle
 from tomofilt.filters.protocol import Filter
-from tomofilt.measure import measured
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.budget import BAND_IMAGES, BAND_LINES, BAND_VOXELS
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 
 
@@ -105,9 +105,9 @@ def test_bands_on_coarse_grids_are_those_of_the_fine_one(middle: Middle, tomogra
 
 
 def _fine(plan: Plan, banded: Filter):
-    from tomofilt.images import survey
-    from tomofilt.progress import Clock, Progress
-    from tomofilt.slabs import make_slabs
+    from tomofilt.align.images import survey
+    from tomofilt.reconstruction.slabs import make_slabs
+    from tomofilt.util.progress import Clock, Progress
 
     plan = replace(plan, filter=banded)
     surveyed = survey(

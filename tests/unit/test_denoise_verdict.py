@@ -8,7 +8,6 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt.bundle import load_bundle, save_bundle
 from tomofilt.denoise import supervision, verdict
 from tomofilt.denoise.bands import BANDS, CoarseBands
 from tomofilt.denoise.fit import fit_head
@@ -16,10 +15,11 @@ from tomofilt.denoise.head import UNITS, Head, Taught
 from tomofilt.denoise.supervision import Lesson, displacement_px
 from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.errors import InputError
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
+from tomofilt.io.bundle import load_bundle, save_bundle
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import ImagesInMemory
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from fake_astra import install
 
-from tomofilt import plan as plan_module
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.plan import Settings, make_plan
+from tomofilt.jobs.one import reconstruct
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.select import Choice
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction import plan as plan_module
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 
 
 class Images:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tomofilt.dose import critical_exposure, dose_weights
+from tomofilt.series.dose import critical_exposure, dose_weights
 
 EXPOSURE = np.array([1.5, 4.5, 40.0, 118.5])
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from strategies_evaluate import tomogram_of
 
-from tomofilt import slabs
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import LeftOut, left_out_correlation, make_blocks, spread_views
 from tomofilt.evaluate.views import columns_inside, halves_by_view, volumes_by_view
 from tomofilt.filters.registry import parse
-from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.plan import Settings
+from tomofilt.reconstruction import slabs
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.series import ImagesInMemory

@@ -8,19 +8,19 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt import projects
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.evaluate.left_out import left_out_correlation
 from tomofilt.evaluate.scores import References, measure
 from tomofilt.evaluate.specimen import read_label_names, read_particles
 from tomofilt.evaluate.table import names, rows
 from tomofilt.evaluate.tomograms import Tomogram, check_alike
-from tomofilt.plan import Settings
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
+from tomofilt.io.star import Table, write_star
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series import projects
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import cut_out
-from tomofilt.star import Table, write_star
 
 
 class Silent:

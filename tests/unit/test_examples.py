@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tomofilt.mrc import MrcStack
+from tomofilt.io.mrc import MrcStack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tomofilt import files
 from tomofilt.errors import InputError, OutputError, OutputExistsError
-from tomofilt.files import PartialFile, safe_name, write_bytes_atomic, write_text_atomic
+from tomofilt.io import files
+from tomofilt.io.files import PartialFile, safe_name, write_bytes_atomic, write_text_atomic
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_link_under_the_temporary_name_is_not_followed(final: Path, tmp_path: 
 
 def test_two_processes_cannot_write_the_same_file(final: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tomofilt.files import PartialFile\n"
+        "import sys; from pathlib import Path; from tomofilt.io.files import PartialFile\n"
         "with PartialFile(Path(sys.argv[1])) as file:\n"
         "    file.pwrite_all(0, b'first'); print('locked', flush=True); sys.stdin.read()\n"
         "    file.commit(replace=False)\n"

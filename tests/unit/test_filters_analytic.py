@@ -16,7 +16,7 @@ from tomofilt.filters.analytic import (
     sirt_window,
 )
 from tomofilt.filters.apply import RowFilter
-from tomofilt.geometry import SliceGeometry, TiltGeometry
+from tomofilt.series.geometry import SliceGeometry, TiltGeometry
 
 PIXEL = 8.0
 

@@ -6,7 +6,7 @@ import pytest
 from tomofilt.filters import parse
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.imod import ImodFilter
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 
 TILT = np.array([-85.0, -60.0, -20.0, 0.0, 20.0, 40.0, 81.0])
 _, SLICES = TiltGeometry.from_angles(TILT).factor()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 
 
 def test_rotations_are_right_handed_and_in_order():

@@ -4,7 +4,7 @@ import pytest
 from strategies_imod import ImodFolder, format_xf, rotation_xf, write_stack
 
 from tomofilt.errors import InputError
-from tomofilt.projects import project_type
+from tomofilt.series.projects import project_type
 from tomofilt_imod.layout import find_layout, looks_like_imod
 from tomofilt_imod.project import PROJECT_TYPE
 

@@ -13,8 +13,8 @@ TESTS = Path(__file__).parents[1]
 INSPECT = f"""
 sys.path.insert(0, {str(TESTS)!r})
 from strategies_projects import FakeProject
-import tomofilt.projects
-tomofilt.projects.detect = lambda path: FakeProject(["TS_01", "TS_02"])
+import tomofilt.series.projects
+tomofilt.series.projects.detect = lambda path: FakeProject(["TS_01", "TS_02"])
 from tomofilt.cli.app import main
 assert main(["inspect", "here"]) == 0
 """

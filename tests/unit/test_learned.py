@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomofilt.bundle import SUFFIX, Bundle, save_bundle
 from tomofilt.errors import InputError
 from tomofilt.filters import FilterContext, parse
 from tomofilt.filters.learned import GridNodes, LearnedFilter, RadialNodes, fit, read_filter
 from tomofilt.filters.table import GainTable
+from tomofilt.io.bundle import SUFFIX, Bundle, save_bundle
 
 TILTS = np.arange(-60.0, 61, 3)
 CONTEXT = FilterContext(TILTS, np.ones(41), 10.0, 5.0, 1500.0, 128, 192)

@@ -6,16 +6,16 @@ import mrcfile
 import numpy as np
 import pytest
 
+from tomofilt.align.images import AlignedImages
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.filters.registry import parse
 from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
-from tomofilt.images import AlignedImages
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 
 

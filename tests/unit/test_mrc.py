@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from strategies_mrc import mrc_header
 
-from tomofilt import files
 from tomofilt.errors import InputError, MissingFileError, OutputError, OutputExistsError
-from tomofilt.mrc import MrcStack, MrcWriter, label, read_header
+from tomofilt.io import files
+from tomofilt.io.mrc import MrcStack, MrcWriter, label, read_header
 
 SHAPE = (3, 4, 5)
 RAMP = np.arange(60, dtype=np.float32).reshape(SHAPE)
@@ -475,7 +475,7 @@ def test_two_writers_at_once(path: Path) -> None:
 
 def test_a_killed_run_leaves_no_result_and_the_next_run_succeeds(path: Path) -> None:
     code = (
-        "import sys, numpy as np; from pathlib import Path; from tomofilt.mrc import MrcWriter\n"
+        "import sys, numpy as np; from pathlib import Path; from tomofilt.io.mrc import MrcWriter\n"
         "with MrcWriter(Path(sys.argv[1]), (3, 4, 5), 2.5) as writer:\n"
         "    writer.write(np.ones((2, 4, 5), np.float32)); print('half', flush=True)\n"
         "    sys.stdin.read()\n"

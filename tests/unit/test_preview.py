@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tomofilt.draw.preview import GAP, INK, MARGIN, VolumeSlices, write_preview
 from tomofilt.errors import InputError, OutputError
-from tomofilt.preview import GAP, INK, MARGIN, VolumeSlices, write_preview
 
 SHAPE = (13, 40, 52)  # z, y, x
 VOXEL_ANGST = 13.48
@@ -34,7 +34,7 @@ def volume() -> np.ndarray:
 @pytest.mark.parametrize("orientation", ["zyx", "xzy"])
 @pytest.mark.parametrize("read_bytes", [1, 1 << 26])
 def test_planes(tmp_path, monkeypatch, volume, orientation, read_bytes):
-    monkeypatch.setattr("tomofilt.preview.READ_BYTES", read_bytes)
+    monkeypatch.setattr("tomofilt.draw.preview.READ_BYTES", read_bytes)
     stored = volume if orientation == "zyx" else as_tilt_writes(volume)
     slices = VolumeSlices(write_mrc(tmp_path / "rec.mrc", stored), orientation)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
+from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 
 
 def upright(tilts, xtilt=0.0, shift=0.0):

@@ -14,13 +14,13 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt import plan as plan_module
 from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
-from tomofilt.geometry import LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction import plan as plan_module
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 
 
 class Images:
@@ -334,7 +334,7 @@ class TestNothingIsLost:
             "import sys, time, pathlib\n"
             f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
             "import test_reconstruct as t\n"
-            "from tomofilt.sink import VolumeSink\n"
+            "from tomofilt.jobs.sink import VolumeSink\n"
             "put = VolumeSink.put\n"
             "def slow(self, *block):\n"
             "    put(self, *block)\n"
@@ -358,7 +358,7 @@ class TestNothingIsLost:
         assert {path.suffix for path in tmp_path.iterdir()} == {".mrc", ".json", ".png", ".py"}
 
     def test_two_processes_on_one_result(self, tmp_path, run):
-        from tomofilt.files import PartialFile
+        from tomofilt.io.files import PartialFile
 
         series = make_series(tmp_path)
         (tmp_path / "out").mkdir()

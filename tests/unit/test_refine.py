@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomofilt.bundle import load_bundle, save_bundle
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import BANDS
 from tomofilt.filters.learned import read_filter
 from tomofilt.filters.refined import REFINED_BASE, RefinedFilter
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.geometry import LocalGeometry
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
+from tomofilt.io.bundle import load_bundle, save_bundle
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import LocalGeometry
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.training import prediction as module
 from tomofilt.training.prediction import NODES, NormalEquations, normal_equations, solve

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.mrc import MrcWriter
+from tomofilt.io.mrc import MrcWriter
 from tomofilt_relion.images import NamedImages, split_reference
 
 

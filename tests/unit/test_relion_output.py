@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError
-from tomofilt.files import PartialFile
-from tomofilt.star import read_star, write_star
+from tomofilt.io.files import PartialFile
+from tomofilt.io.star import read_star, write_star
 from tomofilt_relion.project import PROJECT_TYPE, RelionProject
 
 DATA = Path(__file__).parents[1] / "data" / "relion"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.star import Table, read_star, write_star
+from tomofilt.io.star import Table, read_star, write_star
 from tomofilt_relion.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "relion"

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tomofilt.bundle import SUFFIX, save_bundle
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.protocol import FilterContext
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
+from tomofilt.io.bundle import SUFFIX, save_bundle
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
 from tomofilt.report.gains import gains_of
+from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 
 

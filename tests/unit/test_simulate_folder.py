@@ -10,14 +10,14 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from tomofilt.errors import OutputExistsError
-from tomofilt.geometry import ImageGrid
-from tomofilt.plan import Settings
-from tomofilt.projects import detect
-from tomofilt.reconstruct import reconstruct
+from tomofilt.io.star import read_star
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series.geometry import ImageGrid
+from tomofilt.series.projects import detect
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import refuse_occupied, write_series
 from tomofilt.simulate.series import damaged_projections
-from tomofilt.star import read_star
 
 
 class Silent:

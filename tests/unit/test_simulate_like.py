@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.like import measure_noise, radial_power, series_like
 from tomofilt.simulate.series import ImagesInMemory

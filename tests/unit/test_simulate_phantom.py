@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.geometry import VolumeGrid
+from tomofilt.series.geometry import VolumeGrid
 from tomofilt.simulate.molecules import BUNDLED, Molecule, bundled, read_molecule, read_volume
 from tomofilt.simulate.phantom import LEAFLETS_ANGST, Contents, make_phantom
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tomofilt.dose import critical_exposure
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.dose import critical_exposure
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.camera import count_electrons, expected_counts, frequencies
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.projection import extent_angst, project
 
 TILTS = np.array([-75.0, -60.0, -44.0, -10.0, 0.0, 30.0, 46.0, 60.0])

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, TiltGeometry
-from tomofilt.plan import Settings
-from tomofilt.projects import Destination
-from tomofilt.reconstruct import reconstruct
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series.geometry import ImageGrid, TiltGeometry
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents
@@ -21,7 +22,6 @@ from tomofilt.simulate.series import (
     damaged_projections,
     simulate,
 )
-from tomofilt.tiltseries import TiltSeries
 
 
 class Silent:

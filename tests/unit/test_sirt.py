@@ -12,14 +12,14 @@ from tomofilt.errors import InputError, ResourceError
 from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters import parse
 from tomofilt.filters.sirt import Sirt
-from tomofilt.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.plan import Settings, make_plan
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import pack_rows
 from tomofilt.projectors.sirt import SirtSolver, widened
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.series import ImagesInMemory
-from tomofilt.tiltseries import TiltSeries
 
 ROWS = 3
 

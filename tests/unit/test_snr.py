@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.snr import (
     NO_WEIGHT,
     Coherence,

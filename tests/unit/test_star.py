@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tomofilt.errors import InputError, MissingFileError, OutputExistsError
-from tomofilt.star import Table, format_star, read_star, write_star
+from tomofilt.io.star import Table, format_star, read_star, write_star
 
 
 @pytest.fixture

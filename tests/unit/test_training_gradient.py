@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomofilt.bundle import save_bundle
 from tomofilt.errors import InputError
+from tomofilt.io.bundle import save_bundle
 from tomofilt.training import model as model_module
 from tomofilt.training import objective
 from tomofilt.training.cases import Case, simulated_cases

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomofilt.ctf import Ctf
 from tomofilt.evaluate.left_out import make_blocks
+from tomofilt.series.ctf import Ctf
 from tomofilt.training.cases import Case, simulated_cases
 from tomofilt.training.model import FilteredBackProjection
 from tomofilt.training.objective import reconstruct

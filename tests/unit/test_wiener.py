@@ -12,7 +12,7 @@ from tomofilt.filters.analytic import MAIN_LOBE_AREA, Exact
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.filters.table import GainTable
 from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 from tomofilt.snr import NO_WEIGHT, SpectralSnr
 
 TILTS = np.array([-61.0, -50.5, -37.0, -30.0, -12.0, 0.0, 4.0, 20.0, 33.0, 59.0])

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.files import safe_name, write_text_atomic
-from tomofilt.geometry import SliceGeometry
-from tomofilt.projects import Acquisition, geometry_about, write_stack
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.io.files import safe_name, write_text_atomic
+from tomofilt.series.geometry import SliceGeometry
+from tomofilt.series.projects import Acquisition, geometry_about, write_stack
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.defocus import DefocusTable
 
 __all__ = ["create_folder"]

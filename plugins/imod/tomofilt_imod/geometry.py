@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import LocalGeometry, TiltGeometry, VolumeGrid, rotation_x, rotation_y
+from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid, rotation_x, rotation_y
 from tomofilt_imod.com import Command
 from tomofilt_imod.transforms import LocalAlignment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tomofilt.tiltseries import Sourced
+from tomofilt.series.tiltseries import Sourced
 from tomofilt_imod.com import Command
 
 __all__ = ["Ledger"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.ctf import Ctf
 from tomofilt.errors import InputError
-from tomofilt.mrc import MrcStack
+from tomofilt.io.mrc import MrcStack
+from tomofilt.series.ctf import Ctf
 from tomofilt_imod.com import Command, read_command
 from tomofilt_imod.defocus import DefocusTable, read_defocus
 from tomofilt_imod.layout import Layout

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomofilt.errors import InputError
-from tomofilt.projects import Acquisition, Destination
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.series.projects import Acquisition, Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.create import create_folder
 from tomofilt_imod.layout import Layout, find_layout, looks_like_imod
 from tomofilt_imod.series import read_series
@@ -18,7 +18,7 @@ __all__ = ["PROJECT_TYPE", "ImodProject", "ImodProjectType"]
 
 @dataclass(frozen=True)
 class ImodProject:
-    """The tilt series of an IMOD folder (a :class:`~tomofilt.projects.Project`).
+    """The tilt series of an IMOD folder (a :class:`~tomofilt.series.projects.Project`).
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ImodProject:
 
 
 class ImodProjectType:
-    """IMOD's folders (a :class:`~tomofilt.projects.ProjectType`)."""
+    """IMOD's folders (a :class:`~tomofilt.series.projects.ProjectType`)."""
 
     name = "imod"
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.mrc import MrcStack
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.io.mrc import MrcStack
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.com import Command
 from tomofilt_imod.geometry import TiltOptions, ViewAngles, tilt_geometry
 from tomofilt_imod.layout import Layout

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.mrc import MrcStack
+from tomofilt.io.mrc import MrcStack
 from tomofilt_imod.geometry import Frame
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger

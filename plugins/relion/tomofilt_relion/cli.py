@@ -14,8 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
-    from tomofilt.batch import Job, Summary
-    from tomofilt.plan import Settings
+    from tomofilt.jobs.many import Job, Summary
+    from tomofilt.reconstruction.plan import Settings
     from tomofilt_relion.job import JobControl, Request
 
 __all__ = ["app"]
@@ -84,7 +84,7 @@ def shim_path() -> None:
 
 def _run(arguments: Sequence[str], *, external: bool) -> int:
     """Run a job from RELION's command line; return the exit code."""
-    from tomofilt import batch
+    from tomofilt.jobs import many as batch
     from tomofilt_relion.job import (
         JobControl,
         JobReporter,
@@ -169,7 +169,7 @@ def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
 
 
 def _conclude(summary: Summary, control: JobControl, folder: Path, *, external: bool) -> None:
-    from tomofilt.batch import explain
+    from tomofilt.jobs.many import explain
     from tomofilt_relion.output import project_path
 
     for error in summary.commit_errors:

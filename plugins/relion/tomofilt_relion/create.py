@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.files import safe_name
-from tomofilt.geometry import TiltGeometry
-from tomofilt.projects import Acquisition, geometry_about, write_stack
-from tomofilt.star import Table, write_star
-from tomofilt.tiltseries import ImageSource, TiltSeries
+from tomofilt.io.files import safe_name
+from tomofilt.io.star import Table, write_star
+from tomofilt.series.geometry import TiltGeometry
+from tomofilt.series.projects import Acquisition, geometry_about, write_stack
+from tomofilt.series.tiltseries import ImageSource, TiltSeries
 from tomofilt_relion.geometry import Alignment, alignment_from_matrices
 
 __all__ = ["create_project"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 
 __all__ = [
     "Alignment",

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.mrc import MrcStack
+from tomofilt.io.mrc import MrcStack
 
 __all__ = ["NamedImages", "split_reference"]
 
 
 @dataclass(frozen=True, eq=False)
 class NamedImages:
-    """Images of one tilt series (an :class:`~tomofilt.tiltseries.ImageSource`).
+    """Images of one tilt series (an :class:`~tomofilt.series.tiltseries.ImageSource`).
 
     Headers are read when something about the images is asked for, pixels when they are.
 

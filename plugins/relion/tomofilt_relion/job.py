@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.files import write_text_atomic
+from tomofilt.io.files import write_text_atomic
 
 if TYPE_CHECKING:
-    from tomofilt.batch import Outcome
+    from tomofilt.jobs.many import Outcome
 
 __all__ = ["JobAborted", "JobControl", "JobReporter", "Request", "control_folder", "split_labels"]
 
@@ -291,7 +291,7 @@ class JobControl:
 
 
 class JobReporter:
-    """Writes what happens to run.out and run.err (a :class:`~tomofilt.batch.BatchReporter`)."""
+    """Writes what happens to run.out and run.err (a :class:`~tomofilt.jobs.many.BatchReporter`)."""
 
     def __init__(self, control: JobControl) -> None:
         self.control = control
@@ -319,7 +319,7 @@ class JobReporter:
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the series ended."""
-        from tomofilt.batch import explain
+        from tomofilt.jobs.many import explain
 
         if outcome.error is None:
             self.note(f"{self._name}: done")

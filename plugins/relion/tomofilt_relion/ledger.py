@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tomofilt.tiltseries import Sourced
+from tomofilt.series.tiltseries import Sourced
 
 __all__ = ["Ledger"]
 

@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.ctf import LEAST_DEFOCUS_ANGST, Ctf
-from tomofilt.star import Table
+from tomofilt.io.star import Table
+from tomofilt.series.ctf import LEAST_DEFOCUS_ANGST, Ctf
 from tomofilt_relion.images import NamedImages
 from tomofilt_relion.ledger import Ledger
 from tomofilt_relion.tomograms import TomogramSet

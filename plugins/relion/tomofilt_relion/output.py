@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tomofilt.errors import OutputError, OutputExistsError
-from tomofilt.files import PartialFile
-from tomofilt.projects import Destination
-from tomofilt.star import Table, format_star, read_star, write_star
+from tomofilt.io.files import PartialFile
+from tomofilt.io.star import Table, format_star, read_star, write_star
+from tomofilt.series.projects import Destination
 from tomofilt_relion.series import relion5_tilts
 from tomofilt_relion.tomograms import TomogramSet
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomofilt.errors import InputError
-from tomofilt.files import safe_name
-from tomofilt.projects import Acquisition, Destination
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.io.files import safe_name
+from tomofilt.series.projects import Acquisition, Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.create import create_project
 from tomofilt_relion.output import refuse_foreign_set, write_set
 from tomofilt_relion.series import read_series
@@ -20,7 +20,7 @@ __all__ = ["PROJECT_TYPE", "RelionProject", "RelionProjectType"]
 
 @dataclass(frozen=True, eq=False)
 class RelionProject:
-    """The tilt series of a RELION STAR file (a :class:`~tomofilt.projects.Project`).
+    """The tilt series of a RELION STAR file (a :class:`~tomofilt.series.projects.Project`).
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class RelionProject:
 
 
 class RelionProjectType:
-    """STAR files of RELION 5 and 4 (a :class:`~tomofilt.projects.ProjectType`)."""
+    """STAR files of RELION 5 and 4 (a :class:`~tomofilt.series.projects.ProjectType`)."""
 
     name = "relion"
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.files import safe_name
-from tomofilt.star import Table
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.io.files import safe_name
+from tomofilt.io.star import Table
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.geometry import (
     Alignment,
     alignment_from_matrices,

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from tomofilt.errors import OutputError
-from tomofilt.files import write_text_atomic
+from tomofilt.io.files import write_text_atomic
 
 __all__ = ["PROGRAM", "install"]
 

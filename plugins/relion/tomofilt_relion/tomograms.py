@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.star import Table, read_star
+from tomofilt.io.star import Table, read_star
 
 __all__ = ["TomogramSet", "looks_like_set", "open_set"]
 

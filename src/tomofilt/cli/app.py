@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     except Exception as error:
-        from tomofilt.batch import explain
         from tomofilt.cli.reporter import debugging
+        from tomofilt.jobs.many import explain
 
         message, code = explain(error)
         if debugging():

@@ -53,7 +53,7 @@ def doctor(as_json: options.Json = False) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything `tomofilt doctor` shows, ready for JSON."""
-    from tomofilt.threads import available_threads
+    from tomofilt.util.threads import available_threads
 
     versions = {"tomofilt": _version("tomofilt"), "python": platform.python_version()}
     versions |= {name: _version(name) for name in REQUIRED}

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from tomofilt.bundle import SUFFIX
 from tomofilt.cli.values import chosen_series
 from tomofilt.errors import InputError
+from tomofilt.io.bundle import SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from tomofilt.filters.protocol import Filter, FilterContext
-    from tomofilt.tiltseries import TiltSeries
+    from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = [
     "METAVAR",
@@ -99,7 +99,7 @@ def choose_filters(
 
 def read_series(path: Path, names: list[str] | None) -> TiltSeries:
     """The one series of a project, or the one that is named."""
-    from tomofilt.projects import detect
+    from tomofilt.series.projects import detect
 
     found = chosen_series([detect(path)], names)
     if len(found) > 1:
@@ -165,9 +165,9 @@ def _by_series(
     specs: Sequence[str], cutoff: str | None, series: TiltSeries, say: Callable[[str], None]
 ) -> list[Chosen]:
     """The filters for a project's series."""
-    from tomofilt.measure import measured
-    from tomofilt.plan import Settings, make_plan
-    from tomofilt.projects import Destination
+    from tomofilt.reconstruction.measure import measured
+    from tomofilt.reconstruction.plan import Settings, make_plan
+    from tomofilt.series.projects import Destination
 
     # nothing is written; aligned images that do not fit into memory wait there
     nowhere = Destination(Path(gettempdir()) / f"{series.name}.mrc")

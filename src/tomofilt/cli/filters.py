@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tomofilt.bundle import SUFFIX
 from tomofilt.cli import options
 from tomofilt.cli.filter_choice import (
     METAVAR,
@@ -22,9 +21,10 @@ from tomofilt.cli.filter_choice import (
     read_series,
     tilt_list,
 )
-from tomofilt.cli.filter_plots import Curve
 from tomofilt.cli.values import Command
+from tomofilt.draw.filters import Curve
 from tomofilt.errors import InputError
+from tomofilt.io.bundle import SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,12 +114,12 @@ def show(
     for name, curves in charts.items():
         console.print(_table(name, steps, curves, pixel))
     if plot is not None:
-        from tomofilt.cli.filter_plots import draw_curves
+        from tomofilt.draw.filters import draw_curves
 
         charts = {"gain": _curves(chosen, context, fine)} | _snr_curves(chosen, context, fine)
         draw_curves(plot, chosen.spec, fine, charts, pixel)
     if image is not None:
-        from tomofilt.cli.filter_plots import draw_gains
+        from tomofilt.draw.filters import draw_gains
         from tomofilt.filters.samples import sampled
 
         draw_gains(image, chosen.spec, sampled(chosen, context), pixel)
@@ -143,7 +143,7 @@ def compare(
     """
     import numpy as np
 
-    from tomofilt.cli.filter_plots import draw_profiles
+    from tomofilt.draw.filters import draw_profiles
     from tomofilt.filters.samples import radial_profile
 
     console, say = _console_and_say()
@@ -192,7 +192,7 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the gains of every view of a filter as numbers."""
-    from tomofilt.files import write_bytes_atomic
+    from tomofilt.io.files import write_bytes_atomic
 
     if output.suffix not in (".npz", ".csv"):
         raise InputError(f"{output}: give a name that ends in .npz or .csv")
@@ -239,9 +239,9 @@ def transfer(
 
     `reconstruct -m` does it by itself, with polynomials. Sizes and pixel sizes need no transfer.
     """
-    from tomofilt.bundle import save_bundle
     from tomofilt.filters import transfer as library
     from tomofilt.filters.learned import LearnedFilter, read_filter
+    from tomofilt.io.bundle import save_bundle
 
     if (to is None) == (tilts is None):
         raise InputError("give the tilts to transfer to: either --to PROJECT or --tilts -60:60:3")

@@ -14,13 +14,13 @@ __all__ = ["train_head"]
 
 def train_head(context: typer.Context, values: dict[str, Any]) -> None:
     """Train a head on a series, with or without a truth, and write it."""
-    from tomofilt.bundle import save_bundle
     from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.denoise.teach import teach, teach_from_truth
     from tomofilt.evaluate.tomograms import Tomogram
-    from tomofilt.measure import measured
-    from tomofilt.plan import Settings, make_plan
-    from tomofilt.projects import Destination
+    from tomofilt.io.bundle import save_bundle
+    from tomofilt.reconstruction.measure import measured
+    from tomofilt.reconstruction.plan import Settings, make_plan
+    from tomofilt.series.projects import Destination
 
     path, truth = values["output"], values["truth"]
     refuse_taken(path, overwrite=values["overwrite"])

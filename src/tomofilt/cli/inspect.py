@@ -15,7 +15,7 @@ from tomofilt.cli.values import chosen_series, overrides
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tomofilt.tiltseries import ImageSource, TiltSeries
+    from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 __all__ = ["describe", "inspect"]
 
@@ -45,7 +45,7 @@ def inspect(
     asked = overrides(context, locals())
     from rich.console import Console
 
-    from tomofilt.projects import detect
+    from tomofilt.series.projects import detect
 
     described: list[dict[str, Any]] = []
     errors: list[Exception | None] = []
@@ -65,7 +65,7 @@ def inspect(
         typer.echo(json.dumps({"series": described}, indent=1, default=str))
     failures = [error for error in errors if error]
     if failures:
-        from tomofilt.batch import exit_code, explain
+        from tomofilt.jobs.many import exit_code, explain
 
         if len(errors) == 1:
             raise failures[0]

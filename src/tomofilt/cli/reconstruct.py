@@ -14,9 +14,9 @@ from tomofilt.cli.values import chosen_series, overrides, parse_memory, settle
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
-    from tomofilt.batch import Job, Outcome, Summary
-    from tomofilt.plan import Settings
-    from tomofilt.projects import Project
+    from tomofilt.jobs.many import Job, Outcome, Summary
+    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.series.projects import Project
 
 __all__ = ["reconstruct"]
 
@@ -79,8 +79,8 @@ def reconstruct(
     3 no memory or no such device, 130 interrupted.
     """
     values = dict(locals())
-    from tomofilt import batch
     from tomofilt.cli.reporter import ConsoleReporter
+    from tomofilt.jobs import many as batch
 
     settings = build_settings(context, values)
     jobs = build_jobs(context, values)
@@ -102,8 +102,8 @@ def reconstruct(
 
 def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     """Make settings from the options; what was not given is left to the library's defaults."""
-    from tomofilt.plan import Settings
     from tomofilt.projectors.select import choose, device_text
+    from tomofilt.reconstruction.plan import Settings
 
     device = device_text(values["device"], values["gpu"])
     if device.startswith("cuda"):
@@ -137,7 +137,7 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
 
 def build_jobs(context: typer.Context, values: dict[str, Any]) -> list[Job]:
     """One job for each series of each project that was named."""
-    from tomofilt.batch import Job
+    from tomofilt.jobs.many import Job
 
     given = settle(context, values, "imod_dir", "relion_star")
     projects = _open(given["imod_dir"], given["relion_star"], values["paths"] or ())
@@ -151,7 +151,7 @@ def build_jobs(context: typer.Context, values: dict[str, Any]) -> list[Job]:
 def _open(
     imod_dirs: Sequence[Path] | None, relion_star: Path | None, paths: Sequence[Path]
 ) -> list[Project]:
-    from tomofilt.projects import detect, project_type
+    from tomofilt.series.projects import detect, project_type
 
     if imod_dirs:
         imod = project_type("imod")
@@ -174,7 +174,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
-    from tomofilt.batch import explain
+    from tomofilt.jobs.many import explain
 
     entry: dict[str, Any] = {"name": outcome.name}
     if outcome.error is not None:

@@ -11,7 +11,7 @@ from tomofilt.cli.values import chosen_series, parse_memory, settle
 from tomofilt.errors import InputError, OutputExistsError
 
 if TYPE_CHECKING:
-    from tomofilt.projects import Project
+    from tomofilt.series.projects import Project
 
 __all__ = ["check_mode", "refine_series", "refuse_taken", "series_of"]
 
@@ -39,7 +39,7 @@ def check_mode(context: typer.Context, mode: str | None) -> None:
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:
     """Refuse to train for a bundle that could not be written, or whose name is taken."""
-    from tomofilt.bundle import check_place
+    from tomofilt.io.bundle import check_place
 
     check_place(path)
     if path.exists() and not overwrite:
@@ -50,7 +50,7 @@ def refuse_taken(path: Path, *, overwrite: bool) -> None:
 
 def series_of(context: typer.Context, values: dict[str, Any]) -> tuple[Project, str]:
     """The one series that was named."""
-    from tomofilt.projects import project_type
+    from tomofilt.series.projects import project_type
 
     given = settle(context, values, "imod_dir", "relion_star")
     kind = "imod" if given["imod_dir"] else "relion"
@@ -70,9 +70,9 @@ def series_of(context: typer.Context, values: dict[str, Any]) -> tuple[Project, 
 
 def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
     """Refine the filter of a series, and write it."""
-    from tomofilt.bundle import save_bundle
     from tomofilt.cli.reporter import ConsoleReporter
-    from tomofilt.plan import Settings
+    from tomofilt.io.bundle import save_bundle
+    from tomofilt.reconstruction.plan import Settings
     from tomofilt.training.refine import refine
 
     bundle, overwrite = values["output"], values["overwrite"]

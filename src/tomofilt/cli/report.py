@@ -38,7 +38,7 @@ def report(
     """
     chosen = evaluate.references(locals())
     from tomofilt.report import write_report
-    from tomofilt.threads import available_threads
+    from tomofilt.util.threads import available_threads
 
     scores = evaluate.measure_all(tomograms, chosen, threads)
     write_report(output, scores, truth, threads or available_threads())

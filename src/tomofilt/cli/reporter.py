@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tomofilt.batch import explain
+from tomofilt.jobs.many import explain
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from tomofilt.batch import Outcome, Summary
+    from tomofilt.jobs.many import Outcome, Summary
 
 __all__ = ["ConsoleReporter", "debugging"]
 
@@ -30,7 +30,7 @@ def debugging() -> bool:
 
 
 class ConsoleReporter:
-    """A :class:`tomofilt.batch.BatchReporter` on standard error; a context manager.
+    """A :class:`tomofilt.jobs.many.BatchReporter` on standard error; a context manager.
 
     Parameters
     ----------

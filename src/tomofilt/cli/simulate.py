@@ -205,7 +205,7 @@ def simulate(
     """
     values = dict(locals())
     from tomofilt.simulate.folder import refuse_occupied, write_series
-    from tomofilt.threads import available_threads
+    from tomofilt.util.threads import available_threads
 
     refuse_occupied(output)
     values["threads"] = threads or available_threads()
@@ -276,7 +276,7 @@ def _made_up(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]]:
 
 def _after_real(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]]:
     """Project a given volume like a real series."""
-    from tomofilt.projects import detect
+    from tomofilt.series.projects import detect
     from tomofilt.simulate.like import series_like
     from tomofilt.simulate.molecules import read_volume
 

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from tomofilt.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from tomofilt.projects import Project
+    from tomofilt.series.projects import Project
 
 __all__ = [
     "Command",

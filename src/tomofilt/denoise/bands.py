@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.filters.apply import ImageFilter
-from tomofilt.geometry import ImageGrid, VolumeGrid
-from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.reconstruction.plan import Plan
+from tomofilt.series.geometry import ImageGrid, VolumeGrid
 
 __all__ = ["BANDS", "CoarseBands", "Splitter", "windows"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tomofilt.denoise.bands import CoarseBands, Splitter
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.plan import Plan
+from tomofilt.reconstruction.plan import Plan
 
 __all__ = ["Denoiser"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tomofilt.denoise.bands import BANDS
 from tomofilt.denoise.head import UNITS, Head
 from tomofilt.denoise.supervision import Lesson
-from tomofilt.jit import kernel
-from tomofilt.threads import run_all
+from tomofilt.util.jit import kernel
+from tomofilt.util.threads import run_all
 
 __all__ = ["Fit", "fit_head"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import Bundle
 from tomofilt.denoise.bands import BANDS
 from tomofilt.errors import InputError
+from tomofilt.io.bundle import Bundle
 
 __all__ = ["UNITS", "Head", "Taught"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tomofilt.denoise.bands import BANDS, CoarseBands
 from tomofilt.denoise.head import Head
-from tomofilt.jit import kernel
-from tomofilt.threads import run_all
+from tomofilt.util.jit import kernel
+from tomofilt.util.threads import run_all
 
 __all__ = ["apply_head", "bands_at"]
 

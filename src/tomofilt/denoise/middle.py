@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.budget import SLAB_ROWS
+from tomofilt.align.images import align, survey
 from tomofilt.denoise.bands import CoarseBands, Splitter
 from tomofilt.evaluate.left_out import some_views
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.images import align, survey
-from tomofilt.plan import Plan, make_plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.kernels import pack_rows
-from tomofilt.threads import run_all
+from tomofilt.reconstruction.budget import SLAB_ROWS
+from tomofilt.reconstruction.plan import Plan, make_plan
+from tomofilt.util.threads import run_all
 
 __all__ = ["Middle"]
 

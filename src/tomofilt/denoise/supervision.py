@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.kernel import bands_at
 from tomofilt.denoise.middle import Middle
-from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import slice_table
+from tomofilt.reconstruction.plan import Plan
 
 __all__ = [
     "Lesson",

@@ -15,7 +15,7 @@ from tomofilt.denoise.middle import Middle
 from tomofilt.denoise.supervision import learnable_voxels, lesson_from_truth
 from tomofilt.denoise.verdict import judge
 from tomofilt.errors import InputError
-from tomofilt.plan import Plan
+from tomofilt.reconstruction.plan import Plan
 
 __all__ = ["teach", "teach_from_truth"]
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from tomofilt.evaluate.left_out import aligned_images, some_views
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
-from tomofilt.geometry import SliceGeometry
-from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction.plan import Plan
+from tomofilt.series.geometry import SliceGeometry
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Score", "Trial"]
 

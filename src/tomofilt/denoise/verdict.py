@@ -30,7 +30,7 @@ from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.plan import Plan
+from tomofilt.reconstruction.plan import Plan
 
 __all__ = ["Verdict", "judge"]
 

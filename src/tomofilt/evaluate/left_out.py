@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.corrections import Corrections
+from tomofilt.align.corrections import Corrections
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
-from tomofilt.geometry import VolumeGrid
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.geometry import VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = [
     "Block",
@@ -209,10 +209,10 @@ def make_blocks(plan: Plan) -> Iterable[Block]:
 
     A filter that has to be measured is measured on the plan's own views.
     """
-    from tomofilt.images import survey
-    from tomofilt.measure import measured
-    from tomofilt.progress import Clock, Progress
-    from tomofilt.slabs import make_slabs
+    from tomofilt.align.images import survey
+    from tomofilt.reconstruction.measure import measured
+    from tomofilt.reconstruction.slabs import make_slabs
+    from tomofilt.util.progress import Clock, Progress
 
     plan = measured(plan)
     task = plan.tasks[0]
@@ -228,7 +228,7 @@ def make_blocks(plan: Plan) -> Iterable[Block]:
 
 
 class _Nobody:
-    """Hears nothing (a :class:`tomofilt.progress.Reporter`)."""
+    """Hears nothing (a :class:`tomofilt.util.progress.Reporter`)."""
 
     def note(self, message: str) -> None:
         pass
@@ -284,7 +284,7 @@ def aligned_images(series: TiltSeries, plan: Plan) -> Float32:
 
     Their phases are flipped where the tomogram's images are corrected for their CTF.
     """
-    from tomofilt.images import align, survey
+    from tomofilt.align.images import align, survey
 
     surveyed = survey(
         series.images,

@@ -24,8 +24,8 @@ from tomofilt.evaluate.rings import BANDS, RingCorrelation, ring_correlation
 from tomofilt.evaluate.specimen import read_label_names, read_particles
 from tomofilt.evaluate.tomograms import Tomogram, check_alike
 from tomofilt.evaluate.views import halves_by_view, volumes_by_view
-from tomofilt.geometry import TiltGeometry, VolumeGrid
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["References", "Scores", "ViewCorrelation", "measure"]
 
@@ -51,7 +51,7 @@ class References:
     project : Path, optional
         Project with the tilt series that the tomogram was made from, for leaving views out.
     overrides : mapping
-        See :meth:`tomofilt.projects.Project.read`.
+        See :meth:`tomofilt.series.projects.Project.read`.
     rows_px : int, optional
         See :func:`tomofilt.evaluate.left_out.left_out_correlation`.
     tilt_deg : (view,), optional
@@ -181,7 +181,7 @@ def measure(path: Path, references: References, threads: int | None = None) -> S
     MissingFileError, InputError
         Something is missing, empty or not finite, or differs in voxels.
     """
-    from tomofilt.threads import available_threads
+    from tomofilt.util.threads import available_threads
 
     threads = threads or available_threads()
     tomogram = Tomogram(path)
@@ -245,7 +245,7 @@ def _halves(tomogram: Tomogram, references: References) -> tuple[Path, Path] | N
 
 def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     """The tilt series that a tomogram was made from, with the views that it was made from."""
-    from tomofilt.projects import detect
+    from tomofilt.series.projects import detect
 
     if references.project is None:
         return None

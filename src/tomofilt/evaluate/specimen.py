@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.star import read_star
+from tomofilt.io.star import read_star
 
 __all__ = ["read_label_names", "read_particles"]
 

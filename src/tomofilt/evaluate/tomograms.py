@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import TiltGeometry
-from tomofilt.mrc import MrcStack
-from tomofilt.mrc_header import read_header
+from tomofilt.io.mrc import MrcStack
+from tomofilt.io.mrc_header import read_header
+from tomofilt.series.geometry import TiltGeometry
 
 if TYPE_CHECKING:
-    from tomofilt.plan import Settings
+    from tomofilt.reconstruction.plan import Settings
 
 __all__ = ["Tomogram", "check_alike"]
 
@@ -87,7 +87,7 @@ class Tomogram:
     @property
     def settings(self) -> Settings | None:
         """The settings that it was made with."""
-        from tomofilt.plan import Settings
+        from tomofilt.reconstruction.plan import Settings
 
         if self.record is None:
             return None
@@ -108,7 +108,7 @@ class Tomogram:
 
     def half(self, number: int) -> Path:
         """Where the half tomogram 1 or 2 that belongs to it would be."""
-        from tomofilt.projects import Destination
+        from tomofilt.series.projects import Destination
 
         return Destination(self.path).half(number).volume
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.evaluate.rings import BANDS, band_correlation
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["columns_inside", "halves_by_view", "volumes_by_view"]
 

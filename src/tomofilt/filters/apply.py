@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomofilt.filters.imod import imod_padded_length
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation, Padding
-from tomofilt.geometry import SliceGeometry
+from tomofilt.series.geometry import SliceGeometry
 
 __all__ = ["DC_BIN", "Extension", "ImageFilter", "RowFilter", "padded_length"]
 

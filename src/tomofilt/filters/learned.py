@@ -20,12 +20,12 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import SUFFIX, Bundle, load_bundle
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.nodes import GridNodes, RadialNodes
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.filters.refined import RefinedFilter
+from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle
 
 __all__ = [
     "Angles",
@@ -286,7 +286,7 @@ class LearnedFilter(Filter):
 
 
 def read_filter(path: Path) -> LearnedFilter | RefinedFilter:
-    """Read a filter's bundle; see :func:`tomofilt.bundle.load_bundle` for the errors."""
+    """Read a filter's bundle; see :func:`tomofilt.io.bundle.load_bundle` for the errors."""
     bundle, name = load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
     kind = RefinedFilter if "base" in bundle.metadata else LearnedFilter
     return kind.from_bundle(bundle, name)

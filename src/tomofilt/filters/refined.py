@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import Bundle
 from tomofilt.errors import InputError
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.filters.wiener import WienerExact
+from tomofilt.io.bundle import Bundle
 
 __all__ = ["REFINED_BASE", "RefinedFilter"]
 
@@ -27,7 +27,7 @@ _MOST_NODES = 64
 class RefinedFilter(WienerExact):
     """``wiener-exact:match`` of the series at hand, times a function of the frequency's length.
 
-    It is measured like its base (:mod:`tomofilt.measure`).
+    It is measured like its base (:mod:`tomofilt.reconstruction.measure`).
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.filters.protocol import Filter, FilterContext
-from tomofilt.jit import kernel
+from tomofilt.util.jit import kernel
 
 __all__ = ["GainTable"]
 

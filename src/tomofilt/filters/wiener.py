@@ -67,7 +67,7 @@ class WienerExact(Filter):
     unit of the images. With much signal it is the exact filter, with little a matched filter, and
     for dense views of one SNR the ramp times ``t / (t + k dtheta D / L)``.
 
-    Before the series is measured it has no gains: see :mod:`tomofilt.measure`.
+    Before the series is measured it has no gains: see :mod:`tomofilt.reconstruction.measure`.
 
     Parameters
     ----------

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import TiltGeometry, VolumeGrid
 from tomofilt.projectors.gpu import require
 from tomofilt.projectors.sampling import sample, spread
 from tomofilt.projectors.vectors import DetectorVectors, astra_geometries, tomosipo_geometries
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 
 __all__ = ["AstraProjector", "parity"]
 

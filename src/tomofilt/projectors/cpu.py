@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors import kernels
-from tomofilt.threads import available_threads, run_all
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.threads import available_threads, run_all
 
 __all__ = ["SliceProjector", "slice_table"]
 

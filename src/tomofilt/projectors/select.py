@@ -11,8 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
 from tomofilt.projectors.gpu import no_gpu, problem
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
 
 if TYPE_CHECKING:
     from tomofilt.projectors.protocol import Projector

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.projectors import kernels
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.threads import run_all
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.threads import run_all
 
 __all__ = ["SirtSolver", "block_bytes", "widened"]
 

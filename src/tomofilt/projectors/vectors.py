@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
 
 __all__ = ["DetectorVectors", "table_maps", "to_astra", "to_tomosipo"]
 

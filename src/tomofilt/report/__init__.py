@@ -36,7 +36,7 @@ def write_report(
     OutputError
         The file cannot be written.
     """
-    from tomofilt.files import write_text_atomic
+    from tomofilt.io.files import write_text_atomic
     from tomofilt.report.page import GENERATOR, page
 
     if not scores:

@@ -12,11 +12,11 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.draw.charts import COLOURS, Axis, Line, image_chart, line_chart
 from tomofilt.evaluate.rings import radial_power
 from tomofilt.evaluate.scores import Scores
 from tomofilt.evaluate.table import names, rows
 from tomofilt.evaluate.tomograms import Tomogram
-from tomofilt.report.charts import COLOURS, Axis, Line, image_chart, line_chart
 from tomofilt.report.gains import Gains, gains_of
 from tomofilt.report.pictures import heat_uri, slice_uris
 

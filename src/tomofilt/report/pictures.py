@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.draw.preview import VolumeSlices, grey_limits, middle
 from tomofilt.evaluate.tomograms import Tomogram
-from tomofilt.preview import VolumeSlices, grey_limits, middle
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.physics import (
     PHASE_RAD_PER_ANGST,
     WAVELENGTH_ANGST,
@@ -17,7 +17,7 @@ from tomofilt.simulate.physics import (
 )
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.scheme import TiltScheme
-from tomofilt.threads import available_threads, run_all
+from tomofilt.util.threads import available_threads, run_all
 
 __all__ = ["count_electrons", "expected_counts", "frequencies", "margin_px", "with_margin"]
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from tomofilt.errors import OutputError, OutputExistsError
-from tomofilt.files import write_text_atomic
-from tomofilt.projects import Acquisition, project_type, write_stack
+from tomofilt.io.files import write_text_atomic
+from tomofilt.io.star import Table, write_star
+from tomofilt.series.projects import Acquisition, project_type, write_stack
 from tomofilt.simulate.phantom import Phantom
 from tomofilt.simulate.physics import VOLTAGE_KV, Optics
 from tomofilt.simulate.series import ImagesInMemory, SimulatedSeries, cut_out
-from tomofilt.star import Table, write_star
 
 __all__ = ["NAME", "refuse_occupied", "write_series"]
 

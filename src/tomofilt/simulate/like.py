@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
-from tomofilt.measure import measured
-from tomofilt.plan import Settings, make_plan
-from tomofilt.projects import Destination
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.scheme import TiltScheme
 from tomofilt.simulate.series import SimulatedSeries
-from tomofilt.tiltseries import TiltSeries
 
 __all__ = ["measure_noise", "radial_power", "series_like"]
 

@@ -89,7 +89,7 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], float]:
     MissingFileError, InputError
         It cannot be read, says nothing believable about its voxels, or holds NaN or infinity.
     """
-    from tomofilt.mrc import MrcStack
+    from tomofilt.io.mrc import MrcStack
 
     stack = MrcStack(path)
     x, _, z = stack.header.spacing_angst

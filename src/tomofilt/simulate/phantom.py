@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import VolumeGrid
+from tomofilt.series.geometry import VolumeGrid
 from tomofilt.simulate.molecules import Molecule
-from tomofilt.threads import available_threads
+from tomofilt.util.threads import available_threads
 
 __all__ = ["Contents", "Particle", "Phantom", "make_phantom"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomofilt.dose import critical_exposure
+from tomofilt.series.dose import critical_exposure
 
 __all__ = [
     "VOLTAGE_KV",

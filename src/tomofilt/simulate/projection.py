@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
-from tomofilt.jit import kernel
-from tomofilt.threads import available_threads, run_all
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.util.jit import kernel
+from tomofilt.util.threads import available_threads, run_all
 
 __all__ = ["extent_angst", "project"]
 

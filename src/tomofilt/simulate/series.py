@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomofilt.ctf import Ctf
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.ctf import Ctf
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.camera import (
     count_electrons,
     expected_counts,
@@ -25,7 +26,6 @@ from tomofilt.simulate.phantom import Contents, Phantom, make_phantom
 from tomofilt.simulate.physics import VOLTAGE_KV, Optics, damage, relative_noise
 from tomofilt.simulate.projection import extent_angst, project
 from tomofilt.simulate.scheme import Order, TiltScheme, angles_of_range, tilt_scheme
-from tomofilt.tiltseries import TiltSeries
 
 __all__ = [
     "ImagesInMemory",
@@ -44,7 +44,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ImagesInMemory:
-    """Images that are no file (an :class:`~tomofilt.tiltseries.ImageSource`).
+    """Images that are no file (an :class:`~tomofilt.series.tiltseries.ImageSource`).
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.geometry import ImageGrid, SliceGeometry
+from tomofilt.series.geometry import ImageGrid, SliceGeometry
 from tomofilt.snr.model import Coherence
-from tomofilt.threads import run_all
+from tomofilt.util.threads import run_all
 
 __all__ = ["LineSpectra", "frame_coherence", "line_coherence", "line_spectra", "measure_thickness"]
 

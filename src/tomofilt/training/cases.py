@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.measure import aligned_images
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction.measure import aligned_images
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Case", "Cases", "cases_from_table", "check_cases", "simulated_cases", "split"]
 
@@ -337,7 +337,7 @@ _PURPOSES = ("train", "validation", "test")
 
 
 def _listed(path: Path, entries: Iterable[Any]) -> Iterable[Case]:
-    from tomofilt.projects import detect
+    from tomofilt.series.projects import detect
     from tomofilt.simulate.molecules import read_volume
 
     for number, entry in enumerate(entries, 1):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tomofilt.errors import InputError
-from tomofilt.files import write_bytes_atomic
+from tomofilt.io.files import write_bytes_atomic
 from tomofilt.training.closed_form import mean_psnr_db
 from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection

@@ -19,7 +19,7 @@ import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
 from tomofilt.filters.apply import DC_BIN, Extension, padded_length
 from tomofilt.filters.learned import LearnedFilter, same_scheme
-from tomofilt.geometry import ImageGrid
+from tomofilt.series.geometry import ImageGrid
 from tomofilt.training.cases import Case
 
 __all__ = ["FilteredBackProjection", "Padding"]

@@ -17,12 +17,12 @@ from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.filters.refined import RefinedFilter
 from tomofilt.filters.wiener import Measurement, WienerExact
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
-from tomofilt.measure import aligned_images
-from tomofilt.plan import Plan
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.threads import run_all
-from tomofilt.tiltseries import ImageSource
+from tomofilt.reconstruction.measure import aligned_images
+from tomofilt.reconstruction.plan import Plan
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.series.tiltseries import ImageSource
+from tomofilt.util.threads import run_all
 
 __all__ = [
     "NODES",

@@ -28,10 +28,10 @@ from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import Block, left_out_correlation, make_blocks
 from tomofilt.evaluate.rings import BANDS
 from tomofilt.filters.refined import REFINED_BASE, RefinedFilter
-from tomofilt.measure import measured
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import Destination
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.training.prediction import (
     NODES,
     Halves,

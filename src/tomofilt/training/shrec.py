@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.resample import fourier_crop
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.geometry import TiltGeometry, VolumeGrid
-from tomofilt.resample import fourier_crop
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.training.cases import Case, Cases, split
 
 __all__ = ["PIXEL_ANGST", "shrec_case", "shrec_cases"]

@@ -12,20 +12,20 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.bundle import SUFFIX, check_place, load_bundle, save_bundle
 from tomofilt.errors import InputError, OutputExistsError, ResourceError
-from tomofilt.files import write_text_atomic
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.filters.registry import parse
 from tomofilt.filters.transfer import for_series
-from tomofilt.threads import available_threads
+from tomofilt.io.bundle import SUFFIX, check_place, load_bundle, save_bundle
+from tomofilt.io.files import write_text_atomic
 from tomofilt.training.cases import Cases, check_cases
 from tomofilt.training.closed_form import Solution, mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Frozen, Schedule, descend
 from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection, Padding
 from tomofilt.training.parametrisation import NODES, ORDER, Parametrisation, empty_filter
+from tomofilt.util.threads import available_threads
 
 __all__ = ["Outputs", "Reporter", "Result", "Training", "beginning", "train"]
 
@@ -387,7 +387,7 @@ def _metrics(
 def _write(
     result: Result, cases: Cases, wanted: Training, outputs: Outputs, *, overwrite: bool
 ) -> None:
-    from tomofilt.training.picture import draw
+    from tomofilt.draw.learned import draw
 
     metadata = {
         "training": {

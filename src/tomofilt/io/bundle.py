@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError, OutputExistsError
-from tomofilt.files import PartialFile
+from tomofilt.io.files import PartialFile
 
 __all__ = ["SUFFIX", "Bundle", "check_place", "load_bundle", "save_bundle"]
 

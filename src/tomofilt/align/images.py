@@ -17,11 +17,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.resample import fourier_crop, warp
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, SliceGeometry
-from tomofilt.resample import fourier_crop, warp
-from tomofilt.threads import run_all
-from tomofilt.tiltseries import ImageSource
+from tomofilt.series.geometry import ImageGrid, SliceGeometry
+from tomofilt.series.tiltseries import ImageSource
+from tomofilt.util.threads import run_all
 
 __all__ = ["AlignedImages", "Survey", "align", "crop_images", "cropped_grid", "survey"]
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.wiener import Measurement, WienerExact
-from tomofilt.geometry import ImageGrid, VolumeGrid
-from tomofilt.plan import Plan
-from tomofilt.threads import run_all
-from tomofilt.tiltseries import ImageSource
+from tomofilt.reconstruction.plan import Plan
+from tomofilt.series.geometry import ImageGrid, VolumeGrid
+from tomofilt.series.tiltseries import ImageSource
+from tomofilt.util.threads import run_all
 
 if TYPE_CHECKING:
-    from tomofilt.images import AlignedImages
+    from tomofilt.align.images import AlignedImages
 
 __all__ = ["aligned_images", "measured", "measured_and_aligned"]
 
@@ -134,7 +134,7 @@ def _whole(images: AlignedImages) -> ImageOf:
 
 
 def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> AlignedImages:
-    from tomofilt.images import align, survey
+    from tomofilt.align.images import align, survey
 
     shape = plan.series.images.shape
     if source.shape != shape:

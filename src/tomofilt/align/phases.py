@@ -15,10 +15,10 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.ctf import Ctf, wavelength_angst
-from tomofilt.dose import dose_weights
-from tomofilt.geometry import ImageGrid, TiltGeometry
-from tomofilt.jit import kernel
+from tomofilt.series.ctf import Ctf, wavelength_angst
+from tomofilt.series.dose import dose_weights
+from tomofilt.series.geometry import ImageGrid, TiltGeometry
+from tomofilt.util.jit import kernel
 
 __all__ = ["PHASE_TOLERANCE_RAD", "ImageCorrection"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from tomofilt.geometry import ImageGrid
-from tomofilt.jit import kernel
+from tomofilt.series.geometry import ImageGrid
+from tomofilt.util.jit import kernel
 
 __all__ = ["fourier_crop", "warp"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomofilt.geometry import TiltGeometry
+from tomofilt.series.geometry import TiltGeometry
 
 __all__ = ["LEAST_DEFOCUS_ANGST", "Ctf", "wavelength_angst"]
 

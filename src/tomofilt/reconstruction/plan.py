@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.budget import SLAB_ROWS, fit_slabs
-from tomofilt.corrections import Corrections, decide
+from tomofilt.align.corrections import Corrections, decide
 from tomofilt.errors import InputError
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.filters.registry import parse
-from tomofilt.geometry import ImageGrid, SliceGeometry, VolumeGrid
-from tomofilt.grids import aligned_grid, volume_grid
 from tomofilt.projectors.select import Choice, choose
-from tomofilt.projects import Destination
-from tomofilt.settings import Settings
-from tomofilt.tiltseries import ImageSource, TiltSeries
+from tomofilt.reconstruction.budget import SLAB_ROWS, fit_slabs
+from tomofilt.reconstruction.grids import aligned_grid, volume_grid
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 if TYPE_CHECKING:
     from tomofilt.filters.apply import RowFilter
@@ -248,7 +248,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         If the work does not fit into ``settings.max_memory_bytes``, or a GPU that was asked
         for does not work.
     """
-    from tomofilt.threads import available_threads
+    from tomofilt.util.threads import available_threads
 
     if series.axes_fixed and (settings.flip_z or settings.orientation != "zyx"):
         raise InputError(
@@ -275,7 +275,7 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
         memory_bytes=0,
         planes=grid.shape[0],
         tasks=_tasks(series, destination, settings, 1.0 if chosen.sirt_iterations else 2.0),
-        corrections=decide(series, settings, chosen),
+        corrections=_corrections(series, settings, chosen),
     )
     if chosen.vertical_slices and not plan.direct:
         plan = _turned(plan)
@@ -286,6 +286,19 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     if settings.denoise:
         _check_denoising(plan)
     return fit_slabs(replace(plan, device=_device(plan)))
+
+
+def _corrections(series: TiltSeries, settings: Settings, chosen: Filter) -> Corrections:
+    native = weighed = ""
+    if chosen.keeps_mean:
+        native = f"-f {chosen.spec} does what the program itself would do with these images"
+    elif settings.normalise == "count":
+        native = "RELION's unweighted tomogram has none"
+    if chosen.weighs_views:
+        weighed = f"{chosen.spec} takes views for what they hold, dose and all"
+    return decide(
+        series, ctf=settings.ctf, dose_weight=settings.dose_weight, native=native, weighed=weighed
+    )
 
 
 def _check_denoising(plan: Plan) -> None:
@@ -350,7 +363,7 @@ def _device(plan: Plan) -> Choice:
 
 def _turned(plan: Plan) -> Plan:
     """The plan, by way of an upright tomogram when all views share a tilt about x."""
-    from tomofilt.vertical import common_xtilt, upright_grid, without_xtilt
+    from tomofilt.reconstruction.vertical import common_xtilt, upright_grid, without_xtilt
 
     geometry = plan.series.geometry
     angle = common_xtilt(geometry)

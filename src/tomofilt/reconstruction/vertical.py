@@ -15,9 +15,9 @@ from math import ceil, cos, floor, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.geometry import TiltGeometry, VolumeGrid, rotation_x
-from tomofilt.jit import kernel
-from tomofilt.threads import run_all
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid, rotation_x
+from tomofilt.util.jit import kernel
+from tomofilt.util.threads import run_all
 
 __all__ = ["common_xtilt", "turn_slabs", "upright_grid", "without_xtilt"]
 

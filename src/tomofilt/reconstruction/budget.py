@@ -10,7 +10,7 @@ import numpy as np
 from tomofilt.errors import ResourceError
 
 if TYPE_CHECKING:
-    from tomofilt.plan import Plan
+    from tomofilt.reconstruction.plan import Plan
 
 __all__ = ["SLAB_ROWS", "fit_slabs"]
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import ImageGrid, VolumeGrid
-from tomofilt.settings import Settings
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.geometry import ImageGrid, VolumeGrid
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["aligned_grid", "volume_grid"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.files import write_bytes_atomic
-from tomofilt.mrc import read_header
+from tomofilt.io.files import write_bytes_atomic
+from tomofilt.io.mrc import read_header
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -58,14 +58,14 @@ class VolumeSlices:
     path : Path
         A whole MRC file, under any name.
     orientation : "zyx" or "xzy"
-        How the file's axes run, as in :class:`tomofilt.reconstruct.Settings`: sections along z, or
+        How the file's axes run, as in :class:`tomofilt.jobs.one.Settings`: sections along z, or
         along y with z downwards in each, as IMOD's ``tilt`` writes them (``trimvol -rx`` turns the
         second into the first).
 
     Raises
     ------
     MissingFileError, InputError
-        As :func:`tomofilt.mrc.read_header`.
+        As :func:`tomofilt.io.mrc.read_header`.
     """
 
     def __init__(self, path: Path, orientation: Literal["zyx", "xzy"] = "zyx") -> None:

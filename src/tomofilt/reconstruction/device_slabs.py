@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tomofilt.align.images import AlignedImages
 from tomofilt.filters.device import DeviceRowFilter
-from tomofilt.images import AlignedImages
-from tomofilt.plan import Plan, VolumeTask
 from tomofilt.projectors.astra import AstraProjector
 from tomofilt.projectors.cpu import slice_table
 from tomofilt.projectors.vectors import table_maps
-from tomofilt.threads import run_all
+from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.util.threads import run_all
 
 __all__ = ["make_on_devices"]
 

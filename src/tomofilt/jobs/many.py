@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from tomofilt.errors import InputError, TomofiltError
-from tomofilt.plan import Plan, Settings, make_plan
-from tomofilt.projects import Destination, Project
-from tomofilt.reconstruct import Reporter, Result, reconstruct
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.jobs.one import Reporter, Result, reconstruct
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.series.projects import Destination, Project
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["BatchReporter", "Job", "Outcome", "Summary", "exit_code", "explain", "plan", "run"]
 
@@ -28,7 +28,7 @@ class Job:
     output_dir : Path, optional
         Where the results go; default is the project's own choice.
     overrides : mapping
-        See :meth:`tomofilt.projects.Project.read`.
+        See :meth:`tomofilt.series.projects.Project.read`.
     """
 
     project: Project

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.files import write_text_atomic
-from tomofilt.measure import measured_and_aligned
-from tomofilt.plan import Plan, Settings, VolumeTask, make_plan
-from tomofilt.progress import Clock, Progress, Reporter
-from tomofilt.projects import Destination
-from tomofilt.record import build_record, fingerprint, finished
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.io.files import write_text_atomic
+from tomofilt.jobs.record import build_record, fingerprint, finished
+from tomofilt.reconstruction.measure import measured_and_aligned
+from tomofilt.reconstruction.plan import Plan, Settings, VolumeTask, make_plan
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
+from tomofilt.util.progress import Clock, Progress, Reporter
 
 if TYPE_CHECKING:
+    from tomofilt.align.images import AlignedImages
     from tomofilt.denoise.head import Taught
     from tomofilt.denoise.verdict import Verdict
-    from tomofilt.images import AlignedImages
 
 __all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
 
@@ -90,8 +90,8 @@ def reconstruct(
 
 
 def _head(path: Path) -> Taught:
-    from tomofilt.bundle import load_bundle
     from tomofilt.denoise.head import Taught
+    from tomofilt.io.bundle import load_bundle
 
     return Taught.from_bundle(load_bundle(path, "head"), path)
 
@@ -158,9 +158,9 @@ def _make_volume(
     aligned: AlignedImages | None,
 ) -> dict[str, Any]:
     """Reconstruct, write, check and name one volume, and the denoised one along with it."""
-    from tomofilt.images import survey
-    from tomofilt.sink import VolumeSink
-    from tomofilt.slabs import make_slabs
+    from tomofilt.align.images import survey
+    from tomofilt.jobs.sink import VolumeSink
+    from tomofilt.reconstruction.slabs import make_slabs
 
     clock = Clock()
     series, members = plan.series, task.members
@@ -239,7 +239,7 @@ def _document(
     denoising: Mapping[str, object] | None,
 ) -> dict[str, Any]:
     """Write the preview and the record of a finished volume."""
-    from tomofilt.preview import VolumeSlices, write_preview
+    from tomofilt.draw.preview import VolumeSlices, write_preview
 
     destination, settings = task.destination, plan.settings
     if settings.preview:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.ctf import Ctf
-from tomofilt.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.ctf import Ctf
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 
 if TYPE_CHECKING:
     from tomofilt.filters.protocol import Filter

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.files import write_text_atomic
+from tomofilt.io.files import write_text_atomic
 
 __all__ = ["Table", "format_star", "read_star", "write_star"]
 
@@ -149,7 +149,7 @@ def write_star(
     InputError
         As :func:`format_star`.
     OutputError
-        As :class:`tomofilt.files.PartialFile`.
+        As :class:`tomofilt.io.files.PartialFile`.
     """
     write_text_atomic(path, format_star(blocks, comment=comment), replace=replace)
 

@@ -1,6 +1,6 @@
 """MRC files: stacks read lazily and with suspicion, results written in pieces with true headers.
 
-What the header's fields mean, and to whom, is in :mod:`tomofilt.mrc_header`.
+What the header's fields mean, and to whom, is in :mod:`tomofilt.io.mrc_header`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.files import PartialFile
-from tomofilt.mrc_header import LARGEST_AXIS, MrcHeader, parse_header, read_header
+from tomofilt.io.files import PartialFile
+from tomofilt.io.mrc_header import LARGEST_AXIS, MrcHeader, parse_header, read_header
 
 __all__ = ["MrcHeader", "MrcStack", "MrcWriter", "Statistics", "label", "read_header"]
 
@@ -35,7 +35,7 @@ MrcType = Literal["float32", "float16", "int16", "int8"]
 
 
 class MrcStack:
-    """Images of an MRC file, read when asked for (an :class:`~tomofilt.tiltseries.ImageSource`).
+    """Images of an MRC file, read when asked for (an ``ImageSource``).
 
     Values are those that IMOD's programs see: signed bytes with IMOD's stamp are raised by 128.
 
@@ -192,7 +192,7 @@ class MrcWriter:
     OutputExistsError
         The file exists and may not be replaced.
     OutputError
-        Disk, folder or content are not as they must be; see :class:`~tomofilt.files.PartialFile`.
+        Disk, folder or content are not as they must be (:class:`~tomofilt.io.files.PartialFile`).
     """
 
     def __init__(

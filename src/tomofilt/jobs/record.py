@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, OutputExistsError
-from tomofilt.mrc_header import parse_header
-from tomofilt.plan import Plan, VolumeTask
+from tomofilt.io.mrc_header import parse_header
+from tomofilt.reconstruction.plan import Plan, VolumeTask
 
 __all__ = ["build_record", "fingerprint", "finished"]
 

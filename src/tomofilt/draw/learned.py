@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tomofilt.files import write_bytes_atomic
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import FilterContext
+from tomofilt.io.files import write_bytes_atomic
 
 __all__ = ["draw"]
 

@@ -9,18 +9,18 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.budget import SLAB_ROWS
+from tomofilt.align.images import AlignedImages, Survey, align, crop_images, cropped_grid
 from tomofilt.filters.apply import ImageFilter
-from tomofilt.geometry import ImageGrid, SliceGeometry
-from tomofilt.images import AlignedImages, Survey, align, crop_images, cropped_grid
-from tomofilt.plan import Plan, VolumeTask
-from tomofilt.progress import Clock, Progress
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import pack_rows
 from tomofilt.projectors.sirt import SirtSolver
-from tomofilt.threads import run_all
-from tomofilt.vertical import turn_slabs
+from tomofilt.reconstruction.budget import SLAB_ROWS
+from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.reconstruction.vertical import turn_slabs
+from tomofilt.series.geometry import ImageGrid, SliceGeometry
+from tomofilt.util.progress import Clock, Progress
+from tomofilt.util.threads import run_all
 
 __all__ = ["make_slabs"]
 
@@ -156,7 +156,7 @@ def _device_slabs(
     aligned: AlignedImages | None = None,
 ) -> Slabs:
     """Slabs of the tomogram, all planes of some rows at a time, made on GPUs."""
-    from tomofilt.device_slabs import make_on_devices  # loads torch
+    from tomofilt.reconstruction.device_slabs import make_on_devices  # loads torch
 
     ny = plan.grid.shape[1]
     progress.total = ny + len(task.members)

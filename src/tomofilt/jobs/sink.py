@@ -8,9 +8,9 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.jit import kernel
-from tomofilt.mrc import MrcType, MrcWriter, label
-from tomofilt.plan import Plan, VolumeTask
+from tomofilt.io.mrc import MrcType, MrcWriter, label
+from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.util.jit import kernel
 
 __all__ = ["VolumeSink"]
 
@@ -21,7 +21,7 @@ _MIDDLE = {"int16": 0.0, "int8": 128.0}
 
 
 class VolumeSink:
-    """Writes one volume, block by block; a context manager like :class:`tomofilt.mrc.MrcWriter`.
+    """Writes one volume, block by block; a context manager like :class:`tomofilt.io.mrc.MrcWriter`.
 
     Parameters
     ----------

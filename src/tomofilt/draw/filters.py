@@ -141,7 +141,7 @@ def _finish(axes: Any, pixel_angst: float) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    from tomofilt.files import write_bytes_atomic
+    from tomofilt.io.files import write_bytes_atomic
 
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=150)

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.filters.protocol import Filter
-from tomofilt.geometry import ImageGrid
-from tomofilt.settings import Settings
-from tomofilt.tiltseries import TiltSeries
+from tomofilt.series.geometry import ImageGrid
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Corrections", "decide"]
 
@@ -63,7 +61,7 @@ class Corrections:
         """
         if self.ctf == "none" and not self.dose:
             return None
-        from tomofilt.phases import ImageCorrection  # loads numba
+        from tomofilt.align.phases import ImageCorrection  # loads numba
 
         return ImageCorrection(
             series.geometry,
@@ -76,28 +74,34 @@ class Corrections:
         ).correct
 
 
-def decide(series: TiltSeries, settings: Settings, chosen: Filter) -> Corrections:
+def decide(
+    series: TiltSeries, *, ctf: str, dose_weight: str, native: str = "", weighed: str = ""
+) -> Corrections:
     """Settle what is corrected, from what the user asks for and what the series is.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    ctf : "auto", "none", "flip" or "wiener"
+    dose_weight : "auto", "on" or "off"
+    native : str
+        Why "auto" corrects nothing: another program's way is followed. Empty: it may correct.
+    weighed : str
+        Why "auto" does not weight for dose: the filter has counted it. Empty: it may.
 
     Raises
     ------
     InputError
         What is asked for cannot be done, or has been done already.
     """
-    native = ""
-    if chosen.keeps_mean:
-        native = f"-f {chosen.spec} does what the program itself would do with these images"
-    elif settings.normalise == "count":
-        native = "RELION's unweighted tomogram has none"
-    ctf, ctf_reason = _decide_ctf(series, settings, native)
-    dose, dose_reason = _decide_dose(series, settings, native, chosen)
-    return Corrections(ctf, ctf_reason, dose, dose_reason)
+    chosen_ctf, ctf_reason = _decide_ctf(series, ctf, native)
+    dose, dose_reason = _decide_dose(series, dose_weight, native, weighed)
+    return Corrections(chosen_ctf, ctf_reason, dose, dose_reason)
 
 
 def _decide_ctf(
-    series: TiltSeries, settings: Settings, native: str
+    series: TiltSeries, asked: str, native: str
 ) -> tuple[Literal["none", "flip", "wiener"], str]:
-    asked = settings.ctf
     if asked == "none":
         return "none", "--ctf none"
     if series.ctf_done is not None:
@@ -115,7 +119,7 @@ def _decide_ctf(
             )
         return "none", "no defocus is known"
     if asked != "auto":
-        return asked, f"--ctf {asked}, {_values(series)}"
+        return ("wiener" if asked == "wiener" else "flip"), f"--ctf {asked}, {_values(series)}"
     if native:
         return "none", native
     return "flip", _values(series)
@@ -133,10 +137,7 @@ def _values(series: TiltSeries) -> str:
     )
 
 
-def _decide_dose(
-    series: TiltSeries, settings: Settings, native: str, chosen: Filter
-) -> tuple[bool, str]:
-    asked = settings.dose_weight
+def _decide_dose(series: TiltSeries, asked: str, native: str, weighed: str) -> tuple[bool, str]:
     if asked == "off":
         return False, "--dose-weight off"
     if series.dose_done is not None:
@@ -152,9 +153,8 @@ def _decide_dose(
             f"{series.name}: --dose-weight on needs the exposure before each view, and the "
             "project does not tell it"
         )
-    if asked == "auto" and (chosen.weighs_views or native or not known):
-        own = f"{chosen.spec} takes views for what they hold, dose and all"
-        return False, own if chosen.weighs_views else native or "the exposure is not known"
+    if asked == "auto" and (weighed or native or not known):
+        return False, weighed or native or "the exposure is not known"
     return True, f"up to {_exposure(series).max():.0f} e/A2 at {series.voltage_kv or 300:.0f} kV"
 
 

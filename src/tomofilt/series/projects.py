@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.geometry import TiltGeometry, VolumeGrid
-from tomofilt.tiltseries import ImageSource, TiltSeries
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 __all__ = [
     "Acquisition",
@@ -185,9 +185,9 @@ def write_stack(
     Raises
     ------
     OutputError, OutputExistsError
-        As :class:`~tomofilt.mrc.MrcWriter`.
+        As :class:`~tomofilt.io.mrc.MrcWriter`.
     """
-    from tomofilt.mrc import MrcWriter
+    from tomofilt.io.mrc import MrcWriter
 
     with MrcWriter(
         path, images.shape, images.pixel_angst, dtype=dtype, is_volume=is_volume

@@ -1,0 +1,1 @@
+"""From raw images to corrected images on the common tilt axis."""

@@ -1,0 +1,1 @@
+"""Pictures: previews of tomograms, charts, gains of filters."""

@@ -1,0 +1,1 @@
+"""Files: MRC, STAR, bundles, and writing that leaves whole files or none."""

@@ -1,0 +1,1 @@
+"""One series or many: results written whole, recorded, and the projects told."""

@@ -1,0 +1,1 @@
+"""From a tilt series to the slabs of its tomogram."""

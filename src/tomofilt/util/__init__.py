@@ -1,0 +1,1 @@
+"""Small helpers that know nothing of tomography: threads, numba kernels, progress."""
