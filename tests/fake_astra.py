@@ -1,6 +1,6 @@
 """ASTRA without a GPU: its CUDA back-projection stated in numpy, behind the calls tomofilt makes.
 
-The statement reads the very dictionaries that ASTRA would get. tests/unit/test_astra_projector.py
+The statement reads the very dictionaries that ASTRA would get. tests/projectors/test_astra_projector.py
 holds it against a back-projection made elsewhere (tests/data/geometry).
 """
 
