@@ -95,12 +95,28 @@ def run(folder: Path) -> None:
             out = folder / "relion" / star.parent.name / name
             tomofilt("reconstruct", "--relion-star", star, "-o", out, *options.split())
     tomofilt(
-        *"simulate --shape 128 96 40 --tilts -50:50:4 --defocus 3 --membranes 2 --seed 5".split(),
+        *[
+            "simulate",
+            "--shape",
+            "128",
+            "96",
+            "40",
+            "--tilts",
+            "-50:50:4",
+            "--defocus",
+            "3",
+            "--membranes",
+            "2",
+            "--seed",
+            "5",
+        ],
         inputs / "simulated",
     )
     for name, options in SIMULATED.items():
         for kind, place in (("--imod-dir", "imod"), ("--relion-star", "relion")):
-            found = sorted((inputs / "simulated").rglob("tilt.com" if place == "imod" else "*.star"))
+            found = sorted(
+                (inputs / "simulated").rglob("tilt.com" if place == "imod" else "*.star")
+            )
             project = next(
                 path.parent if place == "imod" else path
                 for path in found

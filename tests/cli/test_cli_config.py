@@ -2,7 +2,7 @@
 
 import pytest
 
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tomofilt.denoise.verdict import Verdict
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.bundle import load_bundle
 from tomofilt.reconstruction import measure as measure_module
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def taught(monkeypatch):
     made = Taught(head, np.ones(BANDS))
     asked = []
 
-    def judge(plan, note, *, given=None, seed=0):
-        assert isinstance(plan.filter, WienerExact)
-        assert plan.filter.preset == "match"
+    def judge(problem, images, *, given=None, seed=0):
+        assert isinstance(problem.filter, WienerExact)
+        assert problem.filter.preset == "match"
         asked.append(given)
         return Verdict(made, "good", {"seed": seed})
 
     monkeypatch.setattr(verdict_module, "judge", judge)
     monkeypatch.setattr(teach_module, "judge", judge)
-    monkeypatch.setattr(measure_module, "measured", lambda plan, note: plan)
+    monkeypatch.setattr(measure_module, "measured", lambda problem, images: problem)
     return asked
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import mrcfile
 import numpy as np
 import pytest
+from runs import tomogram_of
 
 from tomofilt.cli.app import main
 from tomofilt.errors import InputError
-from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.learned import read_filter
 from tomofilt.io.bundle import load_bundle
 from tomofilt.simulate.series import ImagesInMemory
@@ -61,10 +61,8 @@ def test_bundle_reconstructs_what_training_saw(train, tmp_path):
     log = [json.loads(line) for line in (tmp_path / "small.jsonl").read_text().splitlines()]
     best = max(entry["psnr_db"] for entry in log)
     case = simulated_cases(1, shape=(14, 20, 24), tilt_deg=np.arange(-60.0, 61, 20), snr=0.5)
-    plan = case.validation[0].plan
-    volume = np.empty(plan.grid.shape, np.float32)
-    for y, z, block in make_blocks(replace(plan, filter=read_filter(tmp_path / NAME))):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
+    problem = case.validation[0].problem
+    volume = tomogram_of(problem.with_filter(read_filter(tmp_path / NAME)))
     assert case.validation[0].psnr_db(volume) == pytest.approx(best, abs=5e-3)
     metrics = bundle.metadata["metrics"]
     assert metrics["validation_psnr_db"] == pytest.approx(best, abs=1e-4)

@@ -16,20 +16,12 @@ ALIGNED = DATA / "AlignTiltSeries/job005/aligned_tilt_series.star"
 SIZE = (88, 76, 32)
 
 
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
-
-
 def make(star, name, folder, shape_px, **settings):
     """Reconstruct one series; return its destination."""
     project = PROJECT_TYPE.open(star)
     destination = project.destination(name, folder)
     settings = Settings(shape_px=shape_px, preview=False, threads=2, **settings)
-    reconstruct(project.read(name, {"shape_px": shape_px}), destination, settings, Silent())
+    reconstruct(project.read(name, {"shape_px": shape_px}), destination, settings)
     return destination
 
 

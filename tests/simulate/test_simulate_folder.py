@@ -12,20 +12,12 @@ from scipy.spatial.transform import Rotation
 from tomofilt.errors import OutputExistsError
 from tomofilt.io.star import read_star
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.series.projects import detect
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import refuse_occupied, write_series
 from tomofilt.simulate.series import damaged_projections
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 def lone(shape, rotation_deg):
@@ -93,7 +85,7 @@ def test_truth_and_tomogram_coincide_by_both_routes(tmp_path, shape, rotation_de
             simulated.geometry.project(corners),
             atol=0.02,
         )
-        reconstruct(series, destination, Settings(filter="ramp", preview=False), Silent())
+        reconstruct(series, destination, Settings(filter="ramp", preview=False))
         volumes.append(mrcfile.read(destination.volume))
         assert volumes[-1].shape == truth.shape
         np.testing.assert_allclose(offset_px(volumes[-1], truth), 0.0, atol=0.05)

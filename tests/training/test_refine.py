@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tomofilt.reconstruction.plan import Settings, make_plan
 
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import BANDS
@@ -12,7 +13,6 @@ from tomofilt.filters.refined import REFINED_BASE, RefinedFilter
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.bundle import load_bundle, save_bundle
 from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
 from tomofilt.series.geometry import LocalGeometry
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series

@@ -15,7 +15,7 @@ from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Job, Summary
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
     from tomofilt_relion.job import JobControl, Request
 
 __all__ = ["app"]
@@ -85,6 +85,7 @@ def shim_path() -> None:
 def _run(arguments: Sequence[str], *, external: bool) -> int:
     """Run a job from RELION's command line; return the exit code."""
     from tomofilt.jobs import many as batch
+    from tomofilt.util.log import notes_told_to
     from tomofilt_relion.job import (
         JobControl,
         JobReporter,
@@ -101,7 +102,9 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
             settings, jobs = _prepare(command, request)
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
-            summary = batch.run(jobs, settings, JobReporter(control))
+            reporter = JobReporter(control)
+            with notes_told_to(reporter.note):
+                summary = batch.run(jobs, settings, reporter)
             _conclude(summary, control, request.folder, external=external)
     except KeyboardInterrupt as error:
         typer.echo(f"aborted: {error or 'interrupted'}; Continue goes on from here", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -12,12 +11,14 @@ import typer
 from tomofilt.cli.values import chosen_series
 from tomofilt.errors import InputError
 from tomofilt.io.bundle import SUFFIX
+from tomofilt.util.log import notes_told_to
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from tomofilt.filters.protocol import Filter, FilterContext
+    from tomofilt.reconstruction.problem import Method
     from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = [
@@ -87,14 +88,16 @@ def choose_filters(
         chosen = _by_series(specs, cutoff, read_series(series, names), say)
     else:
         raise InputError("--for takes pixel size and tilts from the series: give neither with it")
-    for each in chosen:
-        iterations = each.filter.sirt_iterations
-        if iterations:
-            raise InputError(
-                f"{each.filter.spec} iterates and has no gains to show; sirt-like:{iterations} "
-                "has those that look like it"
-            )
     return chosen
+
+
+def _filter_of(method: Method) -> Filter:
+    if not method.is_linear_filter:
+        raise InputError(
+            f"{method.spec} iterates and has no gains to show; {method.spec.replace(':', '-like:')}"
+            " has those that look like it"
+        )
+    return method.filter
 
 
 def read_series(path: Path, names: list[str] | None) -> TiltSeries:
@@ -130,12 +133,12 @@ def _by_example(
 ) -> list[Chosen]:
     """Filters for made-up series: bundles for their own tilts, others for the first bundle's."""
     from tomofilt.filters.learned import LearnedFilter, read_filter
-    from tomofilt.filters.registry import parse
     from tomofilt.filters.transfer import for_series
     from tomofilt.filters.wiener import WienerExact
+    from tomofilt.reconstruction.methods.registry import parse
 
     filters = [
-        read_filter(Path(spec)) if spec.endswith(SUFFIX) else parse(spec, cutoff=cutoff)
+        read_filter(Path(spec)) if spec.endswith(SUFFIX) else _filter_of(parse(spec, cutoff=cutoff))
         for spec in specs
     ]
     learned = next((each for each in filters if isinstance(each, LearnedFilter)), None)
@@ -166,19 +169,20 @@ def _by_series(
 ) -> list[Chosen]:
     """The filters for a project's series."""
     from tomofilt.reconstruction.measure import measured
-    from tomofilt.reconstruction.plan import Settings, make_plan
-    from tomofilt.series.projects import Destination
+    from tomofilt.reconstruction.settings import Settings
+    from tomofilt.reconstruction.setup import make_problem
 
-    # nothing is written; aligned images that do not fit into memory wait there
-    nowhere = Destination(Path(gettempdir()) / f"{series.name}.mrc")
     chosen = []
     for spec in specs:
         if spec.endswith(SUFFIX):
             settings = Settings(model=Path(spec))
         else:
             settings = Settings(filter=spec, cutoff=cutoff)
-        plan = measured(make_plan(series, nowhere, settings), say)
-        chosen.append(Chosen(plan.filter, plan.filter_context))
+        problem = make_problem(series, settings)
+        _filter_of(problem.method)
+        with problem.images() as images, notes_told_to(say):
+            problem = measured(problem, images)
+        chosen.append(Chosen(problem.filter, problem.filter_context))
     return chosen
 
 

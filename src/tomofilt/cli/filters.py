@@ -52,7 +52,7 @@ def list_filters() -> None:
     """List every filter, with its argument."""
     from rich.table import Table
 
-    from tomofilt.filters.registry import available
+    from tomofilt.reconstruction.methods.registry import available
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Filter", no_wrap=True)

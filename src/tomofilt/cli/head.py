@@ -19,8 +19,8 @@ def train_head(context: typer.Context, values: dict[str, Any]) -> None:
     from tomofilt.evaluate.tomograms import Tomogram
     from tomofilt.io.bundle import save_bundle
     from tomofilt.reconstruction.measure import measured
-    from tomofilt.reconstruction.plan import Settings, make_plan
-    from tomofilt.series.projects import Destination
+    from tomofilt.reconstruction.settings import Settings
+    from tomofilt.reconstruction.setup import make_problem
 
     path, truth = values["output"], values["truth"]
     refuse_taken(path, overwrite=values["overwrite"])
@@ -32,13 +32,13 @@ def train_head(context: typer.Context, values: dict[str, Any]) -> None:
         denoise=True,
         max_memory_bytes=parse_memory(values["max_memory"]),
     )
-    with ConsoleReporter(quiet=values["quiet"]) as reporter:
-        place = Destination(path.with_name(f"{name}.mrc"))  # nothing is written there
-        plan = measured(make_plan(project.read(name, {}), place, settings), reporter.note)
+    problem = make_problem(project.read(name, {}), settings)
+    with ConsoleReporter(quiet=values["quiet"]), problem.images() as images:
+        problem = measured(problem, images)
         if truth is None:
-            taught, metadata = teach(plan, reporter.note)
+            taught, metadata = teach(problem, images)
         else:
-            taught, metadata = teach_from_truth(plan, Tomogram(truth).read(), reporter.note)
+            taught, metadata = teach_from_truth(problem, images, Tomogram(truth).read())
     save_bundle(path, taught.to_bundle(metadata), overwrite=values["overwrite"])
     if not values["quiet"]:
         typer.echo(f"{path}: for `tomofilt reconstruct --denoise --head`")

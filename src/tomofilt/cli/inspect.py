@@ -97,7 +97,7 @@ def describe(series: TiltSeries) -> dict[str, Any]:
         "ctf": _ctf(series),
         "ctf_done": series.ctf_done,
         "dose_done": series.dose_done,
-        "native_filter": series.native_filter.spec if series.native_filter else None,
+        "native_filter": None if series.native_filter is None else "imod",
         "facts": {
             name: {"value": _plain(fact.value), "source": fact.source}
             for name, fact in series.facts.items()

@@ -15,7 +15,7 @@ from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Job, Outcome, Summary
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
 
 __all__ = ["reconstruct"]
@@ -103,7 +103,7 @@ def reconstruct(
 def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     """Make settings from the options; what was not given is left to the library's defaults."""
     from tomofilt.projectors.select import choose, device_text
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
 
     device = device_text(values["device"], values["gpu"])
     if device.startswith("cuda"):

@@ -18,7 +18,7 @@ from tomofilt.io.mrc_header import read_header
 from tomofilt.series.geometry import TiltGeometry
 
 if TYPE_CHECKING:
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
 
 __all__ = ["Tomogram", "check_alike"]
 
@@ -87,7 +87,7 @@ class Tomogram:
     @property
     def settings(self) -> Settings | None:
         """The settings that it was made with."""
-        from tomofilt.reconstruction.plan import Settings
+        from tomofilt.reconstruction.settings import Settings
 
         if self.record is None:
             return None

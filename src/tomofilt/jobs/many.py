@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tomofilt.errors import InputError, TomofiltError
-from tomofilt.jobs.one import Reporter, Result, reconstruct
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
+from tomofilt.jobs.one import Plan, Result, make_plan, reconstruct
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import Destination, Project
 from tomofilt.series.tiltseries import TiltSeries
 
@@ -71,8 +71,11 @@ class Summary:
         )
 
 
-class BatchReporter(Reporter, Protocol):
+class BatchReporter(Protocol):
     """Whoever wants to hear how a batch goes on."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So much of the work on one series is done; called often."""
 
     def start(self, name: str, number: int, count: int) -> None:
         """Work on one series begins, the ``number``-th of ``count``."""
@@ -90,7 +93,9 @@ def run(jobs: Sequence[Job], settings: Settings, reporter: BatchReporter) -> Sum
     """
 
     def work(job: Job, series: TiltSeries, destination: Destination) -> Outcome:
-        result = reconstruct(series, destination, settings, reporter)
+        result = reconstruct(
+            series, destination, settings, lambda done: reporter.progress(done, 1000)
+        )
         return Outcome(job.name, destination, result=result)
 
     outcomes = _each(jobs, reporter, work)

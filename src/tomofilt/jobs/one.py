@@ -1,30 +1,77 @@
-"""One tilt series, from prepared images to a finished tomogram file, slab by slab."""
+"""One tilt series, from its images to finished files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.io.files import write_text_atomic
+from tomofilt.jobs.outputs import Output, OutputName, Outputs
 from tomofilt.jobs.record import build_record, fingerprint, finished
-from tomofilt.reconstruction.measure import measured_and_aligned
-from tomofilt.reconstruction.plan import Plan, Settings, VolumeTask, make_plan
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.problem import Problem, Slab
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem, with_reserve
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
-from tomofilt.util.progress import Clock, Progress, Reporter
+from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
-    from tomofilt.align.images import AlignedImages
-    from tomofilt.denoise.head import Taught
+    from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.denoise.verdict import Verdict
+    from tomofilt.jobs.sink import VolumeSink
 
-__all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
+__all__ = ["Plan", "Result", "make_plan", "reconstruct"]
+
+log = logging.getLogger(__name__)
+#: Fingerprints of volumes by their names.
+Marks = Mapping[OutputName, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reconstruction will do: the problem, its outputs, and the settings they came from."""
+
+    problem: Problem
+    outputs: Outputs
+    settings: Settings
+
+    def lines(self) -> list[str]:
+        """The plan in words, for ``--dry-run`` and the log."""
+        problem, series, grid = self.problem, self.problem.series, self.problem.grid
+        nz, ny, nx = grid.shape
+        count = len(series.views)
+        left_out = f", {len(series.excluded)} excluded" if series.excluded else ""
+        dtype = self.settings.dtype or problem.method.dtype
+        gigabytes = nz * ny * nx * int(dtype.lstrip("intfloa")) / 8e9
+        how = {"direct": "direct sampling through the view maps", "slice": "slice projector"}[
+            problem.method.projector
+        ]
+        if problem.device.gpus:
+            how = f"ASTRA on {', '.join(problem.device.gpus)}"
+        elif problem.device.reason:
+            how += f" on the CPU ({problem.device.reason})"
+        lines = [
+            f"{series.name}: {count} view{'s' * (count != 1)}{left_out}, "
+            f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
+            f"images {series.images.shape[2]} x {series.images.shape[1]} px "
+            f"at {series.images.pixel_angst:g} A",
+            f"  tomogram {nx} x {ny} x {nz} voxels (x, y, z) at {grid.voxel_angst:g} A, "
+            f"{dtype}, {gigabytes:.2f} GB",
+            f"  filter {problem.method.spec}, {problem.method.interpolation} interpolation, {how}, "
+            f"{problem.threads} threads, about {problem.room.used_bytes / 1e9:.1f} GB of memory",
+        ]
+        lines += [f"  note: {problem.filter.spec}: {note}" for note in problem.filter.notes]
+        lines.append(problem.corrections.line())
+        lines += [f"  -> {output.destination.volume}" for output in self.outputs]
+        return lines
 
 
 @dataclass(frozen=True)
@@ -37,7 +84,7 @@ class Result:
     skipped : bool
         True when a finished tomogram with the same settings was there already.
     seconds : mapping
-        Seconds of each phase: read, align, filter, back-project, write (writing overlaps).
+        Seconds of each phase: align, filter, back-project, write (writing overlaps).
     record : mapping
         What the JSON record holds.
     """
@@ -48,10 +95,40 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
+def make_plan(series: TiltSeries, destination: Destination, settings: Settings) -> Plan:
+    """Work out what :func:`reconstruct` would do; nothing is read or written.
+
+    Raises
+    ------
+    InputError, ResourceError
+        As :func:`tomofilt.reconstruction.setup.make_problem`; or what is asked for cannot be had.
+    """
+    problem = make_problem(series, settings)
+    if settings.head is not None and not settings.denoise:
+        raise InputError(f"{settings.head} is a network for --denoise: give that too")
+    if settings.denoise:
+        from tomofilt.denoise.denoiser import band_bytes, check_denoising
+
+        check_denoising(problem)
+        problem = with_reserve(problem, settings, band_bytes(problem))
+    return Plan(problem, Outputs.wanted(problem, destination, settings), settings)
+
+
 def reconstruct(
-    series: TiltSeries, destination: Destination, settings: Settings, reporter: Reporter
+    series: TiltSeries,
+    destination: Destination,
+    settings: Settings,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Result:
     """Reconstruct one tilt series into ``destination``, its halves too when asked.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    destination : Destination
+    settings : Settings
+    tell : callable
+        Told how much is done, out of 1000.
 
     Raises
     ------
@@ -60,80 +137,62 @@ def reconstruct(
     """
     plan = make_plan(series, destination, settings)
     for line in plan.lines():
-        reporter.note(line)
+        log.info(line)
     for note in series.notes:
-        reporter.note(f"  note: {note}")
-    given = None if settings.head is None else _head(settings.head)
-    todo = _unfinished(plan)
+        log.info("  note: %s", note)
+    marks = {output.name: fingerprint(plan.problem, settings, output) for output in plan.outputs}
+    todo = _unfinished(plan, marks)
     if not todo:
-        reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
+        log.info("%s: finished already, %s is kept", series.name, destination.volume)
         return Result(destination, skipped=True)
     _make_folder(destination)
-    with ExitStack() as stack:
-        plan, aligned = measured_and_aligned(plan, stack, reporter.note)
-        denoises = any(task.denoised for task, _ in todo)
-        if denoises or plan.direct or plan.halo or todo[0][0] is not plan.tasks[0]:
-            stack.close()
-            aligned = None
-        denoising = None
-        if denoises:
-            from tomofilt.denoise.verdict import judge
-
-            denoised, mark = todo.pop(1)
-            denoising = _Denoising(denoised, mark, judge(plan, reporter.note, given=given))
-        records = []
-        for i, (task, mark) in enumerate(todo):
-            progress = Progress(reporter, i, len(todo))
-            first = (denoising, aligned) if i == 0 else (None, None)
-            records.append(_make_volume(plan, task, mark, progress, *first))
-    return Result(destination, False, records[0]["seconds"], records[0])
+    problem = plan.problem
+    progress = Progress(tell, _units(problem, todo))
+    with problem.images(folder=destination.volume.parent, in_place=True) as images:
+        images.advance = progress.advance
+        problem = measured(problem, images)
+        verdict = _verdict(problem, images, settings) if "denoised" in todo else None
+        run = _Run(Plan(problem, plan.outputs, settings), images, marks, progress, verdict)
+        records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
+    progress.finish()
+    first = next(iter(records.values()))
+    return Result(destination, False, first["seconds"], first)
 
 
-def _head(path: Path) -> Taught:
+def _units(problem: Problem, todo: Mapping[str, Output]) -> int:
+    volumes = [output for output in todo.values() if not output.is_denoised]
+    sources = {output.part.source for output in volumes}
+    return len(problem.series.views) * len(sources) + problem.method.units(problem) * len(volumes)
+
+
+def _verdict(problem: Problem, images: SeriesImages, settings: Settings) -> Verdict:
     from tomofilt.denoise.head import Taught
+    from tomofilt.denoise.verdict import judge
     from tomofilt.io.bundle import load_bundle
 
-    return Taught.from_bundle(load_bundle(path, "head"), path)
+    given = None
+    if settings.head is not None:
+        given = Taught.from_bundle(load_bundle(settings.head, "head"), settings.head)
+    return judge(problem, images, given=given)
 
 
-@dataclass(frozen=True, eq=False)
-class _Denoising:
-    """The denoised tomogram, made along with the tomogram unless it was refused."""
-
-    task: VolumeTask
-    mark: str
-    verdict: Verdict
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What the records of both tomograms say about it."""
-        return {"fingerprint": self.mark, **self.verdict.facts}
-
-
-def _unfinished(plan: Plan) -> list[tuple[VolumeTask, str]]:
-    """Volumes that are to be made, with their fingerprints."""
+def _unfinished(plan: Plan, marks: Marks) -> dict[str, Output]:
+    """Volumes that are to be made, by name."""
     overwrite = plan.settings.overwrite
-    marks = [fingerprint(plan, task) for task in plan.tasks]
     # all are looked at first: none is begun while a file is in the way of another
-    done = [
-        finished(task, mark, overwrite=overwrite)
-        for task, mark in zip(plan.tasks, marks, strict=True)
-    ]
-    if plan.settings.denoise:
-        whole, denoised = 0, 1
-        if done[whole] and not done[denoised]:
-            done[denoised] = _was_refused(plan.tasks[whole], marks[denoised])
+    done = {
+        output.name: finished(output.destination, marks[output.name], overwrite=overwrite)
+        for output in plan.outputs
+    }
+    if "denoised" in done:
+        if done["whole"] and not done["denoised"]:
+            done["denoised"] = _was_refused(plan.outputs.whole, marks["denoised"])
         # it is made from the tomogram, which is made again for it
-        done[whole] = done[whole] and done[denoised]
-        done[denoised] = done[whole]
-    return [
-        (task, mark)
-        for task, mark, is_done in zip(plan.tasks, marks, done, strict=True)
-        if not is_done
-    ]
+        done["whole"] = done["denoised"] = done["whole"] and done["denoised"]
+    return {output.name: output for output in plan.outputs if not done[output.name]}
 
 
-def _was_refused(whole: VolumeTask, mark: str) -> bool:
+def _was_refused(whole: Output, mark: str) -> bool:
     """Whether the tomogram's record says that there can be no denoised one."""
     denoising = json.loads(whole.destination.record.read_text()).get("denoising") or {}
     return denoising.get("fingerprint") == mark and "refused" in denoising
@@ -149,71 +208,90 @@ def _make_folder(destination: Destination) -> None:
         ) from error
 
 
-def _make_volume(
-    plan: Plan,
-    task: VolumeTask,
-    mark: str,
-    progress: Progress,
-    denoising: _Denoising | None,
-    aligned: AlignedImages | None,
-) -> dict[str, Any]:
-    """Reconstruct, write, check and name one volume, and the denoised one along with it."""
-    from tomofilt.align.images import survey
-    from tomofilt.jobs.sink import VolumeSink
-    from tomofilt.reconstruction.slabs import make_slabs
+@dataclass(frozen=True)
+class _Run:
+    """The volumes of a series, one after the other."""
 
-    clock = Clock()
-    series, members = plan.series, task.members
-    if task.images.shape != series.images.shape:
-        raise InputError(
-            f"{task.images.files[0]} has {task.images.shape} (images, y, x) "
-            f"but {series.images.files[0]} {series.images.shape}"
-        )
-    with clock.phase("read"):
-        surveyed = survey(
-            task.images,
-            series.views[members],
-            background=plan.background,
-            across_axis=plan.across_axis,
-            log_base=series.log_base,
-            threads=plan.threads,
-        )
-    for view in surveyed.blank:
-        number = int(series.views[members[view]]) + 1
-        progress.reporter.note(f"  note: image {number} is blank; leave it out: --exclude {number}")
-    if len(surveyed.blank) == len(members):
-        raise InputError(f"{series.name}: every image is blank, there is nothing to reconstruct")
+    plan: Plan
+    images: SeriesImages
+    marks: Marks
+    progress: Progress
+    verdict: Verdict | None
 
-    offset = plan.filter.offset
-    if plan.filter.keeps_mean:
-        offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
-    made = [(task, mark)]
-    denoise = None
-    if denoising is not None and denoising.verdict.taught is not None:
-        made.append((denoising.task, denoising.mark))
-        from tomofilt.denoise.denoiser import Denoiser
+    def make(self, output: Output) -> dict[str, Any]:
+        """Reconstruct, write, check and name a volume, and the denoised one along with it."""
+        problem, clock = self.plan.problem, Clock()
+        made, denoiser = [output], None
+        taught = self.verdict.taught if self.verdict else None
+        if output.name == "whole" and taught is not None and self.plan.outputs.denoised:
+            from tomofilt.denoise.denoiser import Denoiser
 
-        denoise = Denoiser(plan, denoising.verdict.taught.head)
-    with ExitStack() as stack:
-        sinks = [
-            stack.enter_context(
-                VolumeSink(plan, each, its, offset, replace=each.destination.volume.exists())
-            )
-            for each, its in made
+            made.append(self.plan.outputs.denoised)
+            denoiser = Denoiser(problem, taught.head)
+            with clock.phase("align"):
+                self.images.filtered(denoiser.on_image)
+        offset = problem.method.offset(problem, self.images, output.part)
+        with ExitStack() as open_files:
+            sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
+            slabs = problem.slabs(self.images, output.part, clock, self.progress)
+            _write(slabs, sinks, clock, denoiser)
+        records = [
+            self._document(each, clock, sink.summary())
+            for each, sink in zip(made, sinks, strict=True)
         ]
-        background = stack.enter_context(ThreadPoolExecutor(1))
-        pending: list[Future[None]] = []
-        on_image = denoise.filter_image if denoise else None
-        slabs = make_slabs(plan, task, surveyed, clock, progress, on_image, aligned)
+        return records[0]
+
+    def _sink(self, output: Output, offset: float) -> VolumeSink:
+        from tomofilt.jobs.sink import VolumeSink
+
+        exists = output.destination.volume.exists()
+        mark, plan = self.marks[output.name], self.plan
+        return VolumeSink(plan.problem, plan.settings, output, mark, offset, replace=exists)
+
+    def _document(
+        self, output: Output, clock: Clock, statistics: Mapping[str, object]
+    ) -> dict[str, Any]:
+        """Write the preview and the record of a finished volume."""
+        from tomofilt.draw.preview import VolumeSlices, write_preview
+
+        plan, destination = self.plan, output.destination
+        if plan.settings.preview:
+            with clock.phase("write"):
+                volume = VolumeSlices(destination.volume, plan.settings.orientation)
+                name = f"{plan.problem.series.name}{', denoised' * output.is_denoised}"
+                write_preview(volume, destination.preview, name, [plan.problem.method.spec])
+        denoising = None
+        if self.verdict is not None and output.name in ("whole", "denoised"):
+            denoising = {"fingerprint": self.marks["denoised"], **self.verdict.facts}
+        record = build_record(
+            plan.problem,
+            plan.settings,
+            output,
+            self.marks[output.name],
+            seconds=clock.seconds,
+            statistics=statistics,
+            denoising=denoising,
+        )
+        # the record comes last: a tomogram without one counts as unfinished
+        text = json.dumps(record, indent=1, default=str) + "\n"
+        write_text_atomic(destination.record, text, replace=True)
+        return record
+
+
+def _write(
+    slabs: Iterator[Slab], sinks: list[VolumeSink], clock: Clock, denoiser: Denoiser | None
+) -> None:
+    """Write blocks in a second thread while the next ones are made; one waits at the most."""
+    pending: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as background:
         for y_start, z_start, block in slabs:
             blocks = [block]
-            if denoise is not None:
+            if denoiser is not None:
                 with clock.phase("denoise"):
-                    blocks.append(denoise.apply(block, z_start, y_start))
+                    blocks.append(denoiser.apply(block, z_start, y_start))
             for sink, each in zip(sinks, blocks, strict=True):
                 pending.append(background.submit(sink.put, each, z_start, y_start))
             with clock.phase("write"):
-                # at most one block waits while another is being made
                 while len(pending) > len(sinks):
                     pending.pop(0).result()
         with clock.phase("write"):
@@ -221,36 +299,3 @@ def _make_volume(
                 future.result()
             for sink in sinks:
                 sink.commit()
-    progress.finish()
-    facts = None if denoising is None else denoising.facts
-    records = [
-        _document(plan, each, its, clock, sink.summary(), facts)
-        for (each, its), sink in zip(made, sinks, strict=True)
-    ]
-    return records[0]
-
-
-def _document(
-    plan: Plan,
-    task: VolumeTask,
-    mark: str,
-    clock: Clock,
-    statistics: Mapping[str, object],
-    denoising: Mapping[str, object] | None,
-) -> dict[str, Any]:
-    """Write the preview and the record of a finished volume."""
-    from tomofilt.draw.preview import VolumeSlices, write_preview
-
-    destination, settings = task.destination, plan.settings
-    if settings.preview:
-        with clock.phase("write"):
-            volume = VolumeSlices(destination.volume, settings.orientation)
-            name = f"{plan.series.name}{', denoised' * task.denoised}"
-            write_preview(volume, destination.preview, name, [plan.filter.spec])
-    record = build_record(
-        plan, task, mark, seconds=clock.seconds, statistics=statistics, denoising=denoising
-    )
-    # the record comes last: a tomogram without one counts as unfinished
-    text = json.dumps(record, indent=1, default=str) + "\n"
-    write_text_atomic(destination.record, text, replace=True)
-    return record

@@ -23,7 +23,11 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, OutputExistsError
 from tomofilt.io.mrc_header import parse_header
-from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.jobs.outputs import Output
+from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import Destination
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["build_record", "fingerprint", "finished"]
 
@@ -43,27 +47,27 @@ _INDIFFERENT = {
 _GAIN_SAMPLES = 129
 
 
-def fingerprint(plan: Plan, task: VolumeTask) -> str:
+def fingerprint(problem: Problem, settings: Settings, output: Output) -> str:
     """Sixteen hexadecimal digits that change with anything that changes the tomogram."""
-    series = plan.series
-    settings = {k: v for k, v in asdict(plan.settings).items() if k not in _INDIFFERENT}
+    series, corrections = problem.series, problem.corrections
+    chosen = {k: v for k, v in asdict(settings).items() if k not in _INDIFFERENT}
     local = series.geometry.local
     parts = {
         "version": version("tomofilt"),
-        "settings": settings,
-        "filter": repr(plan.filter),
-        "denoised": task.denoised,
-        "head": _digest(plan.settings.head) if task.denoised else None,
-        "grid": repr(plan.grid),
-        "views": [int(i) for i in series.views[task.members]],
+        "settings": chosen,
+        "method": repr(problem.method),
+        "output": output.name,
+        "head": _digest(settings.head) if output.is_denoised else None,
+        "grid": repr(problem.grid),
+        "views": [int(i) for i in series.views[output.part.views]],
         "maps": series.geometry.image_from_volume.round(9).tobytes().hex(),
         "local": "" if local is None else local.image_from_volume.round(9).tobytes().hex(),
         "log": series.log_base,
-        "corrections": [plan.corrections.ctf, plan.corrections.dose],
-        "ctf": _digits(asdict(series.ctf)) if series.ctf and plan.corrections.ctf != "none" else "",
-        "dose": _digits(series.dose_e_per_a2) if plan.corrections.dose else "",
+        "corrections": [corrections.ctf, corrections.dose],
+        "ctf": _digits(asdict(series.ctf)) if series.ctf and corrections.ctf != "none" else "",
+        "dose": _digits(series.dose_e_per_a2) if corrections.dose else "",
         "pixel": series.images.pixel_angst,
-        "images": [_file_facts(path) for path in task.images.files],
+        "images": [_file_facts(path) for path in _image_files(series, output)],
     }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -73,22 +77,28 @@ def _digest(path: Path | None) -> str | None:
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def finished(task: VolumeTask, mark: str, *, overwrite: bool) -> bool:
-    """Whether the task's tomogram is there, whole and made with the same settings.
+def _image_files(series: TiltSeries, output: Output) -> tuple[Path, ...]:
+    if series.halves is None or output.part.source == "whole":
+        return series.images.files
+    return series.halves[output.part.source == "half2"].files
+
+
+def finished(destination: Destination, mark: str, *, overwrite: bool) -> bool:
+    """Whether the tomogram is there, whole and made with the same settings.
 
     Raises
     ------
     OutputExistsError
         If a file is in the way that must not be replaced.
     """
-    volume, record = task.destination.volume, task.destination.record
+    volume, record = destination.volume, destination.record
     if record.exists() and not _is_record(record):
         raise OutputExistsError(
             f"{record} exists and tomofilt did not make it: "
             "move it away, or choose another folder with -o"
         )
     if not volume.exists():
-        preview = task.destination.preview
+        preview = destination.preview
         if preview.exists() and not record.exists():
             raise OutputExistsError(
                 f"{preview} exists and tomofilt did not make it: "
@@ -122,8 +132,9 @@ def finished(task: VolumeTask, mark: str, *, overwrite: bool) -> bool:
 
 
 def build_record(
-    plan: Plan,
-    task: VolumeTask,
+    problem: Problem,
+    settings: Settings,
+    output: Output,
     mark: str,
     *,
     seconds: Mapping[str, float],
@@ -131,8 +142,8 @@ def build_record(
     denoising: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Everything about one finished tomogram, ready for JSON."""
-    series, grid = plan.series, plan.grid
-    members = task.members
+    series, grid, method = problem.series, problem.grid, problem.method
+    rows_filter = problem.row_filter
     return {
         "program": "tomofilt",
         "version": version("tomofilt"),
@@ -141,30 +152,30 @@ def build_record(
         "fingerprint": mark,
         "series": series.name,
         "output": {
-            "file": task.destination.volume.name,
+            "file": output.destination.volume.name,
             "shape_zyx": grid.shape,
             "voxel_angst": grid.voxel_angst,
             "specimen_centre_zyx": grid.centre,
-            "orientation": plan.settings.orientation,
-            "dtype": plan.dtype,
+            "orientation": settings.orientation,
+            "dtype": settings.dtype or method.dtype,
             **statistics,
         },
         "filter": {
-            "spec": plan.filter.spec,
-            "parameters": repr(plan.filter),
-            "interpolation": plan.interpolation,
-            "padded_px": plan.row_filter.padded_px,
-            "gains_sha256": plan.row_filter.gains_sha256(),
-            "factor": task.gain,
-            "measured": dict(plan.filter.facts()),
-            # what SIRT does to a frequency is no number
-            "gains": None if plan.filter.sirt_iterations else _gains(plan),
+            "spec": method.spec,
+            "parameters": repr(method),
+            "interpolation": method.interpolation,
+            "padded_px": rows_filter.padded_px,
+            "gains_sha256": rows_filter.gains_sha256(),
+            "factor": output.part.gain,
+            "measured": dict(problem.filter.facts()),
+            # what an iterative method does to a frequency is no number
+            "gains": _gains(problem) if method.is_linear_filter else None,
         },
-        "corrections": asdict(plan.corrections),
+        "corrections": asdict(problem.corrections),
         "denoising": denoising,
-        "projector": "astra" if plan.device.gpus else "direct" if plan.direct else "slice",
-        "gpus": list(plan.device.gpus),
-        "settings": {k: v for k, v in asdict(plan.settings).items() if v is not None},
+        "projector": "astra" if problem.device.gpus else method.projector,
+        "gpus": list(problem.device.gpus),
+        "settings": {k: v for k, v in asdict(settings).items() if v is not None},
         "applied": {
             name: {"value": fact.value, "source": fact.source}
             for name, fact in series.facts.items()
@@ -175,30 +186,31 @@ def build_record(
                 "tilt_deg": round(float(series.tilt_deg[i]), 4),
                 "image_from_volume": series.geometry.image_from_volume[i].round(6).tolist(),
             }
-            for i in members
+            for i in output.part.views
         ],
         "excluded": [i + 1 for i in series.excluded],
         "notes": list(series.notes),
         "inputs": [
-            _file_facts(path) for path in dict.fromkeys((*series.files, *task.images.files))
+            _file_facts(path)
+            for path in dict.fromkeys((*series.files, *_image_files(series, output)))
         ],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory_bytes(),
-        "threads": plan.threads,
+        "threads": problem.threads,
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "libraries": {name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
     }
 
 
-def _gains(plan: Plan) -> dict[str, object]:
+def _gains(problem: Problem) -> dict[str, object]:
     """Gains of every view across the tilt axis, from next to zero to half a cycle per pixel.
 
     Lines of numbers are texts, or the record would be mostly line breaks.
     """
-    context = plan.filter_context
+    context = problem.filter_context
     cycles = np.linspace(0, 0.5, _GAIN_SAMPLES)
     cycles[0] = 2 / np.pi**2 / context.padded_px  # zero frequency as filters take it
-    gains = plan.filter.gains(cycles / context.pixel_angst, np.zeros(1), context)
+    gains = problem.filter.gains(cycles / context.pixel_angst, np.zeros(1), context)
     return {
         "tilt_deg": _text(context.tilt_deg),
         "cycles_per_px": _text(cycles),

@@ -254,8 +254,8 @@ def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> No
     """Refuse what does not fit, before hours are spent."""
     largest = held = 0
     for case in cases.all:
-        ny, nx = case.plan.aligned.shape
-        image_bytes = 4 * len(case.plan.slices.a) * ny * nx
+        ny, nx = case.problem.frame.grid.shape
+        image_bytes = 4 * len(case.problem.frame.slices.a) * ny * nx
         held += image_bytes + 4 * case.truth.size
         if case not in cases.test:
             held += int(1.5 * (1 + 64 / ny) * image_bytes)  # spectra
@@ -320,7 +320,7 @@ def _descend(
     reporter: Reporter,
     resume: bool,
 ) -> Descent:
-    start = beginning(wanted.init, empty, cases.train[0].plan.filter_context)
+    start = beginning(wanted.init, empty, cases.train[0].problem.filter_context)
     coefficients = Coefficients(
         start, factorised=wanted.parametrisation == "factorised", frozen=wanted.frozen
     )
@@ -403,7 +403,7 @@ def _write(
         "citation": outputs.citation,
     }
     _write_log(outputs, result.curve)
-    draw(outputs.picture, result.filter, cases.train[0].plan.filter_context, result.curve)
+    draw(outputs.picture, result.filter, cases.train[0].problem.filter_context, result.curve)
     # last: where there is a bundle, all of it is there
     save_bundle(outputs.bundle, result.filter.to_bundle(metadata), overwrite=overwrite)
 
