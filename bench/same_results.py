@@ -59,6 +59,11 @@ GOLDEN_RELION = {
     "halves": "--thickness-px 64 --halves frames",
     "bin2": "--thickness-px 64 -f ramp --bin 2",
 }
+SIMULATION = "--shape 128 96 40 --tilts -50:50:4 --defocus 3 --membranes 2 --seed 5"
+PROJECTS = {
+    "--imod-dir": "imod",
+    "--relion-star": "relion/AlignTiltSeries/job005/aligned_tilt_series.star",
+}
 SIMULATED = {
     "default": "",
     "match_flip": "-f wiener-exact:match --ctf flip --dose-weight on",
@@ -94,36 +99,12 @@ def run(folder: Path) -> None:
         for name, options in GOLDEN_RELION.items():
             out = folder / "relion" / star.parent.name / name
             tomofilt("reconstruct", "--relion-star", star, "-o", out, *options.split())
-    tomofilt(
-        *[
-            "simulate",
-            "--shape",
-            "128",
-            "96",
-            "40",
-            "--tilts",
-            "-50:50:4",
-            "--defocus",
-            "3",
-            "--membranes",
-            "2",
-            "--seed",
-            "5",
-        ],
-        inputs / "simulated",
-    )
+    tomofilt("simulate", *SIMULATION.split(), inputs / "simulated")
     for name, options in SIMULATED.items():
-        for kind, place in (("--imod-dir", "imod"), ("--relion-star", "relion")):
-            found = sorted(
-                (inputs / "simulated").rglob("tilt.com" if place == "imod" else "*.star")
-            )
-            project = next(
-                path.parent if place == "imod" else path
-                for path in found
-                if place == "imod" or path.name in ("aligned_tilt_series.star", "tomograms.star")
-            )
-            out = folder / "simulated" / place / name
-            tomofilt("reconstruct", kind, project, "-o", out, *options.split())
+        for kind, project in PROJECTS.items():
+            out = folder / "simulated" / Path(project).parts[0] / name
+            place = inputs / "simulated" / project
+            tomofilt("reconstruct", kind, place, "-o", out, *options.split())
 
 
 def compare(before: Path, after: Path) -> None:

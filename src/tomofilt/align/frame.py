@@ -20,8 +20,10 @@ class AlignedFrame:
 
     Parameters
     ----------
+    volume : VolumeGrid
+        The tomogram that is made from them.
     grid : ImageGrid
-        Pixels as large as a tomogram's voxels; row j is voxel row j.
+        Pixels as large as its voxels; row j is voxel row j.
     slices : SliceGeometry
         Where a voxel lands in them.
     image_from_aligned : (view, 2, 3)
@@ -30,6 +32,7 @@ class AlignedFrame:
         Rows beyond the grid, on either side, that voxels may need because of x tilt.
     """
 
+    volume: VolumeGrid
     grid: ImageGrid
     slices: SliceGeometry
     image_from_aligned: Float64
@@ -56,7 +59,7 @@ class AlignedFrame:
             (volume.shape[1], columns), (voxel, voxel), (volume.centre[1], (columns - 1) / 2)
         )
         halo = 0 if geometry.local is not None else _halo(slices, volume)
-        return cls(grid, slices, warp, halo)
+        return cls(volume, grid, slices, warp, halo)
 
     @property
     def across_axis(self) -> int:
@@ -80,12 +83,14 @@ class AlignedFrame:
 
     def crop_rows(self, start: int, stop: int) -> AlignedFrame:
         """The same frame for rows ``start`` to ``stop`` alone."""
+        (nz, _, nx), (zc, yc, xc) = self.volume.shape, self.volume.centre
+        volume = replace(self.volume, shape=(nz, stop - start, nx), centre=(zc, yc - start, xc))
         grid = replace(
             self.grid,
             shape=(stop - start, self.grid.shape[1]),
             centre=(self.grid.centre[0] - start, self.grid.centre[1]),
         )
-        return replace(self, grid=grid)
+        return replace(self, volume=volume, grid=grid)
 
 
 def _across_axis(image_from_aligned: Float64) -> int:

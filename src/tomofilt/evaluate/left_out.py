@@ -9,7 +9,7 @@ which filter has the larger one, view by view.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,12 +130,12 @@ def left_out_correlation(
     InputError
         If the series has too few views, or the tomogram is too thick for its width.
     """
-    problem = make_problem(series, settings)
     if rows_px is not None:
-        rows = round(rows_px * series.images.pixel_angst / problem.grid.voxel_angst)
-        if rows < 1:
+        if rows_px < 1:
             raise InputError(f"{rows_px} rows leave no tomogram to compare with")
-        problem = problem.crop_rows(rows)
+        nz, ny, nx = series.grid.shape
+        series = replace(series, grid=series.grid.resized((nz, min(rows_px, ny), nx)))
+    problem = make_problem(series, settings)
     if folds is None:
         whole = columns_inside(problem.frame.slices, problem.grid, problem.frame.grid)
         folds = spread_views(series.tilt_deg, usable=np.array([each is not None for each in whole]))

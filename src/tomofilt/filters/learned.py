@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.nodes import GridNodes, RadialNodes
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.filters.refined import RefinedFilter
-from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle
+from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 
 __all__ = [
     "Angles",
@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "read_filter",
     "same_scheme",
+    "save_filter",
     "tilts_in_words",
 ]
 
@@ -283,6 +284,48 @@ class LearnedFilter(Filter):
             raise InputError(f"bundle {name}: its notes are no list of texts")
         notes = [note for note in said if note.isprintable()]
         return replace(found, notes=(_in_words(found), *notes))
+
+
+def save_filter(
+    path: str | Path,
+    k_per_angst: ArrayLike,
+    factors: ArrayLike,
+    tilt_deg: ArrayLike,
+    *,
+    overwrite: bool = False,
+    **metadata: object,
+) -> None:
+    """Keep factors on the ramp, the same for all views, for ``tomofilt reconstruct -m``.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tomofilt.safetensors``.
+    k_per_angst : (n,)
+        Ascending frequencies, 1/angstrom; factors are interpolated between them.
+    factors : (n,)
+    tilt_deg : (view,)
+        Tilts that they were found for.
+    overwrite : bool
+        Whether a bundle of that name may be replaced.
+    **metadata
+        How they were found, and all else that is worth telling; ready for JSON.
+
+    Raises
+    ------
+    InputError
+        If shapes or values do not go together.
+    OutputExistsError
+        If the file exists.
+    """
+    found = LearnedFilter(
+        "ramp",
+        "shared",
+        RadialNodes(np.asarray(k_per_angst, dtype=np.float64)),
+        np.asarray(tilt_deg, dtype=np.float64),
+        np.asarray(factors, dtype=np.float64)[None],
+    )
+    save_bundle(Path(path), found.to_bundle(metadata), overwrite=overwrite)
 
 
 def read_filter(path: Path) -> LearnedFilter | RefinedFilter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import (
@@ -19,7 +20,12 @@ from tomofilt.filters.analytic import (
 from tomofilt.filters.protocol import Filter
 from tomofilt.filters.wiener import WienerExact
 
-__all__ = ["available", "parse"]
+__all__ = ["GROUP", "available", "parse"]
+
+#: Entry points under which other packages offer filters. Each is a function from the argument
+#: behind the colon, or an empty text, to a :class:`Filter`. Its docstring's first line is the
+#: filter's description.
+GROUP = "tomofilt.filters"
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,20 @@ def available() -> tuple[tuple[str, str, str], ...]:
     In arguments, a CUTOFF or SIGMA is in cycles per pixel of the tomogram, or, as ``60A``, a
     resolution.
     """
-    return tuple((name, entry.argument, entry.description) for name, entry in _ENTRIES.items())
+    own = [(name, entry.argument, entry.description) for name, entry in _ENTRIES.items()]
+    return (*own, *(_described(point) for point in entry_points(group=GROUP)))
+
+
+def _described(point: EntryPoint) -> tuple[str, str, str]:
+    words = (point.load().__doc__ or "").strip().splitlines()
+    return point.name, "[:ARG]", words[0] if words else f"from {point.value}"
+
+
+def _installed(name: str) -> _Entry | None:
+    """The filter that another package offers under a name."""
+    for point in entry_points(group=GROUP, name=name):
+        return _Entry(*_described(point)[1:], build=point.load())
+    return None
 
 
 def parse(spec: str, *, cutoff: str | None = None) -> Filter:
@@ -139,7 +158,7 @@ def parse(spec: str, *, cutoff: str | None = None) -> Filter:
     """
     name, _, argument = (part.strip() for part in spec.partition(":"))
     name = name.lower()
-    entry = _ENTRIES.get(name)
+    entry = _ENTRIES.get(name) or _installed(name)
     if entry is None:
         close = difflib.get_close_matches(name, _ENTRIES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomofilt.errors import InputError, OutputError
@@ -116,8 +117,8 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
 
 def reconstruct(
     series: TiltSeries,
-    destination: Destination,
-    settings: Settings,
+    destination: Destination | str | Path,
+    settings: Settings | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Result:
     """Reconstruct one tilt series into ``destination``, its halves too when asked.
@@ -125,8 +126,10 @@ def reconstruct(
     Parameters
     ----------
     series : TiltSeries
-    destination : Destination
-    settings : Settings
+    destination : Destination, str or Path
+        The MRC file, ``REC.mrc``; halves, record and preview stand beside it.
+    settings : Settings, optional
+        Default: the default ones.
     tell : callable
         Told how much is done, out of 1000.
 
@@ -135,6 +138,9 @@ def reconstruct(
     InputError, ResourceError, OutputError
         Nothing is left under a final name then.
     """
+    settings = settings or Settings()
+    if not isinstance(destination, Destination):
+        destination = Destination(Path(destination))
     plan = make_plan(series, destination, settings)
     for line in plan.lines():
         log.info(line)

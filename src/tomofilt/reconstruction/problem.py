@@ -167,9 +167,8 @@ class Problem:
         What is done to the images before they are filtered.
     threads : int
     xtilt_rad : float
-        Tilt about x by which an upright tomogram is turned in the end; zero: none is.
-    upright_grid : VolumeGrid, optional
-        The upright tomogram.
+        Tilt about x by which an upright tomogram, the frame's, is turned in the end; zero: the
+        frame's volume is the tomogram.
     device : Choice
         The GPUs that filter and back-project, none for the CPU.
     room : Room
@@ -183,7 +182,6 @@ class Problem:
     corrections: Corrections
     threads: int
     xtilt_rad: float = 0.0
-    upright_grid: VolumeGrid | None = None
     device: Choice = field(default_factory=Choice)
     room: Room = field(default_factory=Room)
 
@@ -193,14 +191,9 @@ class Problem:
         return self.method.filter
 
     @property
-    def back_projected(self) -> VolumeGrid:
-        """The voxels that are back-projected: the tomogram's, unless that is turned afterwards."""
-        return self.upright_grid or self.grid
-
-    @property
     def thickness_angst(self) -> float:
         """Thickness of the specimen as filters see it: the tomogram's."""
-        return self.back_projected.shape[0] * self.grid.voxel_angst
+        return self.frame.volume.shape[0] * self.grid.voxel_angst
 
     @property
     def everything(self) -> Part:
@@ -238,12 +231,8 @@ class Problem:
         ny = self.grid.shape[1]
         count = min(rows, ny)
         start = (ny - count) // 2
-        grid = replace(
-            self.grid,
-            shape=(self.grid.shape[0], count, self.grid.shape[2]),
-            centre=(self.grid.centre[0], self.grid.centre[1] - start, self.grid.centre[2]),
-        )
-        return replace(self, grid=grid, frame=self.frame.crop_rows(start, start + count))
+        frame = self.frame.crop_rows(start, start + count)
+        return replace(self, grid=frame.volume, frame=frame)
 
     @property
     def preparation(self) -> Preparation:

@@ -49,18 +49,17 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
     grid = volume_grid(series, settings)
     method = method_for(series, settings, grid.voxel_angst)
     xtilt_rad = common_xtilt(series.geometry) if method.turns_upright else 0.0
-    upright, geometry = None, series.geometry
+    volume, geometry = grid, series.geometry
     if xtilt_rad != 0.0:
-        upright, geometry = upright_grid(grid, xtilt_rad), without_xtilt(geometry, xtilt_rad)
+        volume, geometry = upright_grid(grid, xtilt_rad), without_xtilt(geometry, xtilt_rad)
     problem = Problem(
         series=series,
         grid=grid,
-        frame=_frame(series, geometry, upright or grid),
+        frame=_frame(series, geometry, volume),
         method=method,
         corrections=_corrections(series, settings, method),
         threads=settings.threads or available_threads(),
         xtilt_rad=xtilt_rad,
-        upright_grid=upright,
     )
     method.check(problem)
     problem = replace(problem, device=_device(series, settings, method))
@@ -120,8 +119,8 @@ def _work(problem: Problem, more_bytes: int) -> Work:
     if method.interpolation == "imod":
         steepest = min(80, np.abs(frame.slices.tilt_deg).max())
         samples = int(samples / np.cos(np.radians(steepest)))
-    if problem.upright_grid is not None:
-        unz, uny, nx = problem.upright_grid.shape
+    if problem.xtilt_rad != 0.0:
+        unz, uny, nx = frame.volume.shape
         overlap = 2 * SLAB_ROWS + int(2 * abs(problem.xtilt_rad) * problem.grid.shape[0])
         more_bytes += unz * (2 * min(overlap, uny) + SLAB_ROWS) * nx * 4
     return Work(

@@ -62,9 +62,9 @@ def turned_slabs(problem: Problem, slabs: Iterator[Slab]) -> Iterator[Slab]:
     slabs : iterator of (first row, first plane, block)
         In ascending order; blocks hold all planes.
     """
-    if problem.upright_grid is None:
+    if problem.xtilt_rad == 0.0:
         return slabs
-    return _turned(slabs, problem.upright_grid, problem.grid, problem.xtilt_rad, problem.threads)
+    return _turned(slabs, problem.frame.volume, problem.grid, problem.xtilt_rad, problem.threads)
 
 
 def _turned(

@@ -27,6 +27,7 @@ __all__ = [
     "ProjectType",
     "detect",
     "geometry_about",
+    "open_series",
     "project_type",
     "write_stack",
 ]
@@ -152,6 +153,33 @@ def detect(path: Path) -> Project:
             return kind.open(path)
     names = ", ".join(sorted(point.name for point in points))
     raise InputError(f"{path}: no project of a known kind ({names}) is here")
+
+
+def open_series(path: str | Path, name: str | None = None, **options: object) -> TiltSeries:
+    """Open a tilt series of whatever kind of project the path holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        An IMOD folder, a RELION STAR file, or what else an installed plug-in opens.
+    name : str, optional
+        Which series, where the project has several.
+    **options
+        What is asked for on top of the project's own numbers; see :class:`Project`.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        The project cannot be opened, has no such series, or has several and none was named.
+    """
+    project = detect(Path(path))
+    names = project.names
+    if name is None:
+        if len(names) != 1:
+            some = ", ".join(names[:5])
+            raise InputError(f"{path} has {len(names)} tilt series ({some} ...): name one of them")
+        name = names[0]
+    return project.read(name, options)
 
 
 def geometry_about(

@@ -119,7 +119,7 @@ def gain_table_bytes(problem: Problem) -> int:
 
 def slab_units(problem: Problem) -> int:
     """Planes, and what filtering counts for, of all slabs that are back-projected."""
-    nz, ny, _ = problem.back_projected.shape
+    nz, ny, _ = problem.frame.volume.shape
     return -(-ny // SLAB_ROWS) * (nz + _FILTER_UNITS)
 
 
@@ -144,7 +144,7 @@ def slice_slabs(
     level : (view,), optional
         What is added to the filtered rows of each view of the part.
     """
-    grid, rows_filter, members = problem.back_projected, problem.row_filter, part.views
+    grid, rows_filter, members = problem.frame.volume, problem.row_filter, part.views
     nz, ny, nx = grid.shape
     count = len(members)
     table = slice_table(
@@ -165,7 +165,7 @@ def slice_slabs(
     packed = projector.packed_buffer(np.dtype(np.float32))
     # one block is made while the last is written; fresh memory for each costs page faults
     # a tomogram that is turned afterwards needs all planes of a row at once
-    planes = problem.room.planes if problem.upright_grid is None else nz
+    planes = problem.room.planes if problem.xtilt_rad == 0.0 else nz
     buffers = np.empty((2, planes * SLAB_ROWS * nx), dtype=np.float32)
     made = 0
     gain = np.float32(part.gain)
@@ -197,8 +197,8 @@ def slice_slabs(
 
 def slab_starts(problem: Problem) -> list[int]:
     """First rows of the slabs: in order if they are to be turned, else the middle first."""
-    ny = problem.back_projected.shape[1]
-    if problem.upright_grid is not None:
+    ny = problem.frame.volume.shape[1]
+    if problem.xtilt_rad != 0.0:
         return list(range(0, ny, SLAB_ROWS))
     return middle_first(0, ny, SLAB_ROWS)
 

@@ -82,7 +82,7 @@ class ImodTilt(Method):
 
     def row_filter(self, problem: Problem) -> RowFilter:
         """Sample the filter from the first pixel that a voxel falls on, as ``tilt`` does."""
-        frame, grid = problem.frame, problem.back_projected
+        frame, grid = problem.frame, problem.frame.volume
         table = slice_table(frame.slices, grid, frame.grid)
         nz, _, nx = grid.shape
         reach = np.minimum(0.0, table[:, 0] * (nx - 1)) + np.minimum(0.0, table[:, 1] * (nz - 1))

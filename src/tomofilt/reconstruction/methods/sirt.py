@@ -122,7 +122,7 @@ class Sirt(Method):
         mend = f"use -f sirt-like:{self.iterations}, which looks like it"
         if problem.series.geometry.local is not None:
             raise InputError(f"{name} is aligned locally, which {self.spec} cannot follow: {mend}")
-        moved = np.abs(problem.frame.slices.e).max() * problem.back_projected.shape[0]
+        moved = np.abs(problem.frame.slices.e).max() * problem.frame.volume.shape[0]
         if moved > _NO_XTILT_VOXELS:
             raise InputError(
                 f"{name}: its views are not all tilted about x alike, for {self.spec}: {mend}"
@@ -130,7 +130,7 @@ class Sirt(Method):
 
     def more_bytes(self, problem: Problem) -> int:
         """What the solver holds for a slab, and tables of two-dimensional gains."""
-        held = block_bytes(problem.frame.slices, problem.frame.grid, problem.back_projected)
+        held = block_bytes(problem.frame.slices, problem.frame.grid, problem.frame.volume)
         return held + gain_table_bytes(problem)
 
     def row_filter(self, problem: Problem) -> RowFilter:
@@ -139,7 +139,7 @@ class Sirt(Method):
 
     def units(self, problem: Problem) -> int:
         """Iterations on all slabs."""
-        return -(-problem.back_projected.shape[1] // SLAB_ROWS) * _ITERATION_UNITS * self.iterations
+        return -(-problem.frame.volume.shape[1] // SLAB_ROWS) * _ITERATION_UNITS * self.iterations
 
     def slabs(
         self, problem: Problem, images: SeriesImages, part: Part, clock: Clock, progress: Progress
@@ -151,7 +151,7 @@ class Sirt(Method):
         self, problem: Problem, images: SeriesImages, part: Part, clock: Clock, progress: Progress
     ) -> Iterator[Slab]:
         members, threads = part.views, problem.threads
-        grid, frame = problem.back_projected, problem.frame
+        grid, frame = problem.frame.volume, problem.frame
         ny = grid.shape[1]
         # an image value is a sum over input pixels, the solver's over voxels
         unit = np.float32(problem.series.images.pixel_angst / grid.voxel_angst)
