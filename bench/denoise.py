@@ -122,7 +122,7 @@ def truth(seeds: int) -> None:
 
 def series_of(folder: Path) -> TiltSeries:
     project = project_type("imod").open(folder)
-    return project.read(project.names[0], {})
+    return project.read(project.names[0])
 
 
 def left_out(folder: Path) -> None:

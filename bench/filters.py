@@ -30,7 +30,7 @@ from tomofilt.evaluate.left_out import left_out_correlation, make_blocks
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.plan import Settings, make_plan
-from tomofilt.series.projects import Destination, project_type
+from tomofilt.series.projects import Destination, SeriesOptions, project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.molecules import bundled
@@ -152,13 +152,13 @@ def schemes(count: int) -> None:
 
 def left_out(folder: Path, thickness_px: float | None) -> None:
     project = project_type("imod").open(folder)
-    series = project.read(project.names[0], {})
+    series = project.read(project.names[0], SeriesOptions(thickness_px=thickness_px))
     names = ["ramp", "gaussian:0.06", "gaussian:0.13"]
     names += [f"sirt-like:{n}" for n in (5, 10, 20, 30)] + ["sirt:10", "sirt:20"]
     names += ["wiener-exact:match", "wiener-exact:view"]
     results = {}
     for name in names:
-        settings = Settings(filter=name, thickness_px=thickness_px, dose_weight="off")
+        settings = Settings(filter=name, dose_weight="off")
         results[name] = left_out_correlation(
             series, settings, blocks_of=lambda plan: make_blocks(measured(plan))
         )
@@ -211,10 +211,10 @@ def _refined(made: SimulatedSeries, halves: Halves) -> tuple[float, float, Refin
 
 def refine_left_out(folder: Path, thickness_px: float | None) -> None:
     project = project_type("imod").open(folder)
-    series = project.read(project.names[0], {})
+    series = project.read(project.names[0], SeriesOptions(thickness_px=thickness_px))
     choices: tuple[Halves, ...] = ("tilts", "none") if series.halves is None else HALVES
     for halves in choices:
-        result = refine(series, Settings(thickness_px=thickness_px), halves, print)
+        result = refine(series, Settings(), halves, print)
         cells = zip(result.gain, result.error, strict=True)
         print(f"{halves}: {' '.join(f'{gain:+.4f}+-{error:.4f}' for gain, error in cells)}")
         print(f"gains {' '.join(f'{gain:.2f}' for gain in result.learned)}", flush=True)

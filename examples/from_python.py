@@ -31,7 +31,7 @@ def low_tilts_of_a_project(folder: Path, results: Path) -> Path:
     """Reconstruct a series from its views up to 45 degrees alone; return the tomogram's path."""
     project = tomofilt.detect(folder)
     name = project.names[0]
-    series = project.read(name, {})
+    series = project.read(name)
     low = np.abs(series.tilt_deg) <= 45
     series = replace(
         series,

@@ -9,6 +9,7 @@ import pytest
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.projectors import select
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions
 
 
 def test_defaults_are_the_librarys(stage, run):
@@ -18,7 +19,7 @@ def test_defaults_are_the_librarys(stage, run):
     assert stage.settings == Settings()
     assert [(kind, path) for kind, path, _ in stage.opened] == [("imod", Path("TS_01"))]
     project = stage.opened[0][2]
-    assert project.read_with == {"TS_01": {}}
+    assert project.read_with == {"TS_01": SeriesOptions()}
     assert [list(finished) for finished, _ in project.committed] == [["TS_01"]]
 
 
@@ -70,9 +71,6 @@ def test_all_series_of_a_project_by_default(stage, run):
         (["--apix=13.48"], {"pixel_angst": 13.48}),
         (["--binned_angpix", "13.48"], {"pixel_angst": 13.48}),
         (["--bin", "2.5"], {"bin": 2.5}),
-        (["--thickness", "1500"], {"thickness_angst": 1500.0}),
-        (["--thickness-px", "800"], {"thickness_px": 800.0}),
-        (["--shape", "512", "400", "200"], {"shape_px": (512, 400, 200)}),
         (["--halves", "tilts"], {"halves": "tilts"}),
         (["--interpolation", "imod"], {"interpolation": "imod"}),
         (["--ctf", "wiener"], {"ctf": "wiener"}),
@@ -97,14 +95,20 @@ def test_each_option_arrives(stage, run, arguments, changes):
     assert stage.settings == Settings(**changes)
 
 
-def test_what_the_user_says_about_the_input(stage, run):
-    arguments = ["--input-pixel-size", "1.35", "--exclude", "1-3,40, 2", "--thickness", "900"]
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--input-pixel-size", "1.35"], {"input_pixel_angst": 1.35}),
+        (["--exclude", "1-3,40, 2"], {"exclude": (1, 2, 3, 40)}),
+        (["--thickness", "1500"], {"thickness_angst": 1500.0}),
+        (["--thickness-px", "800"], {"thickness_px": 800.0}),
+        (["--shape", "512", "400", "200"], {"shape_px": (512, 400, 200)}),
+    ],
+)
+def test_what_the_user_says_about_the_input(stage, run, arguments, options):
     assert run("reconstruct", "--imod-dir", "TS_01", *arguments)[0] == 0
-    assert stage.opened[0][2].read_with["TS_01"] == {
-        "input_pixel_angst": 1.35,
-        "exclude": (1, 2, 3, 40),
-        "thickness_angst": 900.0,
-    }
+    assert stage.settings == Settings()
+    assert stage.opened[0][2].read_with["TS_01"] == SeriesOptions(**options)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Listener:
 
 def test_example_series(gpu, tmp_path):
     project = tomofilt.detect(EXAMPLE)
-    series = project.read(project.names[0], {})
+    series = project.read(project.names[0])
     volumes = {}
     for device in ("cpu", gpu):
         destination = tomofilt.Destination(tmp_path / f"{device.partition(':')[0]}.mrc")

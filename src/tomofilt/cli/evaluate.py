@@ -154,12 +154,11 @@ def references(values: Mapping[str, Any]) -> References:
             "--half1 and --half2 belong to one tomogram: give tomograms one at a time, or let "
             "tomofilt find the halves beside each (REC_half1.mrc and REC_half2.mrc)"
         )
-    pixel = values["input_pixel_size"]
     return References(
         truth=values["truth"],
         halves=None if halves[0] is None else (halves[0], halves[1]),
         project=values["series"],
-        overrides={} if pixel is None else {"input_pixel_angst": pixel},
+        input_pixel_angst=values["input_pixel_size"],
         rows_px=values["rows"],
         tilt_deg=_tilts(values["tilts"]),
         labels=values["labels"],

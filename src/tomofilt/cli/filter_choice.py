@@ -111,7 +111,7 @@ def read_series(path: Path, names: list[str] | None) -> TiltSeries:
             f"{found[0][1]} say"
         )
     project, name = found[0]
-    return project.read(name, {})
+    return project.read(name)
 
 
 def tilt_list(text: str) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ def train_head(context: typer.Context, values: dict[str, Any]) -> None:
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem
+    from tomofilt.series.projects import SeriesOptions
 
     path, truth = values["output"], values["truth"]
     refuse_taken(path, overwrite=values["overwrite"])
@@ -28,11 +29,11 @@ def train_head(context: typer.Context, values: dict[str, Any]) -> None:
     settings = Settings(
         filter="wiener-exact:match",
         bin=values["bin"],
-        thickness_angst=values["thickness"],
         denoise=True,
         max_memory_bytes=parse_memory(values["max_memory"]),
     )
-    problem = make_problem(project.read(name, {}), settings)
+    series = project.read(name, SeriesOptions(thickness_angst=values["thickness"]))
+    problem = make_problem(series, settings)
     with ConsoleReporter(quiet=values["quiet"]), problem.images() as images:
         problem = measured(problem, images)
         if truth is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomofilt.cli import options
-from tomofilt.cli.values import chosen_series, overrides
+from tomofilt.cli.values import chosen_series, series_options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,7 +42,7 @@ def inspect(
 
     Nothing is written.
     """
-    asked = overrides(context, locals())
+    asked = series_options(context, locals())
     from rich.console import Console
 
     from tomofilt.series.projects import detect

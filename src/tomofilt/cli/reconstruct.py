@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomofilt.cli import options
-from tomofilt.cli.values import chosen_series, overrides, parse_memory, settle
+from tomofilt.cli.values import chosen_series, parse_memory, series_options, settle
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,7 +109,6 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
     if device.startswith("cuda"):
         choose(device)  # no GPU is one error, not one for each series
     size = settle(context, values, "pixel_size", "bin")
-    thickness = settle(context, values, "thickness", "thickness_px")
     filters = settle(context, values, "filter", "model")
     if values["overwrite"] and values["only_do_unfinished"]:
         raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
@@ -121,9 +120,6 @@ def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
         "cutoff": values["cutoff"],
         "bin": size["bin"],
         "pixel_angst": size["pixel_size"],
-        "thickness_angst": thickness["thickness"],
-        "thickness_px": thickness["thickness_px"],
-        "shape_px": values["shape"],
         "device": device,
         "max_memory_bytes": parse_memory(values["max_memory"]),
     }
@@ -141,7 +137,7 @@ def build_jobs(context: typer.Context, values: dict[str, Any]) -> list[Job]:
 
     given = settle(context, values, "imod_dir", "relion_star")
     projects = _open(given["imod_dir"], given["relion_star"], values["paths"] or ())
-    asked = overrides(context, values)
+    asked = series_options(context, values)
     return [
         Job(project, name, values["output_dir"], asked)
         for project, name in chosen_series(projects, values["tomogram_name"])

@@ -73,6 +73,7 @@ def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
     from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.io.bundle import save_bundle
     from tomofilt.reconstruction.plan import Settings
+    from tomofilt.series.projects import SeriesOptions
     from tomofilt.training.refine import refine
 
     bundle, overwrite = values["output"], values["overwrite"]
@@ -80,12 +81,11 @@ def refine_series(context: typer.Context, values: dict[str, Any]) -> None:
     project, name = series_of(context, values)
     settings = Settings(
         bin=values["bin"],
-        thickness_angst=values["thickness"],
         max_memory_bytes=parse_memory(values["max_memory"]),
     )
     halves = None if values["halves"] == "auto" else values["halves"]
     with ConsoleReporter(quiet=values["quiet"]) as reporter:
-        series = project.read(name, {})
+        series = project.read(name, SeriesOptions(thickness_angst=values["thickness"]))
         result = refine(series, settings, halves, reporter.note)
     save_bundle(bundle, result.filter.to_bundle(result.metadata(series)), overwrite=overwrite)
     if not values["quiet"]:

@@ -276,7 +276,7 @@ def _made_up(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]]:
 
 def _after_real(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]]:
     """Project a given volume like a real series."""
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import SeriesOptions, detect
     from tomofilt.simulate.like import series_like
     from tomofilt.simulate.molecules import read_volume
 
@@ -287,15 +287,13 @@ def _after_real(values: dict[str, Any]) -> tuple[SimulatedSeries, dict[str, Any]
         names = ", ".join(each for _, each in found[:4])
         raise InputError(f"{values['like']} has several series ({names}): give --tomogram-name")
     project, name = found[0]
-    overrides = {
-        "input_pixel_angst": values["input_pixel_size"],
-        "exclude": parse_views(values["exclude"]) or None,
-        "thickness_angst": density.shape[0] * voxel,
-    }
-    given = {key: value for key, value in overrides.items() if value is not None}
-    series, facts = series_like(
-        density, voxel, project.read(name, given), values["seed"], values["threads"]
+    options = SeriesOptions(
+        input_pixel_angst=values["input_pixel_size"],
+        exclude=parse_views(values["exclude"]),
+        thickness_angst=density.shape[0] * voxel,
     )
+    real = project.read(name, options)
+    series, facts = series_like(density, voxel, real, values["seed"], values["threads"])
     return series, {"volume": str(values["volume"]), "like": str(values["like"]), **facts}
 
 

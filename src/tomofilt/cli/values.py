@@ -15,17 +15,17 @@ from typer.core import TyperCommand
 from tomofilt.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from tomofilt.series.projects import Project
+    from tomofilt.series.projects import Project, SeriesOptions
 
 __all__ = [
     "Command",
     "canonical",
     "chosen_series",
-    "overrides",
     "parse_memory",
     "parse_views",
     "read_config",
     "relion_sizes",
+    "series_options",
     "settle",
 ]
 
@@ -155,17 +155,18 @@ def _source(context: typer.Context, name: str) -> str:
     return source.name if source else ""
 
 
-def overrides(context: typer.Context, values: Mapping[str, Any]) -> dict[str, object]:
-    """Collect what the user says about the input: the overrides of ``Project.read``."""
+def series_options(context: typer.Context, values: Mapping[str, Any]) -> SeriesOptions:
+    """Collect what the user says about the input."""
+    from tomofilt.series.projects import SeriesOptions
+
     thickness = settle(context, values, "thickness", "thickness_px")
-    given = {
-        "input_pixel_angst": values["input_pixel_size"],
-        "exclude": parse_views(values["exclude"]) or None,
-        "thickness_angst": thickness["thickness"],
-        "thickness_px": thickness["thickness_px"],
-        "shape_px": values["shape"],
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    return SeriesOptions(
+        input_pixel_angst=values["input_pixel_size"],
+        exclude=parse_views(values["exclude"]),
+        thickness_angst=thickness["thickness"],
+        thickness_px=thickness["thickness_px"],
+        shape_px=values["shape"],
+    )
 
 
 def parse_views(text: str | None) -> tuple[int, ...]:
