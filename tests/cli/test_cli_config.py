@@ -82,7 +82,12 @@ def test_the_command_lines_project_overrides(stage, run, config):
         ("[reconstruct]\nbin = 4", "reconstruct is no option"),
         ("bin = 4\npixel-size = 10", "--pixel-size and --bin exclude each other"),
         ("filter = { name = 'ramp' }", "filter = {'name': 'ramp'} is no value"),
-        ("halves = 'thirds'", "--halves"),
+        ("halves = 'thirds'", "--halves 'thirds' is not one of"),
+        ("thickness = '5um'", "--thickness 5um: give a length in angstrom"),
+        ("thickness = nan", "--thickness nan: give a length in angstrom"),
+        ("bin = -2", "--bin -2: give a factor above 0"),
+        ("shape = [512, 400]", "--shape"),
+        ("threads = 2.5", "--threads 2.5: give a whole number"),
         ("bin =", "not a readable TOML file"),
     ],
 )

@@ -99,7 +99,7 @@ def test_like_a_real_series(simulate, tmp_path):
     ("arguments", "message"),
     [
         (("--from", "volume.mrc"), "belong together"),
-        (("--tilts", "60:-60:3"), "no tilt"),
+        (("--tilts", "60:-60:3"), "give first, last and step"),
         (("--tilts", "a:b:c"), "-60:60:3"),
         (("--tilts", "absent.tlt"), "absent.tlt"),
         (("--tilts", "0:6:3", "--exclude", "1-3"), "no tilt is left"),
