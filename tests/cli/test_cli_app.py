@@ -175,19 +175,3 @@ def test_doctor_tries_the_plug_ins():
         "from": "tomofilt_imod.project:PROJECT_TYPE",
         "error": None,
     }
-
-
-TILTS = "-50:50:3.5"
-
-
-def test_tilts_mean_the_same_to_every_command(run, tmp_path):
-    """29 angles, the last at 48 degrees: never beyond the one that was given."""
-    table = tmp_path / "gains.csv"
-    assert run("filters", "export", "ramp", "--tilts", TILTS, "-o", table)[0] == 0
-    columns = table.read_text().splitlines()[0].split(",")
-    assert (len(columns), columns[-1]) == (30, "48 deg")
-    small = ("--shape", 40, 32, 24, "--molecule", "1bxn", "--membranes", 1)
-    assert run("simulate", tmp_path / "made", *small, "--tilts", TILTS)[0] == 0
-    (angles_file,) = (tmp_path / "made/imod").glob("*.tlt")
-    angles = angles_file.read_text().split()
-    assert (len(angles), float(angles[-1])) == (29, 48.0)

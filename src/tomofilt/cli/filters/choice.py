@@ -11,7 +11,6 @@ import typer
 from tomofilt.cli.series import one_series
 from tomofilt.cli.values import LENGTH, parse_tilts
 from tomofilt.errors import InputError
-from tomofilt.io.bundle import SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,6 +138,7 @@ def _by_example(
     from tomofilt.filters.learned import LearnedFilter, read_filter
     from tomofilt.filters.transfer import for_series
     from tomofilt.filters.wiener import WienerExact
+    from tomofilt.io.bundle import SUFFIX
     from tomofilt.reconstruction.methods.registry import parse
 
     filters = [
@@ -168,6 +168,7 @@ def _by_example(
 
 def _by_series(specs: Sequence[str], cutoff: str | None, series: TiltSeries) -> list[Chosen]:
     """The filters for a project's series."""
+    from tomofilt.io.bundle import SUFFIX
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem

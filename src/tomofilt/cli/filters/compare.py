@@ -19,11 +19,12 @@ from tomofilt.cli.filters.choice import (
     print_notes,
 )
 from tomofilt.cli.filters.tables import gain_table
-from tomofilt.draw.filters import Curve
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from tomofilt.draw.filters import Curve
 
 __all__ = ["compare"]
 
@@ -45,7 +46,7 @@ def compare(
     """
     import numpy as np
 
-    from tomofilt.draw.filters import draw_profiles
+    from tomofilt.draw.filters import Curve, draw_profiles
     from tomofilt.filters.samples import radial_profile
 
     found = choose_filters(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tomofilt.cli.filters.choice import plain_console
-from tomofilt.io.bundle import SUFFIX
 
 __all__ = ["list_filters"]
 
@@ -12,6 +11,7 @@ def list_filters() -> None:
     """List every filter, with its argument."""
     from rich.table import Table
 
+    from tomofilt.io.bundle import SUFFIX
     from tomofilt.reconstruction.methods.registry import available
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -19,12 +19,12 @@ from tomofilt.cli.filters.choice import (
     print_notes,
 )
 from tomofilt.cli.filters.tables import gain_table
-from tomofilt.draw.filters import Curve
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tomofilt.draw.filters import Curve
     from tomofilt.filters.protocol import Filter, FilterContext
 
 __all__ = ["show"]
@@ -129,6 +129,8 @@ def _snr_curves(
 
 
 def _two_views(values: NDArray[np.float64], context: FilterContext) -> list[Curve]:
+    from tomofilt.draw.filters import Curve
+
     steepness = abs(context.tilt_deg)
     return [
         Curve(f"{kind} view, {context.tilt_deg[view]:.4g} deg", values[view])

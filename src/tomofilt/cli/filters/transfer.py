@@ -11,7 +11,6 @@ from tomofilt.cli import options
 from tomofilt.cli.filters.choice import print_line, read_series
 from tomofilt.cli.values import parse_tilts
 from tomofilt.errors import InputError
-from tomofilt.io.bundle import SUFFIX
 
 __all__ = ["transfer"]
 
@@ -22,7 +21,9 @@ def transfer(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="NEW", help=f"The bundle to write, NAME{SUFFIX}."),
+        typer.Option(
+            "--output", "-o", metavar="NEW", help="The bundle to write, NAME.tomofilt.safetensors."
+        ),
     ],
     to: Annotated[
         Path | None,
