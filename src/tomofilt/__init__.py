@@ -4,7 +4,8 @@ The names below are the library's face. Each is loaded when it is first used, so
 tomofilt costs nothing.
 
 =====================  ==========================================================================
-:func:`open`           a tilt series from an IMOD folder, a RELION STAR file or another project
+:func:`open`           a tilt series from an IMOD folder, a RELION STAR file or another project,
+                       with :class:`SeriesOptions`: its views, pixel size and box
 :class:`TiltSeries`    its images, geometry, exposure and CTF; ``select`` takes some of its views
 :func:`aligned`        its images on the tilt axis, an :class:`AlignedStack`
 :class:`Operator`      projection ``A`` and back-projection ``A.T``, with gradients in torch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tomofilt.projectors.vectors import to_astra, to_tomosipo
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.solve import aligned, tomogram
+    from tomofilt.series.projects import SeriesOptions
     from tomofilt.series.projects import open_series as open
     from tomofilt.series.tiltseries import TiltSeries
     from tomofilt.simulate.series import simulated_series as simulate
@@ -50,6 +52,7 @@ __all__ = [
     "OutputError",
     "RampTimes",
     "ResourceError",
+    "SeriesOptions",
     "Settings",
     "TiltSeries",
     "TomofiltError",
@@ -75,6 +78,7 @@ _HOMES = {
     "OutputError": "errors",
     "RampTimes": "filters.analytic",
     "ResourceError": "errors",
+    "SeriesOptions": "series.projects",
     "Settings": "reconstruction.settings",
     "TiltSeries": "series.tiltseries",
     "TomofiltError": "errors",

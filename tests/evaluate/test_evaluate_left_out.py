@@ -185,10 +185,12 @@ def test_columns_whose_rays_stay_inside():
 
 def test_too_thick_a_tomogram_is_refused(made):
     series = made.tilt_series()
+    _, ny, nx = series.grid.shape
+    thick = replace(series, grid=series.grid.resized((90, ny, nx)))
     with pytest.raises(
         InputError, match=r"-45.0 deg stays inside a tomogram 96 voxels wide and 90"
     ):
-        left_out_correlation(series, Settings(thickness_px=90), [[5]])
+        left_out_correlation(thick, Settings(), [[5]])
 
 
 def test_only_like_is_compared_with_like(made):

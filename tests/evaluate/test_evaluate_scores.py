@@ -18,7 +18,7 @@ from tomofilt.io.star import Table, write_star
 from tomofilt.jobs.one import reconstruct
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series import projects
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import Destination, SeriesOptions
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import cut_out
 
@@ -71,9 +71,9 @@ def test_everything_at_once(folder, made, monkeypatch):
     class Project:
         names = ("other", "TS")
 
-        def read(self, name, overrides):
+        def read(self, name, options):
             assert name == "TS"
-            assert overrides == {"exclude": []}
+            assert options == SeriesOptions(shape_px=series.grid.shape[::-1])
             return series
 
     monkeypatch.setattr(projects, "detect", lambda path: Project())

@@ -37,7 +37,7 @@ def run(folder, settings):
     project = PROJECT_TYPE.open(folder)
     (name,) = project.names
     destination = project.destination(name, folder / "out")
-    return reconstruct(project.read(name, {}), destination, settings)
+    return reconstruct(project.read(name), destination, settings)
 
 
 def imod_folder(tmp_path, entries, files=("TS_01_ali.mrc", "TS_01.tlt", "TS_01.xf", "TS_01.xtilt")):
@@ -152,7 +152,7 @@ def test_own_aligned_stack_is_newstacks(tmp_path):
     for file in ("TS_01.mrc", "TS_01.tlt", "TS_01.xf", "newst.com", "tilt.com", "TS_01.xtilt"):
         shutil.copy(GOLDEN / file, tmp_path / file)
     project = PROJECT_TYPE.open(tmp_path)
-    series = project.read("TS_01", {})
+    series = project.read("TS_01")
     frame = make_problem(series).frame
     images = LevelledImages(
         series.images, series.views, background="series", across_axis=0, log_base=None, threads=1
@@ -186,7 +186,7 @@ def test_real_series_equals_imod(tmp_path):
     project = PROJECT_TYPE.open(folder)
     destination = project.destination("00254", tmp_path)
     settings = Settings(filter="imod", orientation="xzy", preview=False)
-    result = reconstruct(project.read("00254", {}), destination, settings)
+    result = reconstruct(project.read("00254"), destination, settings)
     imod = mrcfile.read(folder / "imod_tilt_rows300-315.mrc")
     own = mrcfile.mmap(result.destination.volume).data[300:316]
     rms, correlation, slope = compare(own, imod)
@@ -194,6 +194,6 @@ def test_real_series_equals_imod(tmp_path):
     assert correlation > 0.9999
     assert slope == pytest.approx(1, abs=1e-3)
     linear = replace(settings, interpolation="linear", overwrite=True)
-    reconstruct(project.read("00254", {}), destination, linear)
+    reconstruct(project.read("00254"), destination, linear)
     own = mrcfile.mmap(destination.volume).data[300:316]
     assert compare(own, imod)[1] > 0.99

@@ -10,6 +10,7 @@ from tomofilt.jobs import many as batch
 from tomofilt.jobs.many import Job, exit_code, explain
 from tomofilt.jobs.one import Result
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions
 
 
 class Listener:
@@ -42,8 +43,8 @@ def engine(monkeypatch):
     return reconstruct
 
 
-def jobs_of(project, output_dir=None, **overrides):
-    return [Job(project, name, output_dir, overrides) for name in project.names]
+def jobs_of(project, output_dir=None, **options):
+    return [Job(project, name, output_dir, SeriesOptions(**options)) for name in project.names]
 
 
 def test_all_go_well(engine):
@@ -55,7 +56,7 @@ def test_all_go_well(engine):
     assert engine.calls == [
         (name, Path(f"data/{name}_rec.mrc"), settings) for name in project.names
     ]
-    assert project.read_with == {key: {"exclude": (3,)} for key in project.names}
+    assert project.read_with == {key: SeriesOptions(exclude=(3,)) for key in project.names}
     assert listener.heard == [
         ("start", "TS_01", 1, 2),
         ("finish", "TS_01"),

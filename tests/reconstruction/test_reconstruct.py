@@ -20,7 +20,7 @@ from tomofilt.reconstruction import budget
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 
 
@@ -172,12 +172,6 @@ def test_tomograms_that_particles_are_looked_up_in_are_not_turned(tmp_path, run,
     run(series, "plain")
     with pytest.raises(InputError, match="neither mirrored nor turned"):
         run(series, "turned", **change)
-
-
-@pytest.mark.parametrize("change", [{"thickness_px": -5.0}, {"thickness_angst": np.nan}])
-def test_thicknesses_that_leave_nothing(tmp_path, run, change):
-    with pytest.raises(InputError, match=r"thickness of .* leaves no tomogram"):
-        run(make_series(tmp_path), "nothing", **change)
 
 
 def test_output_variants(tmp_path, run):
@@ -377,8 +371,6 @@ class TestRefusals:
         series = make_series(tmp_path)
         with pytest.raises(InputError, match="--bin and --pixel-size"):
             run(series, bin=2.0, pixel_angst=20.0)
-        with pytest.raises(InputError, match="--thickness and --thickness-px"):
-            run(series, thickness_angst=100.0, thickness_px=10)
         with pytest.raises(InputError, match=r"5 A is smaller than .* 10 A"):
             run(series, pixel_angst=5.0)
         with pytest.raises(InputError, match="no voxel left"):
@@ -391,13 +383,10 @@ class TestRefusals:
 
 def test_sizes_asked_for(tmp_path, run):
     series = make_series(tmp_path)
-    volume, _, _ = run(series, "thick", thickness_angst=200.0)
-    assert volume.shape == (20, 24, 20)
-    shaped, _, _ = run(series, "shaped", shape_px=(16, 22, 10))
-    assert shaped.shape == (10, 22, 16)
     # a smaller box about the same middle holds the same densities
     whole, _, _ = run(series, "whole", filter="ramp")
-    cut, _, _ = run(series, "cut", filter="ramp", shape_px=(16, 22, 10))
+    smaller = replace(series, grid=SeriesOptions(shape_px=(16, 22, 10)).grid(series.grid))
+    cut, _, _ = run(smaller, "cut", filter="ramp")
     np.testing.assert_allclose(cut, whole[2:12, 1:23, 2:18], atol=1e-4)
 
 

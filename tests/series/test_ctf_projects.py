@@ -57,7 +57,7 @@ def score(path, settings, folder, truth):
     opened = detect(path)
     (name,) = opened.names
     destination = opened.destination(name, folder)
-    result, heard = reconstructed(opened.read(name, {}), destination, settings)
+    result, heard = reconstructed(opened.read(name), destination, settings)
     scores = compare_with_truth(mrcfile.read(destination.volume), truth, PIXEL, TILTS)
     return beyond_zero(scores), result.record, heard.text
 
@@ -68,7 +68,7 @@ def test_both_projects_tell_the_same_ctf(project):
     slope, origin = expected.gradient(series.geometry)
     for path in (imod, relion):
         opened = detect(path)
-        read = opened.read(opened.names[0], {})
+        read = opened.read(opened.names[0])
         for field in ("voltage_kv", "cs_mm", "amplitude_contrast", "hand"):
             assert getattr(read.ctf, field) == pytest.approx(getattr(expected, field))
         np.testing.assert_allclose(read.ctf.defocus_u_angst, 90000.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,22 +112,18 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
 
 
 def _option_parser() -> Any:
-    """A command with the options of `tomofilt reconstruct`, which returns their values."""
-    from tomofilt.cli.reconstruct import reconstruct
-    from tomofilt.cli.values import Command
-
-    @wraps(reconstruct)
-    def values(**given: Any) -> dict[str, Any]:
-        return given
+    """A command with the options of `tomofilt reconstruct`, which returns what they ask for."""
+    from tomofilt.cli.command import Command
+    from tomofilt.cli.reconstruct import requested
 
     parser = typer.Typer(add_completion=False)
-    parser.command(cls=Command)(values)
+    parser.command(cls=Command)(requested)
     return typer.main.get_command(parser)
 
 
 def _known_options(command: Any) -> dict[str, int | None]:
     """Every spelling of its options, with the number of values, None for any number."""
-    from tomofilt.cli.values import ALIASES
+    from tomofilt.cli.command import ALIASES
 
     known: dict[str, int | None] = {}
     for parameter in command.params:
@@ -153,22 +148,19 @@ _NOT_HERE = (
 
 
 def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
-    from tomofilt.cli.reconstruct import build_jobs, build_settings
-
     try:
-        values = command.main(list(request.options), standalone_mode=False)
+        work = command.main(list(request.options), standalone_mode=False)
     except Exception as error:
         explain = getattr(error, "format_message", None)  # of typer's own errors
         if explain is None:
             raise
         raise InputError(explain()) from error
-    context = values["context"]
-    jobs = build_jobs(context, values)
+    jobs = work.jobs
     if request.tilt_offset_deg:
         opened: Any = jobs[0].project
         project = replace(opened, tilt_offset_deg=request.tilt_offset_deg)
         jobs = [replace(each, project=project) for each in jobs]
-    return build_settings(context, values), jobs
+    return work.settings, jobs
 
 
 def _conclude(summary: Summary, control: JobControl, folder: Path, *, external: bool) -> None:

@@ -93,8 +93,6 @@ class Tomogram:
             return None
         known = {each.name for each in fields(Settings)}
         given = {name: value for name, value in self.record["settings"].items() if name in known}
-        if "shape_px" in given:
-            given["shape_px"] = tuple(given["shape_px"])
         if "model" in given:
             given["model"] = Path(given["model"])
         return Settings(**given)

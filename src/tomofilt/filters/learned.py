@@ -24,7 +24,6 @@ from tomofilt.errors import InputError
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.nodes import GridNodes, RadialNodes
 from tomofilt.filters.protocol import Filter, FilterContext
-from tomofilt.filters.refined import RefinedFilter
 from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 
 __all__ = [
@@ -328,11 +327,21 @@ def save_filter(
     save_bundle(Path(path), found.to_bundle(metadata), overwrite=overwrite)
 
 
-def read_filter(path: Path) -> LearnedFilter | RefinedFilter:
-    """Read a filter's bundle; see :func:`tomofilt.io.bundle.load_bundle` for the errors."""
-    bundle, name = load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
-    kind = RefinedFilter if "base" in bundle.metadata else LearnedFilter
-    return kind.from_bundle(bundle, name)
+def read_filter(path: Path) -> LearnedFilter:
+    """Read a filter's bundle.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`tomofilt.io.bundle.load_bundle`, or if the bundle is of a kind that is no more.
+    """
+    bundle = load_bundle(path, "filter")
+    if "base" in bundle.metadata:
+        raise InputError(
+            f"{path} holds gains on top of {bundle.metadata['base']!r:.40}, from `tomofilt train "
+            "--self` of an earlier version, which made nothing better: use -f wiener-exact:match"
+        )
+    return LearnedFilter.from_bundle(bundle, Path(path).name.removesuffix(SUFFIX))
 
 
 def same_scheme(trained_deg: FloatArray, tilt_deg: FloatArray) -> NDArray[np.intp] | None:

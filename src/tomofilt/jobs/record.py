@@ -151,6 +151,7 @@ def build_record(
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "fingerprint": mark,
         "series": series.name,
+        "size_px": series.grid.shape[::-1],  # (x, y, z) in unbinned pixels
         "output": {
             "file": output.destination.volume.name,
             "shape_zyx": grid.shape,

@@ -8,6 +8,7 @@ one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.scheme import TiltScheme
@@ -138,13 +140,13 @@ def measure_noise(
             f"{series.name} has {len(series.views)} views; noise is told from how views resemble "
             f"their neighbours, which needs {_FEWEST_VIEWS} or more"
         )
+    thick = SeriesOptions(thickness_angst=thickness_angst).grid(series.grid)
     settings = Settings(
         pixel_angst=max(pixel_angst, series.images.pixel_angst),
-        thickness_angst=thickness_angst,
         filter="wiener-exact:match",
         threads=threads,
     )
-    problem = make_problem(series, settings)
+    problem = make_problem(replace(series, grid=thick), settings)
     with problem.images() as images:
         problem = measured(problem, images)
     measurement = cast(WienerExact, problem.filter).measurement

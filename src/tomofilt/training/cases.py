@@ -350,7 +350,7 @@ def _listed(path: Path, entries: Iterable[Any]) -> Iterable[Case]:
                 "give name = one of them"
             )
         truth, voxel = read_volume(path.parent / entry["truth"])
-        case = Case(project.read(names[0], {}), truth, entry.get("bin"))
+        case = Case(project.read(names[0]), truth, entry.get("bin"))
         tomogram_voxel = case.problem.grid.voxel_angst
         if abs(voxel / tomogram_voxel - 1) > 0.01:
             raise InputError(

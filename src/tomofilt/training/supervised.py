@@ -356,9 +356,8 @@ def beginning(init: str, empty: LearnedFilter, context: FilterContext) -> Float6
     if init == "zero":
         return np.zeros(empty.coefficients.shape)
     if init.endswith(SUFFIX):
-        chosen: Filter = read_filter(Path(init))
-        if isinstance(chosen, LearnedFilter):
-            chosen = for_series(chosen, context.tilt_deg, context.pixel_angst)
+        learned = read_filter(Path(init))
+        chosen: Filter = for_series(learned, context.tilt_deg, context.pixel_angst)
     elif init == "radial-ramp":
         nodes = RadialNodes(np.array([empty.nodes.highest_k]))
         chosen = LearnedFilter("radial-ramp", "shared", nodes, empty.tilt_deg, np.ones((1, 1)))

@@ -113,15 +113,13 @@ def method_for(series: TiltSeries, settings: Settings, voxel_angst: float) -> Me
 
 
 def _learned(series: TiltSeries, settings: Settings, voxel_angst: float) -> Filter:
-    from tomofilt.filters.learned import LearnedFilter, read_filter
+    from tomofilt.filters.learned import read_filter
     from tomofilt.filters.transfer import for_series
 
     assert settings.model is not None
     if settings.cutoff is not None:
         raise InputError(f"{settings.model} has no cut-off: leave {settings.cutoff!r} out")
     chosen = read_filter(settings.model)
-    if not isinstance(chosen, LearnedFilter):
-        return chosen
     return for_series(chosen, series.geometry.factor()[1].tilt_deg, voxel_angst)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from tomofilt.cli.values import chosen_series
+from tomofilt.cli.series import one_series
+from tomofilt.cli.values import LENGTH, parse_tilts
 from tomofilt.errors import InputError
-from tomofilt.io.bundle import SUFFIX
-from tomofilt.util.log import notes_told_to
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.console import Console
 
     from tomofilt.filters.protocol import Filter, FilterContext
     from tomofilt.reconstruction.problem import Method
@@ -28,8 +28,10 @@ __all__ = [
     "PixelSize",
     "Tilts",
     "choose_filters",
+    "plain_console",
+    "print_line",
+    "print_notes",
     "read_series",
-    "tilt_list",
 ]
 
 METAVAR = "NAME[:ARG]|BUNDLE"
@@ -39,8 +41,8 @@ For = Annotated[
     typer.Option(
         "--for",
         metavar="PROJECT",
-        help="As it is for a tilt series: an IMOD folder or a RELION STAR file. Filters that are "
-        "made from the images are only known so.",
+        help="Show the filter as it is for this tilt series: an IMOD folder or a RELION STAR file. "
+        "Filters that are made from the images need it.",
     ),
 ]
 PixelSize = Annotated[
@@ -48,15 +50,17 @@ PixelSize = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="A",
-        help="Pixel size of the images in A.  [default: a bundle's, else 10]",
+        parser=LENGTH,
+        help="Pixel size of the images in angstrom.  [default: as in the bundle, else 10]",
     ),
 ]
 Tilts = Annotated[
     str | None,
     typer.Option(
         "--tilts",
-        metavar="FIRST:LAST:STEP",
-        help="Tilt angles in degrees.  [default: a bundle's, else -60:60:3]",
+        metavar="FIRST:LAST:STEP|FILE",
+        help="Tilt angles in degrees: -60:60:3, or a file with angles.  [default: as in the "
+        "bundle, else -60:60:3]",
     ),
 ]
 
@@ -79,13 +83,12 @@ def choose_filters(
     names: list[str] | None,
     pixel_size: float | None,
     tilts: str | None,
-    say: Callable[[str], None],
 ) -> list[Chosen]:
     """Every filter for one and the same series, measured or transferred if it has to be."""
     if series is None:
         chosen = _by_example(specs, cutoff, pixel_size, tilts)
     elif pixel_size is None and tilts is None:
-        chosen = _by_series(specs, cutoff, read_series(series, names), say)
+        chosen = _by_series(specs, cutoff, read_series(series, names))
     else:
         raise InputError("--for takes pixel size and tilts from the series: give neither with it")
     return chosen
@@ -104,28 +107,28 @@ def read_series(path: Path, names: list[str] | None) -> TiltSeries:
     """The one series of a project, or the one that is named."""
     from tomofilt.series.projects import detect
 
-    found = chosen_series([detect(path)], names)
-    if len(found) > 1:
-        raise InputError(
-            f"{path} holds {len(found)} tilt series: choose one with --tomogram-name, "
-            f"{found[0][1]} say"
-        )
-    project, name = found[0]
-    return project.read(name, {})
+    project = detect(path)
+    if names and len(names) > 1:
+        raise InputError("give --tomogram-name once: filters are looked at for one series")
+    return project.read(one_series(project, path, names[0] if names else None))
 
 
-def tilt_list(text: str) -> NDArray[np.float64]:
-    """Tilt angles from ``"-60:60:3"``."""
-    import numpy as np
+def plain_console() -> Console:
+    """Standard output, with nothing in the text taken for mark-up."""
+    from rich.console import Console
 
-    try:
-        first, last, step = (float(part) for part in text.split(":"))
-        count = round((last - first) / step) + 1
-    except (ValueError, ZeroDivisionError, OverflowError):
-        count, first, step = 0, 0.0, 0.0
-    if not 1 <= count <= 1000:
-        raise InputError(f"--tilts {text}: give first, last and step in degrees, -60:60:3")
-    return np.asarray(first + step * np.arange(count), dtype=np.float64)
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def print_line(line: str) -> None:
+    """Print a line of text as it is, however long."""
+    plain_console().print(line, soft_wrap=True)
+
+
+def print_notes(chosen: Filter) -> None:
+    """Print what a filter says about itself."""
+    for note in chosen.notes:
+        print_line(f"  {chosen.spec}: {note}")
 
 
 def _by_example(
@@ -135,6 +138,7 @@ def _by_example(
     from tomofilt.filters.learned import LearnedFilter, read_filter
     from tomofilt.filters.transfer import for_series
     from tomofilt.filters.wiener import WienerExact
+    from tomofilt.io.bundle import SUFFIX
     from tomofilt.reconstruction.methods.registry import parse
 
     filters = [
@@ -144,10 +148,8 @@ def _by_example(
     learned = next((each for each in filters if isinstance(each, LearnedFilter)), None)
     if pixel_size is None:
         pixel_size = 10.0 if learned is None else learned.pixel_angst
-    if not pixel_size > 0:
-        raise InputError(f"--pixel-size {pixel_size:g} A is not positive")
     if tilts is not None or learned is None:
-        common = tilt_list(tilts or "-60:60:3")
+        common = parse_tilts(tilts or "-60:60:3")
     else:
         common = learned.tilt_deg
     chosen = []
@@ -164,13 +166,13 @@ def _by_example(
     return chosen
 
 
-def _by_series(
-    specs: Sequence[str], cutoff: str | None, series: TiltSeries, say: Callable[[str], None]
-) -> list[Chosen]:
+def _by_series(specs: Sequence[str], cutoff: str | None, series: TiltSeries) -> list[Chosen]:
     """The filters for a project's series."""
+    from tomofilt.io.bundle import SUFFIX
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem
+    from tomofilt.util.log import notes_told_to
 
     chosen = []
     for spec in specs:
@@ -180,7 +182,7 @@ def _by_series(
             settings = Settings(filter=spec, cutoff=cutoff)
         problem = make_problem(series, settings)
         _filter_of(problem.method)
-        with problem.images() as images, notes_told_to(say):
+        with problem.images() as images, notes_told_to(print_line):
             problem = measured(problem, images)
         chosen.append(Chosen(problem.filter, problem.filter_context))
     return chosen
