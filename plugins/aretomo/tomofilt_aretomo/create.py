@@ -35,7 +35,8 @@ def create_output(folder: Path, series: TiltSeries, acquisition: Acquisition) ->
     name = safe_name(series.name)
     views, ny, nx = series.images.shape
     grid = VolumeGrid.centred(series.grid.shape, series.grid.voxel_angst)
-    warp, slices = geometry_about(series.geometry, series.grid, grid.centre).factor()
+    geometry = geometry_about(series.geometry, series.grid, grid.centre)
+    warp, slices = geometry.factor()
     rotation = np.degrees(np.arctan2(warp[:, 1, 0], warp[:, 0, 0]))
     turned = abs(np.sin(np.radians(np.median(rotation)))) > np.sqrt(0.5)
     if series.grid.shape[1:] != ((nx, ny) if turned else (ny, nx)) or slices.has_xtilt:
@@ -47,8 +48,7 @@ def create_output(folder: Path, series: TiltSeries, acquisition: Acquisition) ->
     write_stack(folder / f"{name}.mrc", series.images)
     for half, images in zip(("EVN", "ODD"), series.halves or (), strict=False):
         write_stack(folder / f"{name}_{half}.mrc", images)
-    shift = geometry_about(series.geometry, series.grid, grid.centre).image_from_volume[:, :, 3]
-    shift_px = shift / series.images.pixel_angst
+    shift_px = geometry.image_from_volume[:, :, 3] / series.images.pixel_angst
     lines = [
         "# AreTomo Alignment / Priims bprmMn",
         f"# RawSize = {nx} {ny} {views}",

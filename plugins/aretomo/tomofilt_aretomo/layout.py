@@ -69,9 +69,9 @@ class Layout:
     def missing_stack(self) -> MissingFileError:
         """Say where the images were looked for."""
         return MissingFileError(
-            f"{self.aln}: its images are not there: neither {self.name}.mrc nor {self.name}.st is "
-            f"in {self.folder} or one folder up, nor {self.name}_st.mrc in {self.imod_folder.name}; "
-            "copy the stack that AreTomo has aligned there, or link it"
+            f"{self.aln}: its images are not there, neither {self.name}.mrc nor {self.name}.st in "
+            f"{self.folder} or one folder up, nor raw ones in {self.imod_folder.name}: copy "
+            "the stack that AreTomo has aligned there, or link it"
         )
 
     def halves(self, stack: Path) -> list[Path]:

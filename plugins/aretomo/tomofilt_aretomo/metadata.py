@@ -130,7 +130,11 @@ def _table(path: Path, least: int) -> FloatArray:
                 row = [float(field) for field in line.split()]
             except ValueError:
                 row = []
-            if len(row) < least or (rows and len(row) != len(rows[0])) or not np.isfinite(row).all():
+            if (
+                len(row) < least
+                or (rows and len(row) != len(rows[0]))
+                or not np.isfinite(row).all()
+            ):
                 raise InputError(f"{path} line {number}: {line.strip()!r} was not expected")
             rows.append(row)
     if not rows:

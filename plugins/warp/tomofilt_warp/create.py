@@ -42,8 +42,8 @@ def create_project(folder: Path, series: TiltSeries, acquisition: Acquisition) -
     movies = [f"{name}_{tilt:03d}" for tilt in range(1, series.images.shape[0] + 1)]
     sources = [("", series.images)]
     sources += list(zip(("even", "odd"), series.halves or (), strict=False))
-    for path in (_TILTS, _STARS, *(f"{_FRAMES}/average/{half}" for half, _ in sources)):
-        (folder / path).mkdir(parents=True, exist_ok=True)
+    for made in (_TILTS, _STARS, *(f"{_FRAMES}/average/{half}" for half, _ in sources)):
+        (folder / made).mkdir(parents=True, exist_ok=True)
     for half, images in sources:
         for section, movie in enumerate(movies):
             place = folder / _FRAMES / "average" / half / f"{movie}.mrc"
@@ -55,7 +55,9 @@ def create_project(folder: Path, series: TiltSeries, acquisition: Acquisition) -
     table = Table({**columns, "wrpDose": (root.findtext("Dose") or "").split()})
     write_star(folder / _STARS / f"{name}.tomostar", {name: table}, replace=False)
     path = folder / _TILTS / f"{name}.xml"
-    write_bytes_atomic(path, ElementTree.tostring(root, "utf-8", xml_declaration=True), replace=False)
+    write_bytes_atomic(
+        path, ElementTree.tostring(root, "utf-8", xml_declaration=True), replace=False
+    )
     return path
 
 
@@ -112,15 +114,15 @@ def _xml(series: TiltSeries, acquisition: Acquisition, movies: list[str]) -> Ele
     }.items():
         ElementTree.SubElement(root, tag).text = "\n".join(values)
     ctf = ElementTree.SubElement(root, "CTF")
-    for key, value in {
+    for key, number in {
         "Voltage": acquisition.voltage_kv,
         "Cs": acquisition.cs_mm,
         "Amplitude": acquisition.amplitude_contrast,
     }.items():
-        ElementTree.SubElement(ctf, "Param", Name=key, Value=f"{value:g}")
+        ElementTree.SubElement(ctf, "Param", Name=key, Value=f"{number:g}")
     grid = ElementTree.SubElement(root, "GridCTF", Width="1", Height="1", Depth=str(views))
-    for tilt_index, value in enumerate(_numbers(acquisition.defocus_angst / 1e4)):
-        ElementTree.SubElement(grid, "Node", X="0", Y="0", Z=str(tilt_index), Value=value)
+    for z, value in enumerate(_numbers(acquisition.defocus_angst / 1e4)):
+        ElementTree.SubElement(grid, "Node", X="0", Y="0", Z=str(z), Value=value)
     return root
 
 

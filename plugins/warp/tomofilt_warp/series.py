@@ -29,7 +29,6 @@ _WARPS = (
     "GridAngleY",
     "GridAngleZ",
 )
-_CTF_PARAMETERS = {"Voltage": "voltage_kv", "Cs": "cs_mm", "Amplitude": "amplitude_contrast"}
 
 
 def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
@@ -90,21 +89,15 @@ def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
     )
 
 
-def _geometry(
-    xml: WarpXml, images: Averages, ledger: Ledger
-) -> tuple[TiltGeometry, FloatArray]:
+def _geometry(xml: WarpXml, images: Averages, ledger: Ledger) -> tuple[TiltGeometry, FloatArray]:
     """View maps of all tilts, and their tilt angles in Warp's tomogram."""
     name, pixel = xml.path.name, images.pixel_angst
-    angles = xml.numbers("Angles")
-    assert angles is not None  # there is no WarpXml without
-    zero = np.zeros(xml.tilts)
-    axis = xml.numbers("AxisAngle")
-    offsets = [xml.numbers(f"AxisOffset{axis}") for axis in "XY"]
-    if axis is None or None in offsets:
-        raise InputError(
-            f"{xml.path} has no AxisAngle, AxisOffsetX and AxisOffsetY: align the tilt series in "
-            "Warp first (ts_import_alignments, ts_aretomo, ts_etomo_patches)"
-        )
+    angles, axis = xml.alignment("Angles"), xml.alignment("AxisAngle")
+    shift = np.stack([xml.alignment("AxisOffsetX"), xml.alignment("AxisOffsetY")], axis=1)
+    for i, each in enumerate("XY"):
+        movement = xml.per_tilt(f"GridMovement{each}")
+        if movement is not None:
+            shift[:, i] -= movement
     level_x, level_y = xml.number("LevelAngleX"), xml.number("LevelAngleY")
     tilt_deg = -(angles + level_y)
     ledger.fact(
@@ -115,14 +108,6 @@ def _geometry(
     ledger.fact("tilt_axis_deg", f"{axis.min():g} to {axis.max():g}", f"{name} AxisAngle")
     if level_x or level_y:
         ledger.fact("level_angles_deg", [level_x, level_y], f"{name} LevelAngleX/Y")
-    moved = [xml.per_tilt(f"GridMovement{axis}") for axis in "XY"]
-    shift = np.stack(
-        [
-            np.asarray(offset) - (zero if movement is None else movement)
-            for offset, movement in zip(offsets, moved, strict=True)
-        ],
-        axis=1,
-    )
     maps = TiltGeometry.from_angles(tilt_deg, axis, level_x, shift).image_from_volume.copy()
     size = xml.vector("ImageDimensionsAngstrom", 2)
     if size is not None:
@@ -143,7 +128,7 @@ def _grid(xml: WarpXml, images: Averages, options: SeriesOptions, ledger: Ledger
         source = f"{xml.path.name} VolumeDimensionsAngstrom"
     else:
         ny, nx = (n - n % 2 for n in images.shape[1:])
-        axis = np.radians(np.median(np.asarray(xml.numbers("AxisAngle"))))
+        axis = np.radians(np.median(xml.alignment("AxisAngle")))
         if abs(np.sin(axis)) > np.sqrt(0.5):
             ny, nx = nx, ny
         nz, source = 1, "what the images fill"
@@ -195,9 +180,9 @@ def _ctf(xml: WarpXml, ledger: Ledger) -> Ctf | None:
     }
     defocus = grids["GridCTF"]
     try:
-        optics = {own: float(xml.ctf[name]) for name, own in _CTF_PARAMETERS.items()}
+        optics = [float(xml.ctf[name]) for name in ("Voltage", "Cs", "Amplitude")]
     except (KeyError, ValueError):
-        optics = {}
+        optics = []
     if defocus is None or not optics or np.abs(defocus).max() * 1e4 < LEAST_DEFOCUS_ANGST:
         ledger.notes.append(f"{xml.path.name} has no defocus for each tilt: the CTF is not known")
         return None
@@ -215,7 +200,9 @@ def _ctf(xml: WarpXml, ledger: Ledger) -> Ctf | None:
         defocus_v_angst=1e4 * (defocus - half / 2),
         astigmatism_deg=axis,
         phase_shift_deg=180 * phase,
-        **optics,
+        voltage_kv=optics[0],
+        cs_mm=optics[1],
+        amplitude_contrast=optics[2],
         hand=hand,
     )
 

@@ -71,6 +71,22 @@ class WarpXml:
             raise InputError(f"{self.path}: {name} holds something that is no number")
         return values
 
+    def alignment(self, name: str) -> FloatArray:
+        """A list of numbers without which there is no alignment.
+
+        Raises
+        ------
+        InputError
+            It is not there, or as :meth:`numbers`.
+        """
+        values = self.numbers(name)
+        if values is None:
+            raise InputError(
+                f"{self.path} has no {name}: align the tilt series in Warp first "
+                "(ts_import_alignments, ts_aretomo or ts_etomo_patches)"
+            )
+        return values
+
     def texts(self, name: str) -> tuple[str, ...] | None:
         """A list as it is; None if there is none.
 
@@ -152,9 +168,7 @@ def read_xml(path: Path) -> WarpXml:
         attributes=dict(root.attrib),
         lists=lists,
         ctf={p.get("Name", ""): p.get("Value", "") for p in ctf or ()},
-        grids={
-            child.tag: _grid(child, path) for child in root if child.tag.startswith("Grid")
-        },
+        grids={child.tag: _grid(child, path) for child in root if child.tag.startswith("Grid")},
     )
 
 

@@ -1,0 +1,154 @@
+"""One specimen through every door: its blobs are at the same voxels, whichever program aligned it.
+
+Tilts to one side and blobs that no mirror maps onto each other tell a wrong hand by many voxels;
+sizes odd and even tell half a voxel.
+"""
+
+from dataclasses import replace
+
+import mrcfile
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.plan import Settings
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Acquisition, SeriesOptions, detect, project_type
+from tomofilt.series.tiltseries import TiltSeries
+from tomofilt.simulate.projection import project
+from tomofilt.simulate.series import ImagesInMemory
+from tomofilt_relion.part import export_series
+
+PIXEL, SIGMA_PX = 10.0, 2.0
+TILT_DEG = np.arange(-20.0, 61.0, 2.0)
+#: (x, y, z) about the specimen centre, in voxels
+BLOBS = np.array([[-15, -14, -7], [13, -9, 6], [-6, 2, 8], [16, 12, -8], [3, 17, 1.0]])
+#: Shape of the tomogram and direction of the tilt axis
+CASES = [((36, 64, 72), 3.3), ((37, 65, 71), 84.3), ((35, 64, 61), -95.0)]
+
+
+class Silent:
+    def note(self, message):
+        pass
+
+    def progress(self, done, total):
+        pass
+
+
+def blobs(grid):
+    z, y, x = np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij")
+    zc, yc, xc = grid.centre
+    return sum(
+        np.exp(-((x - xc - bx) ** 2 + (y - yc - by) ** 2 + (z - zc - bz) ** 2) / (2 * SIGMA_PX**2))
+        for bx, by, bz in BLOBS
+    ).astype(np.float32)
+
+
+def simulated(shape, rotation_deg):
+    grid = VolumeGrid.centred(shape, PIXEL)
+    shift = 25.0 * np.random.default_rng(1).standard_normal((len(TILT_DEG), 2))
+    geometry = TiltGeometry.from_angles(TILT_DEG, rotation_deg, shift_angst=shift)
+    _, ny, nx = shape
+    turned = abs(np.sin(np.radians(rotation_deg))) > 0.7
+    images = ImageGrid.centred((nx, ny) if turned else (ny, nx), PIXEL)
+    stack = project(blobs(grid), grid, geometry, images)
+    series = TiltSeries(
+        name="TS_01",
+        images=ImagesInMemory(stack, PIXEL),
+        geometry=geometry,
+        views=np.arange(len(TILT_DEG)),
+        tilt_deg=TILT_DEG,
+        grid=grid,
+        dose_e_per_a2=3.0 * np.arange(len(TILT_DEG))[::-1],
+    )
+    acquisition = Acquisition(
+        stage_deg=TILT_DEG,
+        dose_e_per_a2=3.0,
+        defocus_angst=np.linspace(29000.0, 31000.0, len(TILT_DEG)),
+        voltage_kv=300.0,
+        cs_mm=2.7,
+        amplitude_contrast=0.07,
+        hand=-1,
+    )
+    return series, acquisition
+
+
+def misplaced_px(volume, centre_zyx):
+    """Fitted minus true centre of every blob, in voxels."""
+    errors = []
+    nodes = np.stack(np.meshgrid(*(np.arange(11.0),) * 3, indexing="ij"))
+
+    def gaussian(nodes, zc, yc, xc, szz, syy, sxx, szx, height, level):
+        z, y, x = (nodes[i] - c for i, c in enumerate((zc, yc, xc)))
+        return (
+            level + height * np.exp(-(szz * z**2 + syy * y**2 + sxx * x**2 + szx * z * x))
+        ).ravel()
+
+    for blob in BLOBS:
+        place = np.array(centre_zyx) + blob[::-1]
+        low = np.round(place).astype(int) - 5
+        box = volume[tuple(slice(i, i + 11) for i in low)].astype(float)
+        start = (*(place - low), 0.1, 0.1, 0.1, 0.0, box.max(), 0.0)
+        fitted, _ = curve_fit(gaussian, nodes, box.ravel(), start, maxfev=10000)
+        errors.append(low + fitted[:3] - place)
+    return np.abs(errors).max()
+
+
+def tomogram(series, destination, **settings):
+    destination.volume.parent.mkdir(parents=True, exist_ok=True)
+    reconstruct(
+        series, destination, Settings(filter="ramp", preview=False, ctf="none", **settings), Silent()
+    )
+    return mrcfile.read(destination.volume)
+
+
+@pytest.mark.parametrize(("shape", "rotation_deg"), CASES)
+@pytest.mark.parametrize("kind", ["aretomo", "imod", "relion", "warp"])
+def test_blobs_are_where_they_are(tmp_path, kind, shape, rotation_deg):
+    series, acquisition = simulated(shape, rotation_deg)
+    path = project_type(kind).create(tmp_path / kind, series, acquisition)
+    found = detect(path)
+    assert type(found).__module__.startswith(f"tomofilt_{kind}")
+    options = SeriesOptions(shape_px=shape[::-1])  # Warp would have even sizes
+    read = found.read("TS_01", options)
+    assert read.grid.shape == shape
+    np.testing.assert_allclose(read.tilt_deg, TILT_DEG, atol=1e-3)
+    volume = tomogram(read, found.destination("TS_01", tmp_path / "job"))
+    print(kind, shape, misplaced_px(volume, series.grid.centre))
+    assert misplaced_px(volume, series.grid.centre) < 0.15
+
+
+@pytest.mark.parametrize(("shape", "rotation_deg"), CASES)
+@pytest.mark.parametrize("kind", ["aretomo", "imod", "warp"])
+@pytest.mark.parametrize("bin", [1, 2])
+def test_export_to_relion(tmp_path, kind, shape, rotation_deg, bin):
+    """Positions in tomofilt's tomogram, read back in RELION's terms: <= 0.01 px on the images."""
+    series, acquisition = simulated(shape, rotation_deg)
+    path = project_type(kind).create(tmp_path / kind, series, acquisition)
+    found = detect(path)
+    read = found.read("TS_01", SeriesOptions(shape_px=shape[::-1]))
+    destination = found.destination("TS_01", None)
+    volume = tomogram(read, destination, bin=bin)
+    export_series(tmp_path / "project", [(read, destination)])
+    exported = detect(tmp_path / "project" / "tomograms.star").read("TS_01")
+    voxels = np.random.default_rng(0).uniform(0, np.array(volume.shape[::-1]) - 1, (50, 3))
+    seen = read.geometry.project(_about_centre(voxels, _grid(read, bin)))
+    seen_by_relion = exported.geometry.project(_about_centre(voxels * bin, exported.grid))
+    assert np.abs(seen - seen_by_relion).max() < 0.01 * PIXEL
+    np.testing.assert_allclose(exported.dose_e_per_a2, read.dose_e_per_a2, atol=1e-5)
+    assert exported.ctf.hand == read.ctf.hand
+    if bin == 1:
+        again = tomogram(exported, found.destination("TS_01", tmp_path / "again"))
+        middle = (np.array(exported.grid.centre) - read.grid.centre)
+        assert misplaced_px(again, series.grid.centre) < 0.15, middle
+
+
+def _grid(series, bin):
+    if bin == 1:
+        return series.grid
+    return series.grid.binned(bin, first_voxel_kept=series.first_voxel_kept)
+
+
+def _about_centre(voxels_xyz, grid):
+    return (voxels_xyz - np.array(grid.centre[::-1])) * grid.voxel_angst
