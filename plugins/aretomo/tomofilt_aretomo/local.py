@@ -1,69 +1,51 @@
-"""AreTomo's local alignment, as view maps on a lattice over the specimen."""
+"""AreTomo's local alignment: how far an image moved at any place, from the shifts of patches."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.series.geometry import LocalGeometry, TiltGeometry
-from tomofilt_aretomo.aln import Patches
+from tomofilt_aretomo.aln import Alignment, Patches
 
-__all__ = ["local_maps"]
+__all__ = ["LocalShift"]
 
 FloatArray = NDArray[np.float64]
 
 #: AreTomo's weight of a patch is exp(-100 d^2), with d in widths and heights of the image.
 _SHARPNESS = 100.0
-#: Nodes of the lattice along the longer side: straight lines between them miss the weighted mean by
-#: less than a hundredth of what neighbouring patches, of 4 in a row, differ by.
-_NODES = 65
 
 
-def local_maps(
-    geometry: TiltGeometry,
-    patches: Patches,
-    image_shape: tuple[int, int],
-    extent_px: tuple[float, float],
-    pixel_angst: float,
-) -> TiltGeometry:
-    """View maps that follow the shifts of patches.
+@dataclass(frozen=True, eq=False)
+class LocalShift:
+    """The mean of the patches' shifts, weighted with ``exp(-100 |(q - patch) / size|^2)``.
 
-    AreTomo adds to the place q where an image shows a point of the specimen, before the shift of
-    the whole, the mean of the patches' shifts weighted with ``exp(-100 |(q - patch) / size|^2)``.
-    Here that is done for the middle plane of the specimen, and what is above and below a point
-    moves with it.
+    Here q is a place in an image, about its centre, once the shift of the whole is off.
 
     Parameters
     ----------
-    geometry : TiltGeometry
-        Of the whole, in the order of the patches' images.
+    alignment : Alignment
     patches : Patches
+        Of the alignment.
     image_shape : (ny, nx)
-        Of the raw images.
-    extent_px : (x, y)
-        Half the size of the specimen to cover.
     pixel_angst : float
     """
-    half = np.array(extent_px) * pixel_angst
-    steps = np.maximum(np.ceil((_NODES - 1) * half / half.max()).astype(int), 1)
-    x, y = (np.linspace(-h, h, n + 1) for h, n in zip(half, steps, strict=True))
-    nodes = np.stack(np.meshgrid(x, y), axis=-1)  # (y, x, 2)
-    maps = geometry.image_from_volume
-    seen_px = np.einsum("vij,yxj->vyxi", maps[:, :, :2], nodes) / pixel_angst
-    local = np.repeat(np.repeat(maps[:, None, None], len(y), axis=1), len(x), axis=2)
-    size = np.array(image_shape[::-1], dtype=np.float64)
-    for view, place in enumerate(seen_px):
-        local[view, ..., 3] += _shift_px(place, patches, view, size) * pixel_angst
-    return TiltGeometry(maps, LocalGeometry(x, y, local))
 
+    alignment: Alignment
+    patches: Patches
+    image_shape: tuple[int, int]
+    pixel_angst: float
 
-def _shift_px(place: FloatArray, patches: Patches, view: int, size: FloatArray) -> FloatArray:
-    """Mean shift (..., 2) at places (..., 2) of an image; none where no patch counts."""
-    good = patches.good[view]
-    if not good.any():
-        return np.zeros_like(place)
-    apart = (place[..., None, :] - patches.centre_px[view, good]) / size
-    exponent = -_SHARPNESS * (apart**2).sum(axis=-1)
-    weight = np.exp(exponent - exponent.max(axis=-1, keepdims=True))  # far away, 0 / 0 otherwise
-    total = weight.sum(axis=-1)[..., None]
-    return np.asarray(weight @ patches.shift_px[view, good] / total)
+    def __call__(self, view: int, places_angst: FloatArray) -> FloatArray:
+        """Displacement (..., 2) of a line of the alignment at places (..., 2), in angstrom."""
+        good = self.patches.good[view]
+        if not good.any():
+            return np.zeros_like(places_angst)
+        places = places_angst / self.pixel_angst - self.alignment.shift_px[view]
+        size = np.array(self.image_shape[::-1], dtype=np.float64)
+        apart = (places[..., None, :] - self.patches.centre_px[view, good]) / size
+        exponent = -_SHARPNESS * (apart**2).sum(axis=-1)
+        weight = np.exp(exponent - exponent.max(axis=-1, keepdims=True))  # not 0 / 0 far away
+        mean = weight @ self.patches.shift_px[view, good] / weight.sum(axis=-1)[..., None]
+        return np.asarray(mean * self.pixel_angst)

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
 from tomofilt.io.text import count
+from tomofilt.series.displaced import displaced
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.ledger import Ledger
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_aretomo.aln import Alignment, read_aln
 from tomofilt_aretomo.layout import Layout
-from tomofilt_aretomo.local import local_maps
+from tomofilt_aretomo.local import LocalShift
 from tomofilt_aretomo.metadata import read_ctf, read_exposure
 
 __all__ = ["read_series"]
@@ -51,8 +52,9 @@ def read_series(layout: Layout, options: SeriesOptions) -> TiltSeries:
         alignment.tilt_deg, alignment.rotation_deg, shift_angst=alignment.shift_px * pixel
     )
     if alignment.patches is not None:
-        extent = (grid.shape[2] / 2, grid.shape[1] / 2)
-        geometry = local_maps(geometry, alignment.patches, image_shape, extent, pixel)
+        shift = LocalShift(alignment, alignment.patches, image_shape, pixel)
+        nz, ny, nx = grid.shape
+        geometry = displaced(geometry, (nx * pixel, ny * pixel, nz * pixel), shift)
         ledger.fact(
             "local_alignment", f"{alignment.patches.good.shape[1]} patches", layout.aln.name
         )

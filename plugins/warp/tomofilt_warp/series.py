@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.text import count
 from tomofilt.series.ctf import LEAST_DEFOCUS_ANGST, Ctf
+from tomofilt.series.displaced import displaced
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.ledger import Ledger
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_warp.images import Averages, find_averages, open_averages
+from tomofilt_warp.movement import Movement
 from tomofilt_warp.xml import WarpXml, read_xml
 
 __all__ = ["read_series"]
@@ -59,8 +62,8 @@ def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
     source = "--input-pixel-size" if options.input_pixel_angst else f"header of {paths[0].name}"
     ledger.fact("images", f"{xml.tilts} averages", f"{path.name} MoviePath")
     ledger.fact("pixel_angst", images.pixel_angst, source)
-    geometry, tilt_deg = _geometry(xml, images, ledger)
     grid = _grid(xml, images, options, ledger)
+    geometry, tilt_deg = _geometry(xml, images, grid, ledger)
     chosen = _chosen(xml, tilt_deg, options, ledger)
     dose = xml.numbers("Dose")
     if dose is not None and not dose.any():
@@ -89,15 +92,13 @@ def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
     )
 
 
-def _geometry(xml: WarpXml, images: Averages, ledger: Ledger) -> tuple[TiltGeometry, FloatArray]:
-    """View maps of all tilts, and their tilt angles in Warp's tomogram."""
+def _geometry(
+    xml: WarpXml, images: Averages, grid: VolumeGrid, ledger: Ledger
+) -> tuple[TiltGeometry, FloatArray]:
+    """View maps of all tilts over a tomogram, and their tilt angles in it."""
     name, pixel = xml.path.name, images.pixel_angst
     angles, axis = xml.alignment("Angles"), xml.alignment("AxisAngle")
     shift = np.stack([xml.alignment("AxisOffsetX"), xml.alignment("AxisOffsetY")], axis=1)
-    for i, each in enumerate("XY"):
-        movement = xml.per_tilt(f"GridMovement{each}")
-        if movement is not None:
-            shift[:, i] -= movement
     level_x, level_y = xml.number("LevelAngleX"), xml.number("LevelAngleY")
     tilt_deg = -(angles + level_y)
     ledger.fact(
@@ -115,8 +116,42 @@ def _geometry(xml: WarpXml, images: Averages, ledger: Ledger) -> tuple[TiltGeome
         fit = np.array(images.shape[:0:-1]) * pixel / size
         if np.abs(fit - 1).max() < 0.01:
             maps *= fit[:, None]
-    maps[:, :, 3] += 0.5 * pixel  # Warp counts from n / 2, tomofilt from (n - 1) / 2
-    return TiltGeometry(maps), tilt_deg
+    geometry = TiltGeometry(maps)
+    movement = _movement(xml, images, ledger)
+    if movement is not None:
+        nz, ny, nx = (n * grid.voxel_angst for n in grid.shape)
+        geometry = displaced(geometry, (nx, ny, nz), movement)
+    return _about_pixels(geometry, 0.5 * pixel), tilt_deg
+
+
+def _about_pixels(geometry: TiltGeometry, shift_angst: float) -> TiltGeometry:
+    """Count from the image centre (n - 1) / 2, as tomofilt does, and not from Warp's n / 2."""
+    maps, local = geometry.image_from_volume.copy(), geometry.local
+    maps[..., 3] += shift_angst
+    if local is not None:
+        moved = local.image_from_volume.copy()
+        moved[..., 3] += shift_angst
+        local = replace(local, image_from_volume=moved)
+    return TiltGeometry(maps, local)
+
+
+def _movement(xml: WarpXml, images: Averages, ledger: Ledger) -> Movement | None:
+    """How images are warped on top of the alignment; None if they are not."""
+    grids = [xml.image_grid(f"GridMovement{axis}") for axis in "XY"]
+    x, y = grids
+    if x is None or y is None:
+        if any(f"GridMovement{axis}" in xml.grids for axis in "XY"):
+            ledger.notes.append(f"{xml.path.name} GridMovementX/Y: not a grid a tilt, not applied")
+        return None
+    if not (x.any() or y.any()):
+        return None
+    ledger.fact(
+        "movement_angst",
+        f"up to {max(np.abs(x).max(), np.abs(y).max()):.1f}, {x.shape[2]} x {x.shape[1]} nodes",
+        f"{xml.path.name} GridMovementX/Y",
+    )
+    _, ny, nx = images.shape
+    return Movement(x, y, (ny * images.pixel_angst, nx * images.pixel_angst))
 
 
 def _grid(xml: WarpXml, images: Averages, options: SeriesOptions, ledger: Ledger) -> VolumeGrid:
@@ -210,18 +245,6 @@ def _ctf(xml: WarpXml, ledger: Ledger) -> Ctf | None:
 def _note_unused(xml: WarpXml, ledger: Ledger) -> None:
     """Name what Warp would apply and tomofilt does not."""
     name = xml.path.name
-    for axis in "XY":
-        grid = xml.grids.get(f"GridMovement{axis}")
-        if grid is None or not grid.any():
-            continue
-        mean = xml.per_tilt(f"GridMovement{axis}")
-        if mean is None:
-            ledger.notes.append(f"{name} GridMovement{axis}: not one value a tilt, not applied")
-        elif (left := np.abs(grid[0] - mean[: grid.shape[1], None, None]).max()) > 1e-6:
-            ledger.notes.append(
-                f"{name} GridMovement{axis}: its mean over each image is applied, the rest, up to "
-                f"{left:.1f} A, is not"
-            )
     warped = [grid for grid in _WARPS if grid in xml.grids and xml.grids[grid].any()]
     if warped:
         ledger.notes.append(f"{name} {', '.join(warped)}: not applied")

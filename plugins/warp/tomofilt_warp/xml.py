@@ -117,12 +117,20 @@ class WarpXml:
         found = self.vector(name, 1)
         return 0.0 if found is None else float(found[0])
 
-    def per_tilt(self, name: str) -> FloatArray | None:
-        """Mean over the image of a grid, one value a tilt; None if it has no value for each."""
+    def image_grid(self, name: str) -> FloatArray | None:
+        """Nodes (tilt or 1, y, x) of a grid over images; None if there is none for each tilt."""
         grid = self.grids.get(name)
         if grid is None or grid.shape[0] != 1 or grid.shape[1] not in (1, self.tilts):
             return None
-        return np.broadcast_to(grid[0].mean(axis=(1, 2)), self.tilts).copy()
+        nodes: FloatArray = grid[0]
+        return nodes
+
+    def per_tilt(self, name: str) -> FloatArray | None:
+        """Mean over the image of such a grid, one value a tilt."""
+        grid = self.image_grid(name)
+        if grid is None:
+            return None
+        return np.broadcast_to(grid.mean(axis=(1, 2)), self.tilts).copy()
 
 
 def looks_like_tilt_series(path: Path) -> bool:
