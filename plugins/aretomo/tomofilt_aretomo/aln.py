@@ -9,6 +9,7 @@ above.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,8 +167,8 @@ def read_aln(path: Path) -> Alignment:
         raw_shape=None if raw is None else (raw[2], raw[1], raw[0]),
         dark=np.array(dark, dtype=np.intp).reshape(-1, 2),
         thickness_px=_integers(header.get("Thickness", "0"), 1, path)[0],
-        alpha_deg=float(header.get("AlphaOffset", 0)),
-        beta_deg=float(header.get("BetaOffset", 0)),
+        alpha_deg=_offset(header, "AlphaOffset", path),
+        beta_deg=_offset(header, "BetaOffset", path),
         patches=_patches(np.array(rows[_LOCAL_FIELDS]), len(table), path),
     )
 
@@ -178,6 +179,13 @@ def _integers(text: str, amount: int, path: Path, number: int | None = None) -> 
     if len(fields) < amount or not all(re.fullmatch(r"[-+]?\d+", field) for field in fields):
         raise InputError(f"{where}: {text!r} in the header is not {count(amount, 'whole number')}")
     return [int(field) for field in fields]
+
+
+def _offset(header: Mapping[str, str], key: str, path: Path) -> float:
+    text = header.get(key, "0")
+    if not _NUMBER.fullmatch(text):
+        raise InputError(f"{path}: {text!r} in the header is not an angle ({key})")
+    return float(text)
 
 
 def _patches(table: FloatArray, images: int, path: Path) -> Patches | None:
