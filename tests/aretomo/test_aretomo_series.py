@@ -45,7 +45,7 @@ def test_dark_images_are_left_out_and_the_others_found(tmp_path):
 def test_views_are_asked_for_in_the_order_of_the_stack(tmp_path):
     series = read(output(tmp_path), SeriesOptions(thickness_px=24, exclude=(1, 3)))
     np.testing.assert_array_equal(series.views, [1, 4, 5])
-    with pytest.raises(InputError, match="names view 7, but .* views 1 to 6"):
+    with pytest.raises(InputError, match=r"names view 7, but .* views 1 to 6"):
         read(tmp_path, SeriesOptions(thickness_px=24, exclude=(7,)))
 
 
@@ -154,7 +154,7 @@ def test_beta_offset_is_named(tmp_path):
 
 
 def test_thickness(tmp_path):
-    """tilt.com's is that of AreTomo's own tomogram; else what it measured; else it must be given."""
+    """tilt.com has that of AreTomo's tomogram; else what it measured; else it must be given."""
     with pytest.raises(InputError, match=r"no thickness is known.*--thickness"):
         read(output(tmp_path / "a"), SeriesOptions())
     folder = output(tmp_path / "b", thickness=30)

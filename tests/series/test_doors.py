@@ -4,8 +4,6 @@ Tilts to one side and blobs that no mirror maps onto each other tell a wrong han
 sizes odd and even tell half a voxel.
 """
 
-from dataclasses import replace
-
 import mrcfile
 import numpy as np
 import pytest
@@ -98,7 +96,10 @@ def misplaced_px(volume, centre_zyx):
 def tomogram(series, destination, **settings):
     destination.volume.parent.mkdir(parents=True, exist_ok=True)
     reconstruct(
-        series, destination, Settings(filter="ramp", preview=False, ctf="none", **settings), Silent()
+        series,
+        destination,
+        Settings(filter="ramp", preview=False, ctf="none", **settings),
+        Silent(),
     )
     return mrcfile.read(destination.volume)
 
@@ -140,7 +141,7 @@ def test_export_to_relion(tmp_path, kind, shape, rotation_deg, bin):
     assert exported.ctf.hand == read.ctf.hand
     if bin == 1:
         again = tomogram(exported, found.destination("TS_01", tmp_path / "again"))
-        middle = (np.array(exported.grid.centre) - read.grid.centre)
+        middle = np.array(exported.grid.centre) - read.grid.centre
         assert misplaced_px(again, series.grid.centre) < 0.15, middle
 
 
