@@ -1,6 +1,8 @@
 """AreTomo's outputs as they lie: stacks, dark images, CTF and exposure, and folders of -OutImod."""
 
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from strategies_aretomo import aln_text, rows_of, write_mrc
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.series.projects import SeriesOptions, detect
+from tomofilt_aretomo.aln import read_aln
 from tomofilt_aretomo.project import PROJECT_TYPE
 
+DATA = Path(__file__).parents[1] / "data" / "aretomo"
 TILT = [-40.0, -20.0, 0.0, 20.0]
 DARK = [(0, 1, -60.0), (3, 4, -10.0)]
 THICK = SeriesOptions(thickness_px=24)
@@ -212,3 +216,22 @@ def test_several_series_in_a_folder(tmp_path):
     assert project.destination("A", tmp_path / "x").volume.parent == tmp_path / "x"
     with pytest.raises(InputError, match="has no tilt series B"):
         project.read("B", THICK)
+
+
+def test_real_files(tmp_path):
+    """Every image of a real alignment, and the CTF of another series as far as it goes."""
+    for version, raw_shape in (("1_2_0", None), ("1_3_0", (41, 4092, 5760))):
+        found = read_aln(DATA / f"example_v{version}.aln")
+        assert found.raw_shape == raw_shape
+        np.testing.assert_array_equal(found.raw_sections(41), range(41))
+        np.testing.assert_allclose(np.diff(found.tilt_deg), 2.6, atol=0.6)
+    tilt = np.linspace(-45.0, 45.0, 31)
+    write_mrc(tmp_path / "TS.mrc", (31, 32, 48))
+    (tmp_path / "TS.aln").write_text(aln_text(rows_of(tilt, range(1, 32)), (48, 32, 31)))
+    shutil.copy(DATA / "test_8col_CTF.txt", tmp_path / "TS_CTF.txt")
+    series = read(tmp_path)
+    assert series.ctf.hand == -1.0
+    assert series.ctf.defocus_u_angst[0] == 21717.31
+    assert series.ctf.defocus_v_angst[-1] == 20099.77
+    shutil.copy(DATA / "test_CTF.txt", tmp_path / "TS_CTF.txt")
+    assert any("3 lines for 31 aligned images" in note for note in read(tmp_path).notes)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
+from tomofilt.cli.inspect import describe
+from tomofilt.io.star import Table, read_star, write_star
 from tomofilt.jobs.one import reconstruct
 from tomofilt.reconstruction.plan import Settings
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
@@ -116,7 +118,6 @@ def test_blobs_are_where_they_are(tmp_path, kind, shape, rotation_deg):
     assert read.grid.shape == shape
     np.testing.assert_allclose(read.tilt_deg, TILT_DEG, atol=1e-3)
     volume = tomogram(read, found.destination("TS_01", tmp_path / "job"))
-    print(kind, shape, misplaced_px(volume, series.grid.centre))
     assert misplaced_px(volume, series.grid.centre) < 0.15
 
 
@@ -141,8 +142,52 @@ def test_export_to_relion(tmp_path, kind, shape, rotation_deg, bin):
     assert exported.ctf.hand == read.ctf.hand
     if bin == 1:
         again = tomogram(exported, found.destination("TS_01", tmp_path / "again"))
-        middle = np.array(exported.grid.centre) - read.grid.centre
-        assert misplaced_px(again, series.grid.centre) < 0.15, middle
+        assert misplaced_px(again, series.grid.centre) < 0.15
+
+
+def relion_4(folder):
+    """The set of RELION 5 as one of RELION 4: matrices, in the same file, and a stack's name."""
+    path = folder / "AlignTiltSeries" / "job005" / "aligned_tilt_series.star"
+    tilts = read_star(path.parent / "tilt_series" / "TS_01.star")["TS_01"]
+    series = detect(path).read("TS_01")
+    nz, ny, nx = series.grid.shape
+    matrices = np.tile(np.eye(4), (len(series.views), 1, 1))
+    matrices[:, :2, :3] = series.geometry.image_from_volume[:, :, :3]
+    matrices[:, 2, :3] = np.cross(matrices[:, 0, :3], matrices[:, 1, :3])
+    centre = np.array([nx // 2, ny // 2, nz // 2])
+    middle = (np.array(series.images.shape[:0:-1]) - 1) / 2
+    shift = series.geometry.image_from_volume[:, :, 3] / PIXEL + middle
+    matrices[:, :2, 3] = shift - matrices[:, :2, :3] @ centre
+    kept = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnMicrographPreExposure")
+    columns = {
+        f"rlnTomoProj{row}": ["[" + ",".join(f"{x:.9f}" for x in m[i]) + "]" for m in matrices]
+        for i, row in enumerate("XYZW")
+    }
+    columns |= {name: tilts[name] for name in kept}
+    (row,) = read_star(path)["global"].rows()
+    stack = tilts["rlnMicrographName"][0].split("@")[1]
+    given = {name: [text] for name, text in row.items() if name != "rlnTomoTiltSeriesStarFile"}
+    blocks = {"global": Table(given | {"rlnTomoTiltSeriesName": [stack]}), "TS_01": Table(columns)}
+    write_star(folder / "relion4.star", blocks, replace=False)
+    return folder / "relion4.star"
+
+
+def test_inspect_tells_the_same_of_every_kind(tmp_path):
+    series, acquisition = simulated((36, 64, 72), 3.3)
+    tables = {}
+    for kind in ("aretomo", "imod", "relion", "warp"):
+        path = project_type(kind).create(tmp_path / kind, series, acquisition)
+        tables[kind] = describe(detect(path).read("TS_01", SeriesOptions()))
+    tables["relion 4"] = describe(detect(relion_4(tmp_path / "relion")).read("TS_01"))
+    expected = tables["imod"]
+    for kind, table in tables.items():
+        assert table.keys() == expected.keys(), kind
+        assert table["tomogram"]["size_px"] == expected["tomogram"]["size_px"], kind
+        for view, other in zip(table["views"], expected["views"], strict=True):
+            assert view.keys() == other.keys()
+            for name in ("tilt_deg", "rotation_deg", "dose_e_per_a2", "defocus_um", "xtilt_deg"):
+                assert view[name] == pytest.approx(other[name], abs=6e-3), (kind, name)
+        assert {"pixel_angst"} <= table["facts"].keys()
 
 
 def _grid(series, bin):

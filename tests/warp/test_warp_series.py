@@ -1,17 +1,22 @@
 """Warp's tilt series: its geometry by its own formula, averages, CTF, and what is not followed."""
 
 import re
+import shutil
+from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, RegularGridInterpolator
 from strategies_warp import ANGLES, grid_xml, per_tilt, project, xml_text
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.series.projects import SeriesOptions, detect
 from tomofilt_warp.movement import Movement
 from tomofilt_warp.project import PROJECT_TYPE
+from tomofilt_warp.xml import read_xml
+
+DATA = Path(__file__).parents[1] / "data" / "warp"
 
 THICK = SeriesOptions(thickness_px=20)
 LEVELS = 'LevelAngleX="1.5" LevelAngleY="-6.0"'
@@ -250,3 +255,43 @@ def test_what_is_taken_for_warps(tmp_path):
         PROJECT_TYPE.open(tmp_path / "none.xml")
     with pytest.raises(InputError, match="has no tilt series X"):
         found.read("X", THICK)
+
+
+def test_positions_and_defocus_that_warp_itself_computes(tmp_path):
+    """A series that M has refined, with level angles and image warp, against Warp's C# code.
+
+    The image warp is exact in the middle plane of the specimen, and linear in z above and below.
+    """
+    shutil.copy(DATA / "TS_1.xml", tmp_path)
+    average = tmp_path / "2" / "average"
+    average.mkdir(parents=True)
+    names = [Path(movie).stem for movie in read_xml(DATA / "TS_1.xml").texts("MoviePath")]
+    for name in names:
+        with mrcfile.new(average / f"{name}.mrc") as file:
+            file.set_data(np.ones((1, 1023, 1440), np.float32))
+            file.voxel_size = 4 * 0.834
+    (tmp_path / "3").mkdir()
+    series = read(tmp_path / "TS_1.xml", SeriesOptions(shape_px=(1000, 1424, 360)))
+    ctf, local = series.ctf, series.geometry.local
+    table = np.loadtxt(DATA / "TS_1_positions.csv", delimiter=",", skiprows=1)
+    place = {int(tilt): view for view, tilt in enumerate(series.views)}
+    misses = {0.0: [], 500.0: []}
+    for tilt, x, y, z, *seen, u, v, astigmatism in table:
+        view, point = place[int(tilt)], np.array([x, y, z])
+        m = _interpolated(local, view, x, y)
+        found = m[:, :3] @ point + m[:, 3] - 4 * 0.834 / 2  # Warp counts from n / 2
+        misses[abs(z)].append(np.abs(found - seen).max())
+        depth = np.cross(*series.geometry.image_from_volume[view, :, :3])
+        deeper = ctf.hand * depth @ point
+        assert ctf.defocus_u_angst[view] + deeper == pytest.approx(u, abs=0.02)
+        assert ctf.defocus_v_angst[view] + deeper == pytest.approx(v, abs=0.02)
+        assert ctf.astigmatism_deg[view] == pytest.approx(astigmatism, abs=1e-4)
+    assert max(misses[0.0]) < 0.05
+    assert max(misses[500.0]) < 1.0
+
+
+def _interpolated(local, view, x, y):
+    """View map over a place of the specimen, bilinear between nodes."""
+    nodes = local.image_from_volume[view].reshape(len(local.y_angst), len(local.x_angst), 8)
+    axes = (local.y_angst, local.x_angst)
+    return RegularGridInterpolator(axes, nodes)([[y, x]])[0].reshape(2, 4)
