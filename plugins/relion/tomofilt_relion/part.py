@@ -65,7 +65,9 @@ def export_series(
     names = [safe_name(series.name) for series, _ in found]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two of the tilt series are called {name}: export each to a folder of its own")
+            raise InputError(
+                f"two of the tilt series are called {name}: export each to a folder of its own"
+            )
     folder = folder.absolute()
     refuse_foreign_set(folder)
     (folder / _FOLDER).mkdir(parents=True, exist_ok=True)

@@ -20,21 +20,27 @@ class Movement:
     ----------
     x_angst, y_angst : (tilt or 1, ny_node, nx_node)
         Values of the nodes, which Warp takes off the positions that it projects to.
-    image_angst : (y, x)
-        Size of the images.
+    image_shape : (ny, nx)
+    pixel_angst : float
     """
 
     x_angst: FloatArray
     y_angst: FloatArray
-    image_angst: tuple[float, float]
+    image_shape: tuple[int, int]
+    pixel_angst: float
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether all places of an image move alike."""
+        return self.x_angst.shape[1:] == self.y_angst.shape[1:] == (1, 1)
 
     def __call__(self, tilt: int, places_angst: FloatArray) -> FloatArray:
         """Displacement (..., 2) of a tilt at places (..., 2) about the image centre, angstrom."""
-        height, width = self.image_angst
-        across = places_angst[..., 0].ravel() / width + 0.5
-        along = places_angst[..., 1].ravel() / height + 0.5
+        size = np.array(self.image_shape[::-1])
+        share = (places_angst.reshape(-1, 2) / self.pixel_angst + (size - 1) / 2) / size
         values = [
-            _spline(grid[tilt % len(grid)], along, across) for grid in (self.x_angst, self.y_angst)
+            _spline(grid[tilt % len(grid)], share[:, 1], share[:, 0])
+            for grid in (self.x_angst, self.y_angst)
         ]
         return -np.stack(values, axis=-1).reshape(places_angst.shape)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,23 +115,15 @@ def _geometry(
         fit = np.array(images.shape[:0:-1]) * pixel / size
         if np.abs(fit - 1).max() < 0.01:
             maps *= fit[:, None]
-    geometry = TiltGeometry(maps)
+    maps[:, :, 3] += 0.5 * pixel  # Warp counts from n / 2, tomofilt from (n - 1) / 2
     movement = _movement(xml, images, ledger)
-    if movement is not None:
-        nz, ny, nx = (n * grid.voxel_angst for n in grid.shape)
-        geometry = displaced(geometry, (nx, ny, nz), movement)
-    return _about_pixels(geometry, 0.5 * pixel), tilt_deg
-
-
-def _about_pixels(geometry: TiltGeometry, shift_angst: float) -> TiltGeometry:
-    """Count from the image centre (n - 1) / 2, as tomofilt does, and not from Warp's n / 2."""
-    maps, local = geometry.image_from_volume.copy(), geometry.local
-    maps[..., 3] += shift_angst
-    if local is not None:
-        moved = local.image_from_volume.copy()
-        moved[..., 3] += shift_angst
-        local = replace(local, image_from_volume=moved)
-    return TiltGeometry(maps, local)
+    if movement is None:
+        return TiltGeometry(maps), tilt_deg
+    if movement.is_shift:
+        maps[:, :, 3] += [movement(tilt, np.zeros(2)) for tilt in range(xml.tilts)]
+        return TiltGeometry(maps), tilt_deg
+    nz, ny, nx = (n * grid.voxel_angst for n in grid.shape)
+    return displaced(TiltGeometry(maps), (nx, ny, nz), movement), tilt_deg
 
 
 def _movement(xml: WarpXml, images: Averages, ledger: Ledger) -> Movement | None:
@@ -150,8 +141,7 @@ def _movement(xml: WarpXml, images: Averages, ledger: Ledger) -> Movement | None
         f"up to {max(np.abs(x).max(), np.abs(y).max()):.1f}, {x.shape[2]} x {x.shape[1]} nodes",
         f"{xml.path.name} GridMovementX/Y",
     )
-    _, ny, nx = images.shape
-    return Movement(x, y, (ny * images.pixel_angst, nx * images.pixel_angst))
+    return Movement(x, y, images.shape[1:], images.pixel_angst)
 
 
 def _grid(xml: WarpXml, images: Averages, options: SeriesOptions, ledger: Ledger) -> VolumeGrid:
