@@ -196,6 +196,9 @@ def test_what_is_taken_for_aretomos(tmp_path):
     for path in (folder, folder / "TS.aln", imod):
         assert PROJECT_TYPE.detect(path)
         assert PROJECT_TYPE.open(path).names == ("TS",)
+    (folder / "tilt.com").write_text("$tilt\n")  # etomo works here too
+    assert not PROJECT_TYPE.detect(folder)
+    assert PROJECT_TYPE.open(folder).names == ("TS",)
     (folder / "TS.aln").unlink()
     assert not PROJECT_TYPE.detect(imod)
     assert not PROJECT_TYPE.detect(tmp_path / "nothing")

@@ -7,6 +7,7 @@ sizes odd and even tell half a voxel.
 import mrcfile
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 from scipy.optimize import curve_fit
 
 from tomofilt.cli.inspect import describe
@@ -14,10 +15,18 @@ from tomofilt.io.star import Table, read_star, write_star
 from tomofilt.jobs.one import reconstruct
 from tomofilt.reconstruction.plan import Settings
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
-from tomofilt.series.projects import Acquisition, SeriesOptions, detect, project_type
+from tomofilt.series.projects import (
+    Acquisition,
+    SeriesOptions,
+    detect,
+    project_type,
+    write_stack,
+)
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.series import ImagesInMemory
+from tomofilt_aretomo.aln import read_aln
+from tomofilt_aretomo.local import LocalShift
 from tomofilt_relion.part import export_series
 
 PIXEL, SIGMA_PX = 10.0, 2.0
@@ -143,6 +152,56 @@ def test_export_to_relion(tmp_path, kind, shape, rotation_deg, bin):
     if bin == 1:
         again = tomogram(exported, found.destination("TS_01", tmp_path / "again"))
         assert misplaced_px(again, series.grid.centre) < 0.15
+
+
+def test_local_alignment_of_aretomo_puts_blobs_where_they_are(tmp_path):
+    """Images that moved by up to 2 px from place to place, and the patches that tell it.
+
+    Patches hand over to each other within a few of these pixels, which smears blobs a little.
+    """
+    shape, rotation_deg = CASES[0]
+    series, acquisition = simulated(shape, rotation_deg)
+    path = project_type("aretomo").create(tmp_path, series, acquisition) / "TS_01.aln"
+    text = path.read_text()
+    turned = np.radians(rotation_deg)
+    lines = ["# Local Alignment"]
+    for view in range(len(TILT_DEG)):
+        for patch, (x, y) in enumerate((x, y) for y in (-24, 0, 24) for x in (-27, 0, 27)):
+            place = np.array([x * np.cos(turned) - y * np.sin(turned), y])
+            lines.append(
+                f"{view:4d} {patch:3d} {place[0]:8.2f}  {place[1]:8.2f}  {0.06 * y:8.2f}  "
+                f"{-0.05 * x:8.2f}   1.0"
+            )
+    path.write_text(text + "\n".join(lines) + "\n")
+    alignment = read_aln(path)
+    stack = moved_images(series, LocalShift(alignment, alignment.patches, shape[1:], PIXEL))
+    (tmp_path / "TS_01.mrc").unlink()
+    write_stack(tmp_path / "TS_01.mrc", ImagesInMemory(stack, PIXEL))
+    found = detect(path)
+    read = found.read("TS_01")
+    assert read.geometry.local is not None
+    volume = tomogram(read, found.destination("TS_01", tmp_path / "local"))
+    assert misplaced_px(volume, series.grid.centre) < 0.35
+    path.write_text(text)
+    whole = found.read("TS_01")
+    volume = tomogram(whole, found.destination("TS_01", tmp_path / "whole"))
+    assert misplaced_px(volume, series.grid.centre) > 1.0
+
+
+def moved_images(series, shift):
+    """Images whose points, wherever they are, moved by a shift that depends on the place."""
+    views, ny, nx = series.images.shape
+    y, x = np.meshgrid(np.arange(ny), np.arange(nx), indexing="ij")
+    middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
+    pixels = np.stack([x, y], axis=-1) - middle
+    moved = np.empty(series.images.shape, np.float32)
+    for view in range(views):
+        place = pixels
+        for _ in range(20):  # place + shift(place) = pixel
+            place = pixels - shift(view, place * PIXEL) / PIXEL
+        at = np.moveaxis((place + middle)[..., ::-1], -1, 0)
+        moved[view] = map_coordinates(series.images.read(view), at, order=3)
+    return moved
 
 
 def relion_4(folder):

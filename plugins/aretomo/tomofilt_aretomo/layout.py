@@ -93,12 +93,33 @@ def looks_like_aretomo(path: Path) -> bool:
     """Tell whether the path is an .aln file, or a folder with some or with ``*_Imod``.
 
     A ``*_Imod`` folder itself counts if the alignment it was made from is beside it, which has more
-    digits.
+    digits; a folder that etomo works in does not.
     """
     try:
-        return path.suffix == ".aln" or bool(find_alignments(path) or imod_folders(path))
+        if path.suffix != ".aln" and not path.name.endswith(_IMOD) and _is_imod_folder(path):
+            return False
+        return bool(_holds_any(path))
     except OSError:
         return False
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise MissingFileError or InputError if there is nothing of AreTomo here."""
+    if not path.exists():
+        raise MissingFileError(f"{path}: there is no such file or folder")
+    if not _holds_any(path):
+        raise InputError(
+            f"{path} holds no alignment of AreTomo: give an .aln file, or the folder that AreTomo "
+            "wrote it to"
+        )
+
+
+def _holds_any(path: Path) -> bool:
+    return bool(find_alignments(path) or imod_folders(path))
+
+
+def _is_imod_folder(path: Path) -> bool:
+    return (path / "tilt.com").is_file() or any(path.glob("*.edf"))
 
 
 def find_alignments(path: Path) -> list[Layout]:
@@ -119,14 +140,3 @@ def imod_folders(path: Path) -> dict[str, Path]:
         for folder in sorted(path.glob(f"*{_IMOD}"))
         if (folder / "tilt.com").is_file()
     }
-
-
-def refuse_missing(path: Path) -> None:
-    """Raise MissingFileError or InputError if there is nothing of AreTomo here."""
-    if not path.exists():
-        raise MissingFileError(f"{path}: there is no such file or folder")
-    if not looks_like_aretomo(path):
-        raise InputError(
-            f"{path} holds no alignment of AreTomo: give an .aln file, or the folder that AreTomo "
-            "wrote it to"
-        )
