@@ -7,31 +7,23 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from runs import reconstructed
 from strategies_aretomo import aln_text
 
 from tomofilt.io.mrc import MrcStack
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
-from tomofilt.series.projects import Destination, SeriesOptions, detect, write_stack
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions, detect, write_stack
 from tomofilt.simulate.series import ImagesInMemory
 
 REAL = Path(__file__).parents[2] / "examples" / "mycoplasma"
 WARP = Path(__file__).parents[1] / "data" / "warp" / "00254.xml"
 
 
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
-
-
 def tomogram(tmp_path, path, name, options=SeriesOptions()):  # noqa: B008
     series = detect(path).read("00254", options)
-    destination = Destination(tmp_path / f"{name}.mrc")
-    reconstruct(series, destination, Settings(preview=False, ctf="none"), Silent())
-    return mrcfile.read(destination.volume)
+    settings = Settings(preview=False, ctf="none")
+    result, _ = reconstructed(series, tmp_path / f"{name}.mrc", settings)
+    return mrcfile.read(result.destination.volume)
 
 
 def correlation(volume, other):

@@ -7,13 +7,13 @@ sizes odd and even tell half a voxel.
 import mrcfile
 import numpy as np
 import pytest
+from runs import reconstructed
 from scipy.ndimage import map_coordinates
 from scipy.optimize import curve_fit
 
 from tomofilt.cli.inspect import describe
 from tomofilt.io.star import Table, read_star, write_star
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.series.projects import (
     Acquisition,
@@ -35,14 +35,6 @@ TILT_DEG = np.arange(-20.0, 61.0, 2.0)
 BLOBS = np.array([[-15, -14, -7], [13, -9, 6], [-6, 2, 8], [16, 12, -8], [3, 17, 1.0]])
 #: Shape of the tomogram and direction of the tilt axis
 CASES = [((36, 64, 72), 3.3), ((37, 65, 71), 84.3), ((35, 64, 61), -95.0)]
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 def blobs(grid):
@@ -105,14 +97,9 @@ def misplaced_px(volume, centre_zyx):
 
 
 def tomogram(series, destination, **settings):
-    destination.volume.parent.mkdir(parents=True, exist_ok=True)
-    reconstruct(
-        series,
-        destination,
-        Settings(filter="ramp", preview=False, ctf="none", **settings),
-        Silent(),
-    )
-    return mrcfile.read(destination.volume)
+    chosen = Settings(filter="ramp", preview=False, ctf="none", **settings)
+    result, _ = reconstructed(series, destination, chosen)
+    return mrcfile.read(result.destination.volume)
 
 
 @pytest.mark.parametrize(("shape", "rotation_deg"), CASES)
