@@ -137,6 +137,7 @@ def _known_options(command: Any) -> dict[str, int | None]:
 #: Options of reconstruct that RELION's own take the place of, or that make no sense in a job.
 _NOT_HERE = (
     "imod_dir",
+    "aretomo",
     "relion_star",
     "output_dir",
     "dry_run",

@@ -41,7 +41,11 @@ app.add_typer(train.app, name="train")
 app.add_typer(filters.app, name="filters")
 app.command(cls=Command)(doctor)
 for plugin in entry_points(group="tomofilt.commands"):
-    app.add_typer(plugin.load(), name=plugin.name)
+    command = plugin.load()
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=plugin.name)
+    else:
+        app.command(plugin.name, cls=Command)(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -30,6 +30,15 @@ ImodDirs = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+AretomoPaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--aretomo",
+        metavar="FILE.aln|DIR",
+        help="AreTomo's alignment, or the folder with it. May be repeated, or followed by many.",
+        rich_help_panel=INPUT,
+    ),
+]
 RelionStar = Annotated[
     Path | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -57,6 +57,7 @@ def requested(
     ] = None,
     *,
     imod_dir: options.ImodDirs = None,
+    aretomo: options.AretomoPaths = None,
     relion_star: options.RelionStar = None,
     tomogram_name: options.TomogramName = None,
     input_pixel_size: options.InputPixelSize = None,
@@ -113,7 +114,9 @@ def requested(
     pixel_size, bin = exclusive(context, pixel_size=pixel_size, bin=bin)
     filter, model = exclusive(context, filter=filter, model=model)
     thickness, thickness_px = exclusive(context, thickness=thickness, thickness_px=thickness_px)
-    imod_dir, relion_star = exclusive(context, imod_dir=imod_dir, relion_star=relion_star)
+    imod_dir, aretomo, relion_star = exclusive(
+        context, imod_dir=imod_dir, aretomo=aretomo, relion_star=relion_star
+    )
     where = device_text(device, gpu)
     if where.startswith("cuda"):
         choose(where)  # no GPU is one error, not one for each series
@@ -150,7 +153,7 @@ def requested(
         thickness_px=thickness_px,
         shape_px=shape,
     )
-    projects = _open(imod_dir, relion_star, paths or ())
+    projects = _open({"imod": imod_dir, "aretomo": aretomo}, relion_star, paths or ())
     jobs = [
         Job(project, name, output_dir, series)
         for project, name in chosen_series(projects, tomogram_name)
@@ -183,19 +186,23 @@ def reconstruct(**options: Any) -> None:
 
 
 def _open(
-    imod_dirs: Sequence[Path] | None, relion_star: Path | None, paths: Sequence[Path]
+    named: Mapping[str, Sequence[Path] | None], relion_star: Path | None, paths: Sequence[Path]
 ) -> list[Project]:
+    """Open projects whose kind is named, with the paths that follow, or of any kind."""
     from tomofilt.series.projects import detect, project_type
 
-    if imod_dirs:
-        imod = project_type("imod")
-        return [imod.open(path) for path in dict.fromkeys([*imod_dirs, *paths])]
+    for kind, given in named.items():
+        if given:
+            project = project_type(kind)
+            return [project.open(path) for path in dict.fromkeys([*given, *paths])]
     if relion_star:
         if paths:
             raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
         return [project_type("relion").open(relion_star)]
     if not paths:
-        raise InputError("nothing to reconstruct: give --imod-dir DIR or --relion-star FILE")
+        raise InputError(
+            "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
+        )
     return [detect(path) for path in dict.fromkeys(paths)]
 
 
