@@ -24,6 +24,7 @@ REQUIRED = (
     "numba",
     "torch",
     "mrcfile",
+    "gemmi",
     "starfile",
     "safetensors",
     "typer",
