@@ -163,7 +163,7 @@ def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr
 
 
 class _Model:
-    """Residuals of :func:`fit_snr`, and their minimisation (Levenberg-Marquardt)."""
+    """What :func:`fit_snr` minimises: the sum of the squares of these residuals."""
 
     def __init__(
         self,
@@ -193,35 +193,40 @@ class _Model:
         self.prior = np.concatenate([views_like_each_other, smooth, bounded])
         self.rise = np.diff(spectrum, axis=0) * 10
 
-    def residuals(self, x: Float64) -> tuple[Float64, Float64]:
-        """Residuals and their derivatives."""
+    def residuals(self, x: Float64) -> Float64:
+        """Measured coherences and priors, each over its standard error."""
+        q = self._shares(x)
+        measured = (np.sqrt(q[0] * q[1]) - self.value) * self.weight
+        return np.concatenate([measured.ravel(), self.prior @ x, np.maximum(self.rise @ x, 0.0)])
+
+    def jacobian(self, x: Float64) -> Float64:
+        """Derivatives of the residuals."""
+        n, v = self.n_nodes, self.views
+        q = self._shares(x)
+        fitted = np.sqrt(q[0] * q[1])
+        rows = np.arange(len(fitted))
+        measured = np.zeros((*fitted.shape, len(x)))
+        for m, q_m in zip((self.first, self.second), q, strict=True):
+            slope = fitted * (1 - q_m) / 2 * self.weight
+            measured[:, :, :n] += slope[..., None] * self.hats
+            measured[rows, :, n + m] += slope
+            measured[rows, :, n + v + m] -= slope * self.k2
+        rising = self.rise * (self.rise @ x > 0)[:, None]
+        return np.concatenate([measured.reshape(-1, len(x)), self.prior, rising])
+
+    def _shares(self, x: Float64) -> list[Float64]:
+        """Share of signal in the power of the first and the second view of each pair."""
         n, v = self.n_nodes, self.views
         factor, decay = x[n : n + v], x[n + v :]
         base = self.hats @ x[:n] + self.log_share
-        q = [
+        return [
             1 / (1 + np.exp(-np.clip(base + factor[m, None] - decay[m, None] * self.k2, -40, 40)))
             for m in (self.first, self.second)
         ]
-        fitted = np.sqrt(q[0] * q[1])
-        rows = np.arange(len(fitted))
-        jacobian = np.zeros((*fitted.shape, len(x)))
-        for m, q_m in zip((self.first, self.second), q, strict=True):
-            slope = fitted * (1 - q_m) / 2 * self.weight
-            jacobian[:, :, :n] += slope[..., None] * self.hats
-            jacobian[rows, :, n + m] += slope
-            jacobian[rows, :, n + v + m] -= slope * self.k2
-        rising = self.rise * (self.rise @ x > 0)[:, None]
-        linear = np.concatenate([self.prior, rising])
-        residual = ((fitted - self.value) * self.weight).ravel()
-        return (
-            np.concatenate([residual, linear @ x]),
-            np.concatenate([jacobian.reshape(-1, len(x)), linear]),
-        )
 
     def unlike_the_rest(self, x: Float64) -> NDArray[np.bool_]:
         """Views whose coherences are nearer to zero than to what x says."""
-        residual, _ = self.residuals(x)
-        left = residual[: self.value.size].reshape(self.value.shape)
+        left = self.residuals(x)[: self.value.size].reshape(self.value.shape)
         said = left + self.value * self.weight
         gain, size = np.zeros(self.views), np.zeros(self.views)
         for m in (self.first, self.second):
@@ -231,27 +236,14 @@ class _Model:
 
     def errors(self, x: Float64) -> Float64:
         """Standard errors of a solution."""
-        _, jacobian = self.residuals(x)
+        jacobian = self.jacobian(x)
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian))))
 
-    def solve(self, x: Float64, iterations: int = 50) -> Float64:
-        """Minimise the sum of squares from x."""
-        residual, jacobian = self.residuals(x)
-        damping = 1e-2
-        for _ in range(iterations):
-            normal = jacobian.T @ jacobian
-            step = np.linalg.solve(
-                normal + damping * np.diag(np.diag(normal)), jacobian.T @ residual
-            )
-            trial = x - step
-            new_residual, new_jacobian = self.residuals(trial)
-            if new_residual @ new_residual < residual @ residual:
-                gain = 1 - (new_residual @ new_residual) / (residual @ residual)
-                x, residual, jacobian, damping = trial, new_residual, new_jacobian, damping / 5
-                if gain < 1e-5:
-                    break
-            else:
-                damping *= 10
-                if damping > 1e6:
-                    break
-        return x
+    def solve(self, x: Float64) -> Float64:
+        """Minimise the sum of squares from x, until a step lowers it by less than 1e-5 of it."""
+        from scipy.optimize import least_squares
+
+        found = least_squares(
+            self.residuals, x, self.jacobian, method="lm", x_scale="jac", ftol=1e-5
+        )
+        return np.asarray(found.x)
