@@ -31,6 +31,7 @@ REQUIRED = (
     "rich",
     "pillow",
     "matplotlib",
+    "jinja2",
 )
 #: Libraries of GPU back-ends, and how to get them.
 OPTIONAL = {
