@@ -20,16 +20,6 @@ def tomograms(tmp_path_factory):
     return tomograms_of_the_example(tmp_path_factory.mktemp("tomograms"))
 
 
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
-
-
 class Checker(HTMLParser):
     """Every element closed in order, nothing from elsewhere."""
 

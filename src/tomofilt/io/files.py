@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError
 
@@ -56,12 +55,7 @@ class PartialFile:
         self._named = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         # Unlinked before the lock goes with the descriptor: until then the name is ours.
         if self._named:
             with suppress(OSError):

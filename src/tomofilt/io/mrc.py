@@ -11,7 +11,6 @@ import threading
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -245,17 +244,12 @@ class MrcWriter:
         try:
             self._file.reserve(self._header.file_bytes)
         except BaseException:
-            self._file.__exit__(None, None, None)
+            self._file.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
+    def __exit__(self, *exception: object) -> None:
+        self._file.__exit__(*exception)
 
     @property
     def statistics(self) -> Statistics:
