@@ -30,7 +30,7 @@ class Axis:
     ----------
     label : str
     low, high : float
-        What it spans.
+        The two ends.
     logarithmic : bool
     """
 

@@ -23,14 +23,14 @@ COLOURS = (
 )
 #: Colours of titles, of numbers on axes and of grid lines.
 INK, SOFT, RULE = "#20262c", "#66707a", "#e3e4df"
-#: A page says what these colours are, because in the dark they are others.
+#: These colours become variables of the page's style, which has other values in dark mode.
 _PAGE_COLOURS = {
     **{colour: f"var(--line-{i})" for i, colour in enumerate(COLOURS)},
     INK: "var(--ink)",
     SOFT: "var(--soft)",
     RULE: "var(--rule)",
 }
-#: What matplotlib writes for files of their own: a page needs neither.
+#: Parts that matplotlib writes for SVG files and that an element of a page does not need.
 _NOT_INLINE = re.compile(r'\s*<metadata>.*?</metadata>|<!--.*?-->| id="[\w.]+_\d+"', re.DOTALL)
 
 
@@ -58,7 +58,8 @@ def save_png(figure: Figure, path: Path) -> None:
 def svg_of(figure: Figure, title: str) -> str:
     """Give a figure as an ``<svg>`` element with the page's fonts and colours.
 
-    The same figure gives the same text. What has a ``gid`` shows that when it is pointed at.
+    The same figure always gives the same text. The ``gid`` of a curve is shown when the pointer is
+    on it.
     """
     from matplotlib import rc_context
 

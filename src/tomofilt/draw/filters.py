@@ -52,7 +52,7 @@ def draw_curves(
 def draw_profiles(
     path: Path, cycles_per_px: NDArray[np.float64], curves: Sequence[Curve], pixel_angst: float
 ) -> None:
-    """Draw radial profiles over their maxima, and as they are."""
+    """Draw radial profiles twice: divided by their maxima, and as they are."""
     import numpy as np
 
     figure, panels = new_figure(12, 5, 1, 2)
@@ -60,7 +60,7 @@ def draw_profiles(
         for i, curve in enumerate(curves):
             largest = float(np.abs(curve.values).max()) or 1.0
             values = curve.values / largest if what == "over its maximum" else curve.values
-            # curves that lie on each other are told apart by their dashes
+            # different dashes, so that curves that lie on each other can still be seen
             style = ("-", (0, (6, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))[i % 4]
             colour = COLOURS[i % len(COLOURS)]
             axes.plot(cycles_per_px, values, ls=style, color=colour, lw=1.8, label=curve.label)
@@ -81,7 +81,7 @@ def draw_gains(path: Path, title: str, samples: Samples, pixel_angst: float) -> 
 
     order = np.argsort(samples.tilt_deg, kind="stable")
     shown = np.unique(np.linspace(0, len(order) - 1, min(len(order), _IMAGES)).round().astype(int))
-    # gains are even in both frequencies together: the left half is the right one turned
+    # gains at (-k_x, -k_y) and (k_x, k_y) are equal: the left half is the right one, turned
     both = np.concatenate([samples.gains[:, ::-1, :0:-1], samples.gains], axis=2)
     highest = samples.k_along_per_angst[-1] * pixel_angst
     largest = float(np.abs(both).max()) or 1.0

@@ -25,7 +25,7 @@ def draw(
     context: FilterContext,
     curve: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a PNG with the learning curve, and the gains of every view over those of its ramp.
+    """Write a PNG with the learning curve, and each view's gains divided by those of its ramp.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def draw(
         Replaced.
     filter : LearnedFilter
     context : FilterContext
-        Of a series of the training.
+        Of one of the series of the training.
     curve : sequence of mappings
-        Validations of a descent (step, loss, psnr_db), or trials of a shrinkage (shrinkage,
-        psnr_db).
+        Validations of a gradient descent (step, loss, psnr_db), or tried values of the shrinkage
+        (shrinkage, psnr_db).
     """
     figure, panels = new_figure(11, 4.2, 1, 2)
     left, right = panels[0]

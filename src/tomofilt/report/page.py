@@ -28,7 +28,7 @@ __all__ = ["GENERATOR", "page"]
 Float64 = NDArray[np.float64]
 
 GENERATOR = "tomofilt report"
-#: The band, of those that are correlated, that is drawn view by view.
+#: Number of the frequency band whose correlations are drawn view by view.
 _VIEW_BAND = 3
 _FREQUENCY = Axis("cycles / px", 0.0, 0.5)
 
@@ -66,7 +66,7 @@ def page(scores: Sequence[Scores], truth: Tomogram | None = None, threads: int =
     Parameters
     ----------
     scores : sequence of Scores
-        Of each tomogram; they may be empty of figures.
+        Of each tomogram; figures that were not measured are left out of the page.
     truth : Tomogram, optional
         Drawn beside them.
     threads : int

@@ -29,7 +29,7 @@ def slice_uris(tomogram: Tomogram, *, inverted: bool = False) -> tuple[str, str]
     ----------
     tomogram : Tomogram
     inverted : bool
-        Draw the larger value black.
+        Draw larger values darker.
     """
     record = tomogram.record
     lies = record is not None and record["output"]["orientation"] == "xzy"
