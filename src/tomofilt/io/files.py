@@ -1,8 +1,8 @@
-"""Output files that are whole or absent.
+"""Output files that are either complete or not there at all.
 
 A result is written under a temporary name in its own folder and gets its final name only when it
-is complete and on the disk. A killed run leaves at most the temporary file, which the next run on
-the same result takes over.
+is complete and on the disk. A killed run leaves at most the temporary file; the next run that
+writes the same result uses it again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError
 
@@ -27,7 +26,7 @@ _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class PartialFile:
-    """A file that stands under its final name only after :meth:`commit`.
+    """A file that gets its final name only with :meth:`commit`.
 
     Used as a context manager. Entering makes ``.{name}.tomofilt-part`` beside the final path and
     locks it against other processes; leaving without a commit, for whatever reason, removes it.
@@ -56,13 +55,9 @@ class PartialFile:
         self._named = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # Unlinked before the lock goes with the descriptor: until then the name is ours.
+    def __exit__(self, *exception: object) -> None:
+        # Remove the file before closing it: closing gives up the lock, and then another process
+        # may already use the name.
         if self._named:
             with suppress(OSError):
                 self.path.unlink()
@@ -78,7 +73,7 @@ class PartialFile:
             )
 
     def reserve(self, nbytes: int) -> None:
-        """Refuse now, not after hours, when the disk cannot hold ``nbytes`` bytes."""
+        """Fail at once, not after hours, if the disk cannot hold ``nbytes`` bytes."""
         self._needed = nbytes
         with self._explained():
             if _free_bytes(self.final.parent) < nbytes:
@@ -112,7 +107,7 @@ class PartialFile:
         OutputExistsError
             ``replace`` is false and the final name is taken.
         OutputError
-            The disk or the folder refuses.
+            The disk is full, or the folder does not allow it.
         """
         with self._explained():
             os.fsync(self.fd)
@@ -149,12 +144,12 @@ class PartialFile:
                 raise
 
     def _is_ours(self, fd: int) -> bool:
-        """Whether the locked file still is the one under the temporary name, and no other's."""
+        """Whether the locked file still has the temporary name, and no other name."""
         held = os.fstat(fd)
         try:
             named = self.path.lstat()
         except FileNotFoundError:
-            return False  # its writer finished or gave up between our open and our lock
+            return False  # another process finished or gave up between our open and our lock
         if not os.path.samestat(held, named):
             return False
         if held.st_nlink > 1:
@@ -249,7 +244,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _fsync_folder(folder: Path) -> None:
-    # The file has its name by now; file systems that cannot sync a folder are no reason to fail.
+    # The file already has its name. Some file systems cannot sync a folder: not a reason to fail.
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:
