@@ -30,6 +30,7 @@ from tomofilt.training.cases import Case, Cases, check_cases
 from tomofilt.training.losses import Loss
 from tomofilt.training.shrec import shrec_cases
 from tomofilt.training.supervised import Outputs, Training, train
+from tomofilt.util.log import notes_told_to
 
 #: The report's tilt list and that of its real series; both get the same exposure in all.
 TILTS, OTHER_TILTS = np.linspace(-60, 60, 61), np.linspace(-60, 60, 35)
@@ -94,7 +95,8 @@ class Setup:
             schedule = replace(wanted.schedule, steps=self.steps, patience=self.steps)
             outputs = Outputs(self.folder / f"{name}.tomofilt.safetensors")
             wanted = replace(wanted, schedule=schedule)
-            found = train(cases, wanted, outputs, _Printer(name), overwrite=True)
+            with notes_told_to(lambda line: print(f"{name}: {line}", flush=True)):
+                found = train(cases, wanted, outputs, _NoProgress(), overwrite=True)
             self.filters[name] = found.filter
         return self.filters[name]
 
@@ -106,14 +108,8 @@ class Setup:
         )
 
 
-class _Printer:
-    """Hears how a training goes on."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def note(self, message: str) -> None:
-        print(f"{self._name}: {message}", flush=True)
+class _NoProgress:
+    """Shows no progress."""
 
     def describe(self, text: str) -> None:
         pass

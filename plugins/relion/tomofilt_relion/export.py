@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from tomofilt.cli import options
+
 __all__ = ["export"]
 
 
 def export(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", help="Projects of any installed kind: TS_*, say."),
+        typer.Argument(
+            metavar="PATH", help="Projects of any kind that is installed, such as TS_*."
+        ),
     ],
     *,
     relion: Annotated[
@@ -21,7 +25,7 @@ def export(
         typer.Option(
             "--relion",
             metavar="DIR",
-            help="Folder of the RELION project; made if it is not there.",
+            help="Folder of the RELION project. It is made if it is not there.",
         ),
     ],
     output_dir: Annotated[
@@ -33,18 +37,8 @@ def export(
             help="Where tomofilt's tomograms are.  [default: where reconstruct puts them]",
         ),
     ] = None,
-    thickness: Annotated[
-        float | None,
-        typer.Option(
-            "--thickness",
-            metavar="A",
-            help="Thickness of the tomogram in A.  [default: the project's]",
-        ),
-    ] = None,
-    input_pixel_size: Annotated[
-        float | None,
-        typer.Option("--input-pixel-size", metavar="A", help="Pixel size of the images in A."),
-    ] = None,
+    thickness: options.Thickness = None,
+    input_pixel_size: options.InputPixelSize = None,
 ) -> None:
     """Write tilt series of IMOD, AreTomo or Warp into a RELION 5 project.
 
@@ -55,12 +49,12 @@ def export(
     from tomofilt.series.projects import SeriesOptions, detect
     from tomofilt_relion.part import export_series
 
-    options = SeriesOptions(input_pixel_angst=input_pixel_size, thickness_angst=thickness)
+    asked = SeriesOptions(input_pixel_angst=input_pixel_size, thickness_angst=thickness)
     found = []
     for path in dict.fromkeys(paths):
         project = detect(path)
         for name in project.names:
-            found.append((project.read(name, options), project.destination(name, output_dir)))
+            found.append((project.read(name, asked), project.destination(name, output_dir)))
     for name, notes in export_series(relion, found).items():
         typer.echo(f"{name}: written")
         for note in notes:

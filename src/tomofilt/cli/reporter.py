@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import traceback
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsoleReporter", "debugging"]
 
+log = logging.getLogger(__name__)
+
 #: In a log, at least so much lies between two lines of progress.
 LOG_FRACTION, LOG_SECONDS = 0.1, 10.0
 
@@ -34,6 +37,8 @@ def debugging() -> bool:
 class ConsoleReporter:
     """A :class:`tomofilt.jobs.many.BatchReporter` on standard error; a context manager.
 
+    While the context lasts, what tomofilt logs is printed too.
+
     Parameters
     ----------
     quiet : bool
@@ -43,7 +48,7 @@ class ConsoleReporter:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.quiet, self.verbose = quiet, verbose
+        self._level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._notes = ExitStack()
         self._bar: Progress | None = None
@@ -53,8 +58,8 @@ class ConsoleReporter:
         self._said_fraction = 0.0
 
     def __enter__(self) -> ConsoleReporter:
-        self._notes.enter_context(notes_told_to(self.note))
-        if self.console.is_terminal and not self.quiet:
+        self._notes.enter_context(notes_told_to(self._print, self._level))
+        if self.console.is_terminal and self._level < logging.ERROR:
             self._bar = _bar(self.console)
             self._bar.start()
         return self
@@ -83,11 +88,6 @@ class ConsoleReporter:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=text)
 
-    def note(self, message: str) -> None:
-        """Print a line."""
-        if not self.quiet:
-            self.console.print(message, soft_wrap=True)
-
     def progress(self, done: int, total: int) -> None:
         """Move the bar, or print a line when enough has happened since the last one."""
         if self._bar is not None and self._task is not None:
@@ -100,7 +100,7 @@ class ConsoleReporter:
             and done < total
         ):
             self._said_fraction, self._said_at = fraction, now
-            self.note(f"{self._name}: {fraction:.0%} after {now - self._started:.0f} s")
+            log.info(f"{self._name}: {fraction:.0%} after {now - self._started:.0f} s")
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the series ended."""
@@ -112,10 +112,10 @@ class ConsoleReporter:
             self.error(f"{outcome.name}: {message}", outcome.error)
         elif outcome.result is not None and not outcome.result.skipped:
             seconds = time.monotonic() - self._started
-            self.note(f"{outcome.name}: done in {seconds:.1f} s")
+            log.info(f"{outcome.name}: done in {seconds:.1f} s")
             if outcome.destination is not None and outcome.destination.preview.exists():
-                self.note(f"  picture: {outcome.destination.preview}")
-            if self.verbose:
+                log.info(f"  picture: {outcome.destination.preview}")
+            if self._level <= logging.DEBUG:
                 self._phases(outcome.result.seconds)
 
     def summarise(self, summary: Summary) -> None:
@@ -132,13 +132,16 @@ class ConsoleReporter:
             f"{skipped} finished before",
             f"{len(failed)} failed" + (f" ({', '.join(failed)})" if failed else ""),
         ]
-        self.note(f"{len(summary.outcomes)} series: {', '.join(counts)}")
+        log.info(f"{len(summary.outcomes)} series: {', '.join(counts)}")
 
     def error(self, message: str, error: Exception | None = None) -> None:
         """Print an error, quiet or not; with its traceback when debugging."""
         if error is not None and debugging():
             self.console.print("".join(traceback.format_exception(error)), soft_wrap=True)
         self.console.print(f"tomofilt: {message}", style="bold red", soft_wrap=True)
+
+    def _print(self, message: str) -> None:
+        self.console.print(message, soft_wrap=True)
 
     def _phases(self, seconds: Mapping[str, float]) -> None:
         from rich.table import Table
@@ -150,8 +153,7 @@ class ConsoleReporter:
         table.add_column("share", justify="right")
         for phase, spent in seconds.items():
             table.add_row(f"  {phase}", f"{spent:.2f}", f"{spent / total:.0%}" if total else "")
-        if not self.quiet:
-            self.console.print(table)
+        self.console.print(table)
 
 
 def _bar(console: Console) -> Progress:

@@ -82,32 +82,6 @@ class Ctf:
             origin_angst=None if origin is None else origin[chosen],
         )
 
-    def phase_rad(
-        self, view: int, k_x: ArrayLike, k_y: ArrayLike, deeper_angst: ArrayLike = 0.0
-    ) -> Float64:
-        """Phase chi of a view at frequencies of its image (1/angstrom).
-
-        Parameters
-        ----------
-        view : int
-        k_x, k_y : broadcastable arrays
-        deeper_angst : array
-            Underfocus beyond the view's own.
-        """
-        k_x, k_y = np.asarray(k_x, dtype=np.float64), np.asarray(k_y, dtype=np.float64)
-        k2, wavelength = k_x**2 + k_y**2, wavelength_angst(self.voltage_kv)
-        half = (self.defocus_u_angst[view] - self.defocus_v_angst[view]) / 2
-        double = np.radians(2 * self.astigmatism_deg[view])
-        # k^2 cos(2 phi) and k^2 sin(2 phi) need no angle
-        astigmatic = np.cos(double) * (k_x**2 - k_y**2) + np.sin(double) * 2 * k_x * k_y
-        defocused = (self.defocus_angst[view] + deeper_angst) * k2 + half * astigmatic
-        aberrated = self.cs_mm * 1e7 * wavelength**2 * k2**2 / 2
-        return np.asarray(
-            np.pi * wavelength * (defocused - aberrated)
-            + np.radians(self.phase_shift_deg[view])
-            + np.arcsin(self.amplitude_contrast)
-        )
-
     def gradient(self, geometry: TiltGeometry) -> tuple[Float64, Float64]:
         """How underfocus changes over the images, because the specimen plane is tilted.
 

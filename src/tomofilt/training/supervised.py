@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -30,13 +31,11 @@ from tomofilt.util.threads import available_threads
 __all__ = ["Outputs", "Reporter", "Result", "Training", "beginning", "train"]
 
 Float64 = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
-    """Whoever wants to hear how a training goes on."""
-
-    def note(self, message: str) -> None:
-        """A line of plain text worth reading."""
+    """Whoever shows how far a training is; what there is to say about it is logged."""
 
     def describe(self, text: str) -> None:
         """What the progress bar says."""
@@ -203,7 +202,7 @@ def train(
         purpose: [FilteredBackProjection(case, empty, wanted.padding) for case in chosen]
         for purpose, chosen in (("train", cases.train), ("validation", cases.validation))
     }
-    reporter.note(
+    log.info(
         f"{empty.coefficients.size} coefficients ({wanted.parametrisation}) from "
         f"{len(cases.train)} series, {len(cases.validation)} for validation, "
         f"{len(cases.test)} to test, by {'AdamW' if by_descent else 'the closed form'}"
@@ -225,7 +224,7 @@ def train(
     _write(result, cases, wanted, outputs, overwrite=overwrite)
     if metrics["test_psnr_db"]:
         told = ", ".join(f"{name} {psnr:.2f}" for name, psnr in metrics["test_psnr_db"].items())
-        reporter.note(f"PSNR of {len(cases.test)} test series, dB: {told}")
+        log.info(f"PSNR of {len(cases.test)} test series, dB: {told}")
     outputs.checkpoint.unlink(missing_ok=True)
     return result
 
@@ -304,7 +303,7 @@ def _solve(
         advance=advance,
     )
     psnr = max(psnr for _, psnr in solution.trials)
-    reporter.note(
+    log.info(
         f"{solution.iterations} iterations, residual {solution.residual:.1e}, shrinkage "
         f"{solution.shrinkage:g}: validation PSNR {psnr:.2f} dB"
     )
@@ -344,7 +343,7 @@ def _descend(
         resume=resume,
         advance=advance,
     )
-    reporter.note(
+    log.info(
         f"{state.step} steps, loss {state.history[-1]['loss']:.4f}; the best validation PSNR, "
         f"{state.best_psnr_db:.2f} dB, was at step {state.best_step}"
     )

@@ -11,7 +11,7 @@ __all__ = ["notes_told_to"]
 
 class _Teller(logging.Handler):
     def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -19,14 +19,21 @@ class _Teller(logging.Handler):
 
 
 @contextmanager
-def notes_told_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """Hand every line that tomofilt logs to a function, while the context lasts."""
+def notes_told_to(tell: Callable[[str], None], level: int = logging.INFO) -> Iterator[None]:
+    """Hand every line that tomofilt logs to a function, while the context lasts.
+
+    Parameters
+    ----------
+    tell : callable
+    level : int
+        The least level of a line that is handed on.
+    """
     logger, handler = logging.getLogger("tomofilt"), _Teller(tell)
-    level = logger.level
+    before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
