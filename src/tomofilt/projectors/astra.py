@@ -5,9 +5,9 @@ detector axes u and v across the ray. :class:`AstraProjector` counts in voxels a
 images of each view by their pixel area first, so that its adjoint is the plain sum of the CPU
 projectors, but for the textures of GPUs: they round the fractions between pixels to 8 bits.
 
-ASTRA 2.5.0 can leave zeros behind where its memory did not suffice, and say nothing. So each box
-has one plane more than is wanted, and each run one view more, which throws a large value onto that
-plane alone: a run counts only if the plane has received it.
+ASTRA 2.5.0 can leave zeros behind where its memory did not suffice, or stop between views, and say
+nothing. So each box has one plane more than is wanted, and each run one view more, the last, which
+throws a large value onto that plane alone: a run counts only if the plane has received it.
 
 Which pair is exact: ASTRA's forward projection (Joseph's method) is *not* the transpose of its
 back-projection; gradients through that pair point the right way but are 18 % off in the upper half
@@ -156,9 +156,9 @@ def _backproject(maps: NDArray[np.float64], band: Tensor, box_shape: Shape) -> T
     volume_geometry, projection_geometry = _geometries(vectors, grid, (rows, columns))
     box = torch.zeros(box_shape, dtype=torch.float32, device=band.device)
     if band.device.type == "cuda":
-        # ASTRA works on a stream of its own, which knows nothing of torch's, and is done when it
+        # ASTRA works on a stream of its own, which knows nothing of torch's; it is done when it
         # returns
-        torch.cuda.synchronize(band.device)
+        torch.cuda.current_stream(band.device).synchronize()
     projector = astra.create_projector("cuda3d", projection_geometry, volume_geometry)
     linked = []
     try:
