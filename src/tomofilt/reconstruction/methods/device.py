@@ -120,20 +120,16 @@ def make_on_devices(
     """
     nz, ny, nx = volume_shape
     image_shape = (len(views), ny, int(row_filter.samples.max()))
-    gpus = [
-        _Gpu(
-            gpu_projector(choice.engine, table, image_shape, volume_shape, name),
-            DeviceRowFilter(row_filter, name),
-            views.tolist(),
-            gain,
-        )
-        for name in choice.gpus
-    ]
+    gpus = []
+    for name in choice.gpus:
+        with device_errors(torch.device(name)):
+            projector = gpu_projector(choice.engine, table, image_shape, volume_shape, name)
+            rows_filter = DeviceRowFilter(row_filter, name)
+        gpus.append(_Gpu(projector, rows_filter, views.tolist(), gain))
 
     def read(y_start: int, rows: int) -> tuple[int, Tensor]:
         first, stop = gpus[0].projector.reach(y_start, rows)
         band = gpus[0].host_tensor((len(views), stop - first, row_filter.width_px))
-
         lines = band.numpy()
 
         def read_view(view: int) -> None:
