@@ -1,12 +1,12 @@
 """ASTRA without a GPU: its CUDA back-projection stated in numpy, behind the calls tomofilt makes.
 
-The statement reads the very dictionaries that ASTRA would get.
-tests/projectors/test_astra_projector.py holds it against a back-projection made elsewhere
-(tests/data/geometry).
+The statement reads the very dictionaries that ASTRA would get. test_astra_projector.py holds it
+against a back-projection made elsewhere (tests/data/geometry).
 """
 
 import sys
 from contextlib import suppress
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from tomofilt.projectors import astra as adapter
+from tomofilt.projectors import device
 
 
 def kernel(volume_geometry, projection_geometry, band):
@@ -50,30 +51,55 @@ class AstraError(Exception):
 
 
 class FakeAstra:
-    """The part of ASTRA that the adapter calls, on tensors of the CPU."""
+    """The part of ASTRA that the adapter calls, on tensors of the CPU.
+
+    It fails as ASTRA 2.5.0 does: the output is zeros by then. ``fail`` is called with that output
+    and may raise, or return something for a run that ends there without a word.
+    """
 
     def __init__(self):
-        self.geometries, self.made, self.alive = [], [], set()
+        self.geometries, self.made, self.alive, self.linked = {}, [], set(), {}
+        self._numbers = count()
+        #: Number of the GPU that is torch's current one; tests that look at it set it.
+        self.current = None
         self.fail = lambda box: None
         self.log = SimpleNamespace(AstraError=AstraError)
-        self.projector3d = SimpleNamespace(direct_BP=self.direct_bp, delete=self.alive.remove)
+        self.projector3d = SimpleNamespace(direct_BP=None, delete=self.alive.remove)
+        self.data3d = SimpleNamespace(link=self.link, delete=self.unlink)
+        self.experimental = SimpleNamespace(do_composite_BP=self.do_composite_bp)
 
-    def create_projector(self, kind, projections, volume, options):
+    def create_projector(self, kind, projections, volume):
         assert kind == "cuda3d"
-        assert options == {"GPUIndex": 0}
-        self.geometries.append((volume, projections))
-        self.alive.add(len(self.geometries) - 1)
-        return len(self.geometries) - 1
+        number = next(self._numbers)
+        self.geometries[number] = volume, projections
+        self.alive.add(number)
+        return number
 
-    def direct_bp(self, number, band, *, out):
+    def link(self, kind, geometry, tensor):
+        assert tensor.dtype == torch.float32
+        assert tensor.is_contiguous()
+        assert not tensor.requires_grad
+        name = "Grid{}Count" if kind == "-vol" else "Detector{}Count"
+        axes = ("Slice", "Row", "Col") if kind == "-vol" else ("Row", "Col")
+        sizes = [geometry[name.format(axis)] for axis in axes]
+        if kind == "-sino":
+            sizes.insert(1, len(geometry["Vectors"]))
+        assert list(tensor.shape) == sizes
+        number = next(self._numbers)
+        self.linked[number] = tensor
+        return number
+
+    def unlink(self, numbers):
+        for number in numbers:
+            del self.linked[number]
+
+    def do_composite_bp(self, number, volumes, projections):
         assert number in self.alive
-        for tensor in (band, out):
-            assert tensor.dtype == torch.float32
-            assert tensor.is_contiguous()
-            assert not tensor.requires_grad
-        self.made.append(tuple(out.shape))
-        if self.fail(out) is None:
-            out.copy_(torch.from_numpy(kernel(*self.geometries[number], band.numpy())))
+        (box,), (band,) = ([self.linked[n] for n in some] for some in (volumes, projections))
+        self.made.append(tuple(box.shape))
+        box.zero_()
+        if self.fail(box) is None:
+            box.copy_(torch.from_numpy(kernel(*self.geometries[number], band.numpy())))
 
 
 def install(monkeypatch):
@@ -82,7 +108,7 @@ def install(monkeypatch):
     with suppress(ImportError):
         import tomosipo  # noqa: F401 - it wants the real ASTRA
     monkeypatch.setitem(sys.modules, "astra", fake)
+    monkeypatch.setitem(sys.modules, "astra.experimental", fake.experimental)
     monkeypatch.setattr(adapter, "require", lambda gpu: None)
-    monkeypatch.setattr(adapter, "free_bytes", lambda device: 2**30)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(device, "free_bytes", lambda gpu: 2**30)
     return fake

@@ -48,10 +48,13 @@ def run_python(*arguments):
 
 @pytest.fixture(autouse=True)
 def fresh():
+    """What is found out once a process is found out anew by each test."""
     gpu.problem.cache_clear()
+    gpu.triton_problem.cache_clear()
     select.unusable.cache_clear()
     yield
     gpu.problem.cache_clear()
+    gpu.triton_problem.cache_clear()
     select.unusable.cache_clear()
 
 
@@ -94,6 +97,9 @@ def test_auto_takes_the_cpu_and_says_why():
     assert select.choose("cpu") == select.Choice()
     with pytest.raises(ResourceError, match="GPU 1 cannot be used"):
         select.choose("cuda:1")
+    assert select.choose("auto", "triton") == choice
+    with pytest.raises(InputError, match="--projector triton is for GPUs"):
+        select.choose("cpu", "triton")
 
 
 def test_without_a_driver_torch_is_not_even_imported():
@@ -125,15 +131,13 @@ class TestReasons:
 
     @pytest.fixture
     def parity(self, monkeypatch):
-        from tomofilt.projectors import astra
-
         def set_to(value):
-            def measure(gpu):
+            def measure(engine, device):
                 if isinstance(value, Exception):
                     raise value
                 return value
 
-            monkeypatch.setattr(astra, "parity", measure)
+            monkeypatch.setattr(select, "parity", measure)
 
         set_to(1e-3)
         return set_to
@@ -170,13 +174,46 @@ class TestReasons:
         machine.use_cuda = lambda: False
         assert "finds no GPU that it can use" in gpu.problem(0)
 
-    @pytest.mark.parametrize("value", [0.18, float("nan"), ResourceError("failed twice")])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            0.18,
+            float("nan"),
+            ResourceError("failed twice"),
+            # a GPU that torch has no kernels for, or that another process has for itself
+            getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: no kernel image\nmore"),
+            BufferError("cannot export a tensor of another device"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
     def test_wrong_results(self, machine, parity, value):
+        """auto takes the CPU whatever goes wrong, and says what; a GPU by name ends the run."""
         parity(value)
-        reason = "failed twice" if isinstance(value, Exception) else "please report"
+        words = str(value).partition("\n")[0]
+        reason = words if isinstance(value, Exception) else "please report"
+        assert "more" not in select.choose("auto").reason
         assert reason in select.choose("auto").reason
         with pytest.raises(ResourceError, match=reason):
             select.choose("cuda:0")
+
+    def test_astra_where_it_is_installed_else_triton(self, machine, parity, monkeypatch):
+        pytest.importorskip("triton", reason="triton has no wheel for this machine")
+        parity(1e-6)
+        assert select.choose("auto").engine == "astra"
+        assert select.choose("cuda:0", "triton").engine == "triton"
+        monkeypatch.setattr(torch.version, "hip", "6.4")
+        assert select.choose("auto").engine == "triton"
+        monkeypatch.setattr(torch.version, "hip", None)
+        monkeypatch.setitem(sys.modules, "astra", None)
+        assert select.choose("cuda:0") == select.Choice(("cuda:0",), engine="triton")
+
+    def test_triton_is_held_to_more(self, machine, parity):
+        pytest.importorskip("triton", reason="triton has no wheel for this machine")
+        assert "triton that are off by 0.1%" in select.choose("auto", "triton").reason
+
+    def test_no_triton(self, machine, monkeypatch):
+        monkeypatch.setitem(sys.modules, "triton", None)
+        assert "it comes with torch for Linux" in gpu.triton_problem(0)
 
     def test_asked_once(self, machine, parity, monkeypatch):
         assert select.choose("auto").gpus == ("cuda:0",)

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import RowFilter
-from tomofilt.filters.device import DeviceRowFilter
+from tomofilt.filters.apply import ImageFilter, RowFilter
+from tomofilt.filters.device import DeviceImageFilter, DeviceRowFilter
 from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.registry import parse
+from tomofilt.filters.wiener import Measurement, WienerExact
 from tomofilt.series.geometry import TiltGeometry
+from tomofilt.snr import SpectralSnr
 
 TILTS = np.linspace(-60.0, 57.0, 8)
 
@@ -45,3 +47,33 @@ def test_imod_is_left_to_the_cpu():
         DeviceRowFilter(row_filter(parse("hann"), 64, "imod"), "cpu")
     with pytest.raises(InputError, match="use --device cpu"):
         DeviceRowFilter(row_filter(ImodFilter(), 64, "linear"), "cpu")
+
+
+def measured():
+    """A filter with gains across and along the tilt axis."""
+    k, zeros = np.geomspace(0.0006, 0.05, 12), np.zeros(len(TILTS))
+    snr = SpectralSnr(k, np.log(2.0) - 40 * k, zeros, zeros.copy())
+    return WienerExact("match", Measurement(snr, 1000.0, 0.0, "a test"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("chosen", [parse("ramp"), measured()], ids=["rows", "both axes"])
+def test_images_equal_the_cpus(chosen, turned):
+    geometry = TiltGeometry.from_angles(TILTS, 80.0)
+    warp, slices = geometry.factor()
+    cpu = ImageFilter(
+        chosen,
+        slices,
+        (70, 81),
+        pixel_angst=(10.0, 10.0),
+        density_pixel_angst=5.0,
+        thickness_angst=1500.0,
+        image_from_aligned=warp[:, :, :2] if turned else None,
+    )
+    image = np.random.default_rng(2).normal(size=(70, 81)).astype(np.float32)
+    image.flags.writeable = False  # as a file that is mapped into memory
+    gpu = DeviceImageFilter(cpu, "cpu")
+    for view in (0, 5):
+        expected, found = cpu.filter_image(view, image), gpu.filter_image(view, image)
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()

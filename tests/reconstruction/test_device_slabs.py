@@ -13,9 +13,12 @@ from runs import reconstructed
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.jobs.one import make_plan
+from tomofilt.projectors import device as device_module
 from tomofilt.projectors.autograd import backproject, project
+from tomofilt.projectors.cpu import SliceProjector
 from tomofilt.projectors.select import Choice
 from tomofilt.reconstruction import budget, setup
+from tomofilt.reconstruction.methods import device
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
@@ -58,13 +61,13 @@ def gpus(monkeypatch):
     monkeypatch.setattr(
         setup,
         "choose",
-        lambda device: Choice(("cpu", "cpu")) if device.startswith("cuda") else Choice(),
+        lambda device, projector: Choice(("cpu", "cpu")) if device.startswith("cuda") else Choice(),
     )
     return fake
 
 
 @pytest.mark.parametrize("xtilt", [0.0, 4.0])
-@pytest.mark.parametrize("filter", ["sirt-like:10", "none"])
+@pytest.mark.parametrize("filter", ["sirt-like:10", "none", "wiener-exact:match"])
 @pytest.mark.parametrize("halves", ["none", "tilts"])
 def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
     series = make_series(xtilt)
@@ -76,6 +79,62 @@ def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record["projector"] == "astra"
     assert any("ASTRA on cpu, cpu" in note for note in listener.notes)
+    assert listener.steps == sorted(listener.steps)
+    assert listener.steps[-1] == 1.0
+
+
+@pytest.fixture
+def triton(monkeypatch):
+    """Triton's interpreter on two GPUs, as far as the plan knows, where Triton is wanted."""
+    triton_slice = pytest.importorskip("tomofilt.projectors.triton_slice", reason="no triton here")
+    if type(triton_slice.gather_images).__name__ != "InterpretedFunction":
+        pytest.skip("no interpreter where there is a GPU: tests/gpu runs the compiled kernels")
+    monkeypatch.setattr(triton_slice, "BLOCK", (64, 64))
+    for module in (device_module, triton_slice, device):
+        monkeypatch.setattr(module, "free_bytes", lambda gpu: 2**30)
+    monkeypatch.setattr(
+        setup,
+        "choose",
+        lambda device, projector: (
+            Choice(("cpu", "cpu"), engine="triton") if projector == "triton" else Choice()
+        ),
+    )
+
+
+@pytest.mark.parametrize("xtilt", [0.0, 4.0])
+def test_by_triton(make_series, run, triton, xtilt):
+    series = make_series(xtilt)
+    expected, _, _ = run(series, "cpu", filter="ramp")
+    found, result, listener = run(series, "gpu", filter="ramp", projector="triton")
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert result.record["projector"] == "triton"
+    assert any("Triton on cpu, cpu" in note for note in listener.notes)
+
+
+class ExactPair:
+    """The CPU's projector on tensors, for Triton's, which is held against it elsewhere."""
+
+    def __init__(self, engine, table, image_shape, volume_shape, device):
+        assert engine == "triton"
+        self.cpu = SliceProjector(table, image_shape, volume_shape)
+
+    def forward(self, volume):
+        return torch.from_numpy(self.cpu.forward(volume.numpy()))
+
+    def adjoint(self, images):
+        return torch.from_numpy(self.cpu.adjoint(images.numpy()))
+
+
+@pytest.mark.parametrize("xtilt", [0.0, 4.0])
+@pytest.mark.parametrize("free", [2**30, 200_000])
+def test_sirt(make_series, run, triton, monkeypatch, free, xtilt):
+    monkeypatch.setattr(device, "gpu_projector", ExactPair)
+    monkeypatch.setattr(device, "free_bytes", lambda gpu: free)
+    series = make_series(xtilt)
+    expected, _, _ = run(series, "cpu", filter="sirt:5", device="cpu")
+    found, result, listener = run(series, "gpu", filter="sirt:5")
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert result.record["projector"] == "triton"
     assert listener.steps == sorted(listener.steps)
     assert listener.steps[-1] == 1.0
 

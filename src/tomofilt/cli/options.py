@@ -230,11 +230,12 @@ DoseWeight = Annotated[
     ),
 ]
 ProjectorName = Annotated[
-    Literal["fast", "direct"],
+    Literal["fast", "direct", "triton"],
     typer.Option(
         "--projector",
         help="fast: images are first turned so that the tilt axis is vertical. direct: each voxel "
-        "takes its values from the images as they are, which is slower.",
+        "takes its values from the images as they are, which is slower. triton: as fast, on a GPU "
+        "without ASTRA.",
         rich_help_panel=FILTER,
     ),
 ]

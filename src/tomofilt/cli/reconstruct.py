@@ -119,7 +119,7 @@ def requested(
     )
     where = device_text(device, gpu)
     if where.startswith("cuda"):
-        choose(where)  # no GPU is one error, not one for each series
+        choose(where, projector)  # no GPU is one error, not one for each series
     if denoise and filter is None and model is None:
         filter = "wiener-exact:match"
     settings = Settings(

@@ -76,6 +76,12 @@ class RowFilter:
         The last pixel, counted in samples, in general not an integer: a row's data end there.
     dc_gain : (view,)
         Gain of the filter at zero frequency (1 for two-dimensional filters).
+    gains : (view, frequency) float32, or None
+        What the spectra of padded rows are multiplied by; None where rows stay as they are.
+    oversampling : int
+        Samples a pixel that come back from a spectrum.
+    extension : Extension
+        How rows are padded.
     """
 
     def __init__(
@@ -109,20 +115,20 @@ class RowFilter:
             )
             gains = filter.gains(k_across, np.zeros(1), context)
         self.dc_gain: FloatArray = gains[:, 0].copy()
-        self._oversampling = 2 if self.interpolation == "fine" else 1
-        if self._oversampling == 2:
+        self.oversampling = 2 if self.interpolation == "fine" else 1
+        if self.oversampling == 2:
             gains = 2 * gains / np.sinc(k_across * pixel_angst / 2) ** 2
             # The highest bin stands for two once the spectrum goes on behind it.
             gains[:, -1] /= 2
-        is_identity = filter.two_dimensional and self._oversampling == 1
-        self._gains: Image | None = None if is_identity else gains.astype(np.float32)
-        self._extension = Extension(width_px, self.padded_px, filter.padding)
+        is_identity = filter.two_dimensional and self.oversampling == 1
+        self.gains: Image | None = None if is_identity else gains.astype(np.float32)
+        self.extension = Extension(width_px, self.padded_px, filter.padding)
         self._set_samples(slices, needed_px)
 
     def _set_samples(self, slices: SliceGeometry, needed_px: FloatArray | None) -> None:
         n_views = len(slices.a)
         self.first_px: FloatArray = np.zeros(n_views)
-        self.step_px: FloatArray = np.full(n_views, 1 / self._oversampling)
+        self.step_px: FloatArray = np.full(n_views, 1 / self.oversampling)
         self._stretched = np.zeros(n_views, dtype=bool)
         if self.interpolation == "imod":
             self._stretched = np.abs(slices.tilt_deg) <= _STEEPEST_STRETCH_DEG
@@ -135,7 +141,7 @@ class RowFilter:
 
     def gains_sha256(self) -> str:
         """Digest of the gains as they are applied to rows, for the record."""
-        gains = np.ones(1, np.float32) if self._gains is None else self._gains
+        gains = np.ones(1, np.float32) if self.gains is None else self.gains
         return sha256(gains.tobytes()).hexdigest()
 
     def filter_rows(self, view: int, rows: Image) -> Image:
@@ -156,18 +162,18 @@ class RowFilter:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
             lines = rows[block]
-            if self._gains is not None:
-                lines = self._filter(self._gains[view], lines)
+            if self.gains is not None:
+                lines = self._filter(self.gains[view], lines)
             filtered[block] = self._stretch(view, lines) if self._stretched[view] else lines
         return filtered
 
     def _filter(self, gains: Image, rows: Image) -> Image:
         from scipy import fft
 
-        spectrum = fft.rfft(self._extension.extend(rows), overwrite_x=True)
+        spectrum = fft.rfft(self.extension.extend(rows), overwrite_x=True)
         spectrum *= gains
-        lines: Image = fft.irfft(spectrum, self._oversampling * self.padded_px, overwrite_x=True)
-        return lines[:, : self._oversampling * (self.width_px - 1) + 1]
+        lines: Image = fft.irfft(spectrum, self.oversampling * self.padded_px, overwrite_x=True)
+        return lines[:, : self.oversampling * (self.width_px - 1) + 1]
 
     def _stretch(self, view: int, lines: Image) -> Image:
         last = self.width_px - 1
@@ -205,6 +211,8 @@ class ImageFilter:
         Of the images, and of what is transformed.
     k_y, k_x : (y,), (x,)
         Frequencies of the spectra, 1/angstrom.
+    extend_y, extend_x : Extension
+        How images are padded.
     dc_gain : (view,)
         Gain of the filter at zero frequency.
     """
@@ -228,10 +236,10 @@ class ImageFilter:
         padding: Padding = "zero" if filter.padding == "zero" else "reflect"
         # Along the tilt axis nothing is as long as a ramp's kernel.
         padded_y = padded_length(ny, 1.0 if warp is None else _ROW_PADDING)
-        self._extend_y = Extension(ny, padded_y, padding)
-        self._extend_x = Extension(nx, padded_length(nx), padding)
+        self.extend_y = Extension(ny, padded_y, padding)
+        self.extend_x = Extension(nx, padded_length(nx), padding)
         self.shape = shape
-        self.padded_shape = (padded_y, self._extend_x.padded_px)
+        self.padded_shape = (padded_y, self.extend_x.padded_px)
         self._filter, self._warp = filter, warp
         self._context = FilterContext(
             tilt_deg=slices.tilt_deg,
@@ -244,8 +252,8 @@ class ImageFilter:
         )
         first_k = 1 / (padded_length(across_px) * across_angst)
         self._lowest_k = DC_BIN * first_k
-        self.k_y = _float64(np.fft.fftfreq(self._extend_y.padded_px, pixel_angst[0]))
-        self.k_x = _float64(np.fft.rfftfreq(self._extend_x.padded_px, pixel_angst[1]))
+        self.k_y = _float64(np.fft.fftfreq(self.extend_y.padded_px, pixel_angst[0]))
+        self.k_x = _float64(np.fft.rfftfreq(self.extend_x.padded_px, pixel_angst[1]))
         self.dc_gain: FloatArray = filter.gains(
             np.array(self._lowest_k), np.zeros(()), self._context
         )
@@ -280,10 +288,16 @@ class ImageFilter:
         """Spectrum of an image, padded and filtered, of frequencies ``k_y`` and ``k_x``."""
         from scipy import fft
 
-        extended = self._extend_y.extend_columns(self._extend_x.extend(image))
+        extended = self.extend_y.extend_columns(self.extend_x.extend(image))
         spectrum: NDArray[np.complex64] = fft.rfft2(extended, overwrite_x=True)
         self._multiply(view, spectrum)
         return spectrum
+
+    def spectrum_gains(self, view: int) -> Image:
+        """What :meth:`spectrum` multiplies the spectrum of a padded image by, (k_y, k_x)."""
+        ones = np.ones((len(self.k_y), len(self.k_x)), dtype=np.complex64)
+        self._multiply(view, ones)
+        return np.ascontiguousarray(ones.real)
 
     def crop(self, spectrum: NDArray[np.complex64]) -> Image:
         """Go back from a spectrum, which is used up, to an image of the size of the images."""
@@ -311,19 +325,26 @@ class Extension:
     width_px, padded_px : int
         Length of a row before and after.
     padding : "reflect", "zero" or "imod"
+
+    Attributes
+    ----------
+    mirrored : (n,) int
+        The elements of a row that are repeated behind its end, unless padding is "imod".
+    taper : (n,) float32
+        What they are multiplied by.
     """
 
     def __init__(self, width_px: int, padded_px: int, padding: Padding) -> None:
-        self.width_px, self.padded_px, self._padding = width_px, padded_px, padding
+        self.width_px, self.padded_px, self.padding = width_px, padded_px, padding
         n_pad = padded_px - width_px
         n_right = (n_pad + 1) // 2
         step = np.arange(n_pad)
         position = np.where(step < n_right, width_px + step, step - n_pad)
         folded = position % (2 * width_px)
-        self._mirrored = np.minimum(folded, 2 * width_px - 1 - folded)
+        self.mirrored = np.minimum(folded, 2 * width_px - 1 - folded)
         depth = np.where(step < n_right, step + 1, n_pad - step)
         taper = 0.0 if padding == "zero" else np.cos(np.pi / 2 * depth / (n_right + 1)) ** 2
-        self._taper = np.full(n_pad, taper, dtype=np.float32)
+        self.taper = np.full(n_pad, taper, dtype=np.float32)
         self._slope = ((step + 1) / (n_pad + 1)).astype(np.float32)
 
     def extend(self, rows: Image) -> Image:
@@ -331,14 +352,14 @@ class Extension:
         extended = np.empty((len(rows), self.padded_px), dtype=np.float32)
         extended[:, : self.width_px] = rows
         pad = extended[:, self.width_px :]
-        if self._padding == "imod":
+        if self.padding == "imod":
             first, last = rows[:, :1], rows[:, -1:]
             np.subtract(first, last, out=pad)
             pad *= self._slope
             pad += last
         else:
-            np.take(rows, self._mirrored, axis=1, out=pad, mode="clip")
-            pad *= self._taper
+            np.take(rows, self.mirrored, axis=1, out=pad, mode="clip")
+            pad *= self.taper
         return extended
 
     def extend_columns(self, image: Image) -> Image:
@@ -346,8 +367,8 @@ class Extension:
         extended = np.empty((self.padded_px, image.shape[1]), dtype=np.float32)
         extended[: self.width_px] = image
         pad = extended[self.width_px :]
-        np.take(image, self._mirrored, axis=0, out=pad, mode="clip")
-        pad *= self._taper[:, None]
+        np.take(image, self.mirrored, axis=0, out=pad, mode="clip")
+        pad *= self.taper[:, None]
         return extended
 
 

@@ -56,7 +56,8 @@ class Plan:
             problem.method.projector
         ]
         if problem.device.gpus:
-            how = f"ASTRA on {', '.join(problem.device.gpus)}"
+            engine = {"astra": "ASTRA", "triton": "Triton"}[problem.device.engine]
+            how = f"{engine} on {', '.join(problem.device.gpus)}"
         elif problem.device.reason:
             how += f" on the CPU ({problem.device.reason})"
         lines = [

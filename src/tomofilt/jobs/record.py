@@ -174,7 +174,7 @@ def build_record(
         },
         "corrections": asdict(problem.corrections),
         "denoising": denoising,
-        "projector": "astra" if problem.device.gpus else method.projector,
+        "projector": problem.device.engine if problem.device.gpus else method.projector,
         "gpus": list(problem.device.gpus),
         "settings": {k: v for k, v in asdict(settings).items() if v is not None},
         "applied": {

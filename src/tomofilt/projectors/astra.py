@@ -5,6 +5,10 @@ detector axes u and v across the ray. :class:`AstraProjector` counts in voxels a
 images of each view by their pixel area first, so that its adjoint is the plain sum of the CPU
 projectors, but for the textures of GPUs: they round the fractions between pixels to 8 bits.
 
+ASTRA 2.5.0 can leave zeros behind where its memory did not suffice, or stop between views, and say
+nothing. So each box has one plane more than is wanted, and each run one view more, the last, which
+throws a large value onto that plane alone: a run counts only if the plane has received it.
+
 Which pair is exact: ASTRA's forward projection (Joseph's method) is *not* the transpose of its
 back-projection; gradients through that pair point the right way but are 18 % off in the upper half
 of the frequencies. ``forward`` therefore is :func:`tomofilt.projectors.sampling.spread`, the
@@ -14,10 +18,7 @@ transpose of the sampling that ASTRA does, exact up to those 8 bits. In float64 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import product
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,39 +26,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomofilt.errors import InputError, ResourceError
+from tomofilt.projectors.device import (
+    Array,
+    DeviceProjector,
+    Shape,
+    UnfinishedError,
+    as_tensor,
+    check_shape,
+    device_errors,
+    empty_like,
+)
 from tomofilt.projectors.gpu import require
 from tomofilt.projectors.sampling import sample, spread
 from tomofilt.projectors.vectors import DetectorVectors, astra_geometries, tomosipo_geometries
-from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.geometry import VolumeGrid
 
-__all__ = ["AstraProjector", "parity"]
-
-Array = TypeVar("Array", NDArray[Any], Tensor)
-AnyArray: TypeAlias = NDArray[Any] | Tensor
+__all__ = ["AstraProjector"]
 
 #: CUDA arrays, into which ASTRA copies the images, have no longer side.
 _LONGEST_SIDE = 16384
-#: Part of the free memory that is planned with; the rest is for what the allocators waste.
-_SHARE = 0.8
-_MEND = "free some of the GPU's memory, use a larger --bin, another GPU, or --device cpu"
 
 
-class AstraProjector:
-    """Back-projection by ASTRA, and its transpose, for one GPU.
-
-    Takes and returns arrays of numpy, or tensors on any device. Volumes that do not fit are made in
-    slabs; float64 is computed in float64, without ASTRA.
+class AstraProjector(DeviceProjector):
+    """Back-projection by ASTRA; float64 is computed in float64, without ASTRA.
 
     Parameters
     ----------
-    maps : (view, 2, 4)
-        From voxel (x, y, z, 1) to (column, row), in indices: from
-        :func:`tomofilt.projectors.direct.index_maps` or
-        :func:`tomofilt.projectors.vectors.table_maps`.
-    image_shape : (view, y, x)
-    volume_shape : (z, y, x)
-    device : torch.device or str
-        A CUDA device. Nothing is done there before the first call.
+    maps, image_shape, volume_shape, device
+        See :class:`~tomofilt.projectors.device.DeviceProjector`; an NVIDIA GPU.
 
     Raises
     ------
@@ -65,176 +61,92 @@ class AstraProjector:
         If shapes do not go together, or an image is larger than a GPU's textures.
     """
 
+    image_copies = 2  # in ASTRA's order and in ASTRA's texture
+
     def __init__(
         self,
         maps: NDArray[np.float64],
-        image_shape: tuple[int, int, int],
-        volume_shape: tuple[int, int, int],
+        image_shape: Shape,
+        volume_shape: Shape,
         device: torch.device | str = "cuda:0",
     ) -> None:
-        if maps.shape != (image_shape[0], 2, 4):
+        super().__init__(maps, image_shape, volume_shape, device)
+        if max(image_shape) >= _LONGEST_SIDE:
             raise InputError(
-                f"{image_shape[0]} images need {image_shape[0]} x 2 x 4 maps, not {maps.shape}"
+                f"images of {image_shape} (views, rows, samples) are too large for ASTRA, which "
+                f"takes less than {_LONGEST_SIDE} a side: use a larger --bin, --interpolation "
+                "linear, --projector triton, or --device cpu"
             )
-        if max(image_shape) > _LONGEST_SIDE:
-            raise InputError(
-                f"images of {image_shape} (views, rows, samples) are too large for a GPU, which "
-                f"takes {_LONGEST_SIDE} a side: use a larger --bin, --interpolation linear, or "
-                "--device cpu"
-            )
-        self.maps = np.array(maps, dtype=np.float64)
-        self.image_shape = image_shape
-        self.volume_shape = volume_shape
-        self.device = torch.device(device)
+
+    def require(self) -> None:
+        """Raise ResourceError where ASTRA would kill the process."""
+        if self.device.type == "cuda":
+            require(self.device.index or 0)
 
     def adjoint(self, images: Array) -> Array:
         """Back-project images (view, y, x) to a volume (z, y, x)."""
-        _check_shape(images, self.image_shape, "images")
-        volume = _empty_like(images, self.volume_shape)
-        if volume.dtype in (np.float64, torch.float64):
-            with self.memory_errors():
-                _fill(volume, sample(self._upload(images), self.maps, self.volume_shape))
-            return volume
-        nz, ny, nx = self.volume_shape
-        views, _, samples = self.image_shape
-        # a row of images is there as it came, in ASTRA's order and in ASTRA's texture
-        row_bytes = 4 * (3 * views * samples + nz * nx)
-        step = int(np.clip(_SHARE * free_bytes(self.device) // row_bytes, 1, ny))
-        for start in range(0, ny, step):
-            self.adjoint_rows(images, start, volume[:, start : start + step])
+        if images.dtype not in (np.float64, torch.float64):
+            return super().adjoint(images)
+        check_shape(images, self.image_shape, "images")
+        volume = empty_like(images, self.volume_shape)
+        with device_errors(self.device):
+            as_tensor(volume).copy_(sample(self.upload(images), self.maps, self.volume_shape))
         return volume
 
     def forward(self, volume: Array) -> Array:
         """Project a volume (z, y, x) to images (view, y, x): the transpose, not ASTRA's forward."""
-        _check_shape(volume, self.volume_shape, "volume")
-        images = _empty_like(volume, self.image_shape)
-        with self.memory_errors():
-            _fill(images, spread(self._upload(volume), self.maps, self.image_shape))
+        check_shape(volume, self.volume_shape, "volume")
+        images = empty_like(volume, self.image_shape)
+        with device_errors(self.device):
+            as_tensor(images).copy_(spread(self.upload(volume), self.maps, self.image_shape))
         return images
 
-    def adjoint_rows(self, images: AnyArray, y_start: int, volume: AnyArray) -> None:
-        """Back-project into rows y_start.. of the volume: float32 (z, rows, x), overwritten."""
-        first, stop = self.reach(y_start, volume.shape[1])
-        low, high = np.clip([first, stop], 0, self.image_shape[1]).tolist()
-        if low == high:
-            volume[:] = 0
-        else:
-            self.adjoint_box(images[:, low:high], low, volume, 0, y_start)
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images (view, y, x) in ASTRA's order (y, view, x), and the view that shows a failure."""
+        areas = _pixel_areas(np.concatenate([self.maps, self._probe(images.shape[2], 0)]))
+        weights = torch.from_numpy(areas).to(images)[:, None]
+        band = images.new_zeros((images.shape[1], len(areas), images.shape[2]))
+        # ASTRA divides by the area of a pixel
+        torch.mul(images.permute(1, 0, 2), weights[:-1], out=band[:, :-1])
+        # no sum over the views comes near this value
+        low, high = torch.aminmax(images)
+        band[0, -1] = weights[-1] * (1 + 4 * len(images) * torch.maximum(-low, high))
+        return band
 
-    def adjoint_box(
-        self, images: AnyArray, first_row: int, volume: AnyArray, z_start: int, y_start: int
-    ) -> None:
-        """Back-project a band of the images into a box of the volume.
-
-        Parameters
-        ----------
-        images : (view, rows, x) float32
-            Rows first_row.. of the images; rows elsewhere count as zero.
-        first_row : int
-        volume : (planes, rows, x) float32
-            Planes z_start.. and rows y_start.. of the volume, overwritten.
-        z_start, y_start : int
-
-        Raises
-        ------
-        ResourceError
-            If the GPU cannot be used, or ran out of memory again after the box was halved.
-        """
+    def make_box(
+        self, band: Tensor, first_row: int, start: tuple[int, int], shape: Shape
+    ) -> Tensor:
+        """Run ASTRA on a band of images, and see that it has done what it was asked."""
         maps = self.maps.copy()
-        maps[:, :, 3] += maps[:, :, 1] * y_start
+        maps[:, :, 3] += maps[:, :, 1] * start[1] + maps[:, :, 2] * start[0]
         maps[:, 1, 3] -= first_row
-        vectors = DetectorVectors.from_maps(maps, (images.shape[1], images.shape[2]))
-        area = np.linalg.norm(np.cross(vectors.u, vectors.v), axis=1)
-        with self.memory_errors():
-            band = self._upload(images).permute(1, 0, 2)
-            # ASTRA divides by the pixel area; contiguous is what it links without a copy
-            band = (band * torch.from_numpy(area).to(band)[:, None]).contiguous()
-        rows, nx = volume.shape[1:]
-        free = _SHARE * free_bytes(self.device) - 4 * band.numel()
-        planes = int(np.clip(free // (4 * rows * nx), 1, len(volume)))
-        halved = False
-        start = 0
-        while start < len(volume):
-            part = volume[start : start + planes]
-            shifted = maps.copy()
-            shifted[:, :, 3] += maps[:, :, 2] * (z_start + start)
-            if halved:
-                torch.cuda.empty_cache()
-            try:
-                box = _backproject(shifted, band, (len(part), rows, nx))
-            except (torch.OutOfMemoryError, _UnfinishedError) as error:
-                if halved:
-                    raise ResourceError(
-                        f"{self.device}: back-projection of {len(part)} x {rows} x {nx} voxels "
-                        f"from {band.shape[1]} views failed twice ({error}): {_MEND}"
-                    ) from error
-                halved, planes = True, max(1, len(part) // 2)
-                continue
-            _fill(part, box)
-            start += len(part)
+        probe = self._probe(band.shape[2], shape[0])
+        self.require()
+        box = _backproject(np.concatenate([maps, probe]), band, (shape[0] + 1, *shape[1:]))
+        known = band[0, -1, 0] / float(_pixel_areas(probe)[0])
+        if bool(box[-1].min() < known / 2):
+            raise UnfinishedError("ASTRA left voxels unwritten")
+        return box[:-1]
 
-    def reach(self, y_start: int, rows: int) -> tuple[int, int]:
-        """Image rows (first, stop) on which voxels of some rows land; they may not exist."""
-        nz, _, nx = self.volume_shape
-        ends = ((0, nx - 1), (y_start, y_start + rows - 1), (0, nz - 1), (1,))
-        landing = self.maps[:, 1] @ np.array(list(product(*ends)), dtype=np.float64).T
-        # the tolerance keeps rounding from asking for a row whose weight is nothing
-        return int(np.floor(landing.min() + 1e-6)), int(np.ceil(landing.max() - 1e-6)) + 1
-
-    @contextmanager
-    def memory_errors(self) -> Iterator[None]:
-        """Say ResourceError, with the mend, where torch runs out of the GPU's memory."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise ResourceError(f"{self.device}: {error}: {_MEND}") from error
-
-    def _upload(self, array: AnyArray) -> Tensor:
-        if self.device.type == "cuda":
-            require(self.device.index or 0)
-        given = array.detach() if isinstance(array, Tensor) else torch.from_numpy(array)
-        return given.to(self.device)
+    def _probe(self, columns: int, plane: int) -> NDArray[np.float64]:
+        """Map of a view along y, whose row 0 is what one plane of a box sees; others see none."""
+        probe = np.zeros((1, 2, 4))
+        # all voxels of the plane fall into the row, which may be as short as one pixel
+        probe[0, 0, 0] = max(columns - 1, 0.1) / max(self.volume_shape[2] - 1, 1)
+        probe[0, 1, 2:] = 2.0, -2.0 * plane
+        return probe
 
 
-def parity(gpu: int) -> float:
-    """Relative rms by which a small back-projection on a GPU differs from the CPU's.
-
-    Views differ in tilt, magnification and x tilt, so that a wrong axis, sign, centre or scale
-    shows.
-    """
-    rng = np.random.default_rng(0)
-    geometry = TiltGeometry.from_angles(
-        np.linspace(-60, 50, 7), np.linspace(-20, 90, 7), 5.0, rng.uniform(-2, 2, (7, 2))
-    )
-    maps = geometry.image_from_volume * np.linspace(0.8, 1.3, 7)[:, None, None]
-    volume_shape, image_shape = (11, 24, 17), (7, 26, 31)
-    middle = np.array([(n - 1) / 2 for n in volume_shape])[::-1]
-    maps[:, :, 3] += np.array([15.0, 12.5]) - maps[:, :, :3] @ middle
-    images = rng.normal(size=image_shape).astype(np.float32)
-    expected = sample(torch.from_numpy(images), maps, volume_shape).numpy()
-    projector = AstraProjector(maps, image_shape, volume_shape, f"cuda:{gpu}")
-    difference = projector.adjoint(images) - expected
-    return float(np.linalg.norm(difference) / np.linalg.norm(expected))
+def _pixel_areas(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area of a pixel across the ray, in voxel faces, for each view."""
+    vectors = DetectorVectors.from_maps(maps, (1, 1))
+    return np.asarray(np.linalg.norm(np.cross(vectors.u, vectors.v), axis=1))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that nothing occupies, torch's own reserves given back first."""
-    require(device.index or 0)
-    torch.cuda.empty_cache()
-    return int(torch.cuda.mem_get_info(device)[0])
-
-
-class _UnfinishedError(RuntimeError):
-    """ASTRA left voxels unwritten, or said that it failed."""
-
-
-def _backproject(
-    maps: NDArray[np.float64], band: Tensor, box_shape: tuple[int, int, int]
-) -> Tensor:
-    """Run ASTRA on images (row, view, column) of the device that they are on."""
-    gpu = band.device.index or 0
-    require(gpu)
+def _backproject(maps: NDArray[np.float64], band: Tensor, box_shape: Shape) -> Tensor:
+    """Run ASTRA on images (row, view, column) of the device that they are on, the current one."""
     import astra
+    import astra.experimental
 
     grid = VolumeGrid.centred(box_shape, 1.0)
     about_middle = maps.copy()
@@ -242,22 +154,23 @@ def _backproject(
     rows, _, columns = band.shape
     vectors = DetectorVectors.from_maps(about_middle, (rows, columns))
     volume_geometry, projection_geometry = _geometries(vectors, grid, (rows, columns))
-    # ASTRA may fail without raising: what it has not written stays NaN
-    box = torch.full(box_shape, torch.nan, dtype=torch.float32, device=band.device)
-    projector = astra.create_projector(
-        "cuda3d", projection_geometry, volume_geometry, {"GPUIndex": gpu}
-    )
-    # ASTRA works on a stream of its own, which knows nothing of torch's
-    torch.cuda.synchronize(band.device)
+    box = torch.zeros(box_shape, dtype=torch.float32, device=band.device)
+    if band.device.type == "cuda":
+        # ASTRA works on a stream of its own, which knows nothing of torch's; it is done when it
+        # returns
+        torch.cuda.current_stream(band.device).synchronize()
+    projector = astra.create_projector("cuda3d", projection_geometry, volume_geometry)
+    linked = []
     try:
-        astra.projector3d.direct_BP(projector, band, out=box)
+        linked.append(astra.data3d.link("-vol", volume_geometry, box))
+        linked.append(astra.data3d.link("-sino", projection_geometry, band))
+        # direct_BP forgets to raise (ASTRA 2.5.0); this call does not
+        astra.experimental.do_composite_BP(projector, linked[:1], linked[1:])
     except astra.log.AstraError as error:
-        raise _UnfinishedError(f"ASTRA: {error}") from error
+        raise UnfinishedError(f"ASTRA: {error}") from error
     finally:
+        astra.data3d.delete(linked)
         astra.projector3d.delete(projector)
-    torch.cuda.synchronize(band.device)
-    if torch.isnan(box.sum()):
-        raise _UnfinishedError("ASTRA left voxels unwritten")
     return box
 
 
@@ -270,21 +183,3 @@ def _geometries(
     except ResourceError:
         return astra_geometries(vectors, grid, image_shape)
     return volume.to_astra(), projections.to_astra()
-
-
-def _empty_like(array: Array, shape: tuple[int, int, int]) -> Array:
-    if isinstance(array, Tensor):
-        return array.new_empty(shape)
-    return np.empty(shape, dtype=array.dtype)
-
-
-def _fill(target: AnyArray, values: Tensor) -> None:
-    """Copy values from the device to an array or a tensor anywhere."""
-    (target if isinstance(target, Tensor) else torch.from_numpy(target)).copy_(values)
-
-
-def _check_shape(array: AnyArray, expected: tuple[int, int, int], what: str) -> None:
-    if tuple(array.shape) != expected:
-        raise InputError(
-            f"{what} of shape {tuple(array.shape)} given to a projector for {expected}"
-        )

@@ -1,23 +1,24 @@
 """The slice projector as torch operators: differentiable, compilable, batched.
 
-``torch.ops.tomofilt.backproject`` and ``torch.ops.tomofilt.project`` are each other's gradient: to
-rounding on the CPU and in float64, and on CUDA tensors in float32, where ASTRA back-projects, up to
-the 8-bit fractions of GPU textures (:mod:`tomofilt.projectors.astra`).
+``torch.ops.tomofilt.backproject`` and ``torch.ops.tomofilt.project`` are each other's gradient, to
+rounding: on the CPU by the kernels of :mod:`tomofilt.projectors.cpu`, on a GPU by those of
+:mod:`tomofilt.projectors.triton_slice`. ASTRA has no part in it: its pair is not exact.
 The geometry goes in as a tensor, so that operators hold no Python state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tomofilt.projectors.astra import AstraProjector
 from tomofilt.projectors.cpu import SliceProjector
-from tomofilt.projectors.vectors import table_maps
+
+if TYPE_CHECKING:
+    from tomofilt.projectors.triton_slice import TritonProjector
 
 __all__ = ["backproject", "project"]
 
@@ -56,11 +57,13 @@ def _(volume: Tensor, table: Tensor, image_shape: Sequence[int]) -> Tensor:
 
 def _on_gpu(
     table: Tensor, image_shape: Sequence[int], volume_shape: Sequence[int], device: torch.device
-) -> AstraProjector:
+) -> TritonProjector:
+    from tomofilt.projectors.triton_slice import TritonProjector
+
     views, rows, samples = image_shape
     nz, ny, nx = volume_shape
-    maps = table_maps(table.detach().cpu().numpy())
-    return AstraProjector(maps, (views, rows, samples), (nz, ny, nx), device)
+    values = table.detach().cpu().numpy()
+    return TritonProjector(values, (views, rows, samples), (nz, ny, nx), device)
 
 
 def _operator(

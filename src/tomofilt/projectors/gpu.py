@@ -1,4 +1,4 @@
-"""Whether ASTRA can be called on a GPU, found out without calling it.
+"""Whether a GPU can be called here, found out without calling it.
 
 ASTRA's 3-D operations do not raise where there is no GPU: they kill the process (SIGFPE). So
 nothing calls them before :func:`problem` has found driver, torch, ASTRA and GPU in place.
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from tomofilt.errors import ResourceError
 
-__all__ = ["no_gpu", "problem", "require"]
+__all__ = ["Engine", "no_gpu", "problem", "require", "triton_problem"]
 
-#: One of these exists wherever an NVIDIA driver is loaded: Linux and its containers, and WSL 2.
-DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+#: What computes on a GPU.
+Engine: TypeAlias = Literal["astra", "triton"]
+
+#: One of these exists wherever a driver is loaded: NVIDIA's on Linux and in its containers and
+#: on WSL 2, AMD's.
+DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
 @cache
@@ -23,21 +28,36 @@ def problem(gpu: int = 0) -> str | None:
 
     Safe on every machine, and quick where there is no driver: torch is not even imported then.
     """
-    if not any(path.exists() for path in DRIVER_FILES):
-        return "no NVIDIA driver is loaded on this machine"
-    return _torch_problem(gpu) or _astra_problem()
+    return _driver_problem() or _torch_problem(gpu) or _astra_problem()
+
+
+@cache
+def triton_problem(gpu: int = 0) -> str | None:
+    """Why Triton's kernels cannot be called on a GPU here, as :func:`problem`."""
+    return _driver_problem() or _torch_problem(gpu) or _triton_problem()
+
+
+def _driver_problem() -> str | None:
+    if any(path.exists() for path in DRIVER_FILES):
+        return None
+    return "no NVIDIA driver, and none of AMD's, is loaded on this machine"
 
 
 def _torch_problem(gpu: int) -> str | None:
     import torch
 
-    built_for = torch.version.cuda
-    if built_for is None:
-        return f"torch {torch.__version__} is built without CUDA: install a CUDA build of it"
+    built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else ""
+    if torch.version.hip:
+        built_for = f"ROCm {torch.version.hip}"
+    if not built_for:
+        return (
+            f"torch {torch.__version__} is built without CUDA: install a CUDA build of it "
+            "(ROCm for AMD's GPUs)"
+        )
     if not torch.cuda.is_available():
         return (
-            f"torch {torch.__version__} (CUDA {built_for}) finds no GPU: see whether `nvidia-smi` "
-            "lists one, whether its driver is recent enough for that CUDA, and what "
+            f"torch {torch.__version__} ({built_for}) finds no GPU: see whether `nvidia-smi` "
+            "(AMD: `rocm-smi`) lists one, whether its driver is recent enough, and what "
             "CUDA_VISIBLE_DEVICES says"
         )
     count = torch.cuda.device_count()
@@ -56,14 +76,25 @@ def _astra_problem() -> str | None:
     if not astra.use_cuda():
         return (
             f"astra-toolbox {astra.__version__} finds no GPU that it can use, though torch does: "
-            "install a build of it for this GPU and driver"
+            "install a build of it for this GPU and driver, or give --projector triton"
         )
     return None
 
 
-def require(gpu: int) -> None:
-    """Raise ResourceError where ASTRA would kill the process."""
-    reason = problem(gpu)
+def _triton_problem() -> str | None:
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        return (
+            f"Triton cannot be imported ({error}): it comes with torch for Linux; "
+            "elsewhere use ASTRA (pip install 'tomofilt[astra]')"
+        )
+    return None
+
+
+def require(gpu: int, engine: Engine = "astra") -> None:
+    """Raise ResourceError where an engine cannot be called; ASTRA would kill the process."""
+    reason = problem(gpu) if engine == "astra" else triton_problem(gpu)
     if reason is not None:
         raise no_gpu(gpu, reason)
 

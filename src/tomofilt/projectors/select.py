@@ -1,6 +1,8 @@
-"""Which projector: the CPU's, or ASTRA's on a GPU that has been seen to work.
+"""What computes: the CPU, or a GPU that has been seen to work, by ASTRA or by Triton.
 
-No GPU is trusted with a tomogram before it has reproduced a small back-projection.
+No GPU is trusted with a tomogram before it has reproduced a small back-projection. Of the two
+engines, ASTRA is taken on NVIDIA's GPUs where it is installed, until both have been measured on
+one; elsewhere, and by wish, it is Triton.
 """
 
 from __future__ import annotations
@@ -10,17 +12,20 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.projectors.gpu import no_gpu, problem
-from tomofilt.series.geometry import ImageGrid, SliceGeometry, TiltGeometry, VolumeGrid
+from tomofilt.projectors.gpu import Engine, no_gpu, problem, triton_problem
 
 if TYPE_CHECKING:
-    from tomofilt.projectors.protocol import Projector
+    from tomofilt.projectors.device import DeviceProjector
 
-__all__ = ["Choice", "choose", "device_text", "projector", "unusable"]
+__all__ = ["Choice", "choose", "device_text", "gpu_projector", "parity", "unusable"]
 
-#: Largest relative rms of a back-projection of noise; textures, with 8 bits of fraction, give 1e-3.
-_TOLERANCE = 5e-3
+#: Largest relative rms of a back-projection of noise. ASTRA's textures, with 8 bits of fraction,
+#: give 1e-3.
+_TOLERANCES = {"astra": 5e-3, "triton": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,13 @@ class Choice:
         torch's names of the GPUs, ``"cuda:0"`` say; empty for the CPU.
     reason : str
         Why no GPU, when one would have been taken.
+    engine : "astra" or "triton"
+        What back-projects on the GPUs.
     """
 
     gpus: tuple[str, ...] = ()
     reason: str = ""
+    engine: Engine = "astra"
 
 
 def device_text(device: str = "auto", gpu: str | None = None) -> str:
@@ -63,7 +71,7 @@ def device_text(device: str = "auto", gpu: str | None = None) -> str:
     return f"cuda:{gpu}"
 
 
-def choose(device: str = "auto") -> Choice:
+def choose(device: str = "auto", projector: str = "fast") -> Choice:
     """Settle what computes.
 
     Parameters
@@ -71,98 +79,129 @@ def choose(device: str = "auto") -> Choice:
     device : str
         As :func:`device_text` returns it. ``"auto"`` takes the first GPU if it works, otherwise
         the CPU, with the reason.
-
-    Raises
-    ------
-    ResourceError
-        If a GPU that was asked for does not work.
-    """
-    if device == "cpu":
-        return Choice()
-    if device == "auto":
-        reason = unusable(0)
-        return Choice(("cuda:0",)) if reason is None else Choice((), reason)
-    numbers = dict.fromkeys(int(number) for number in device.removeprefix("cuda:").split(","))
-    for gpu in numbers:
-        reason = unusable(gpu)
-        if reason is not None:
-            raise no_gpu(gpu, reason)
-    return Choice(tuple(f"cuda:{gpu}" for gpu in numbers))
-
-
-def projector(
-    device: str,
-    geometry: TiltGeometry | SliceGeometry,
-    volume: VolumeGrid,
-    images: ImageGrid,
-    *,
-    first_px: float = 0.0,
-    step_px: float = 1.0,
-    threads: int | None = None,
-) -> Projector:
-    """Make the projector of a geometry on a device.
-
-    Parameters
-    ----------
-    device : str
-        See :func:`choose`; of several GPUs, the first.
-    geometry : TiltGeometry or SliceGeometry
-        Of the images as they are, or of images warped onto the tilt axis.
-    volume : VolumeGrid
-    images : ImageGrid
-        Of the images as handed over; ``shape`` counts samples, not pixels.
-    first_px, step_px : float
-        How rows are sampled, as in :func:`tomofilt.projectors.cpu.slice_table`.
-    threads : int, optional
-        Of the CPU's projectors.
+    projector : str
+        ``"triton"`` asks for that engine; anything else leaves the choice to this function.
 
     Raises
     ------
     InputError
-        If the geometry and the grids do not go together.
+        If Triton is asked for on the CPU.
     ResourceError
         If a GPU that was asked for does not work.
     """
-    from tomofilt.projectors.cpu import SliceProjector, slice_table
-    from tomofilt.projectors.direct import DirectProjector, index_maps
+    if device == "cpu":
+        if projector == "triton":
+            raise InputError("--projector triton is for GPUs: leave it out, or --device cpu")
+        return Choice()
+    engine: Engine = "triton" if projector == "triton" else _usual_engine()
+    if device == "auto":
+        reason = unusable(0, engine)
+        return Choice((), reason) if reason is not None else Choice(("cuda:0",), engine=engine)
+    numbers = dict.fromkeys(int(number) for number in device.removeprefix("cuda:").split(","))
+    for gpu in numbers:
+        reason = unusable(gpu, engine)
+        if reason is not None:
+            raise no_gpu(gpu, reason)
+    return Choice(tuple(f"cuda:{gpu}" for gpu in numbers), engine=engine)
+
+
+def _usual_engine() -> Engine:
+    """ASTRA where it is installed and the GPUs are NVIDIA's, else Triton."""
+    if triton_problem(0) is not None:
+        return "astra"  # no GPU at all: torch need not be loaded to say so
+    import torch
+
+    if torch.version.hip:
+        return "triton"
+    try:
+        import astra  # noqa: F401
+    except ImportError:
+        return "triton"
+    return "astra"
+
+
+def gpu_projector(
+    engine: Engine,
+    table: NDArray[np.float64],
+    image_shape: tuple[int, int, int],
+    volume_shape: tuple[int, int, int],
+    device: str,
+) -> DeviceProjector:
+    """Make the projector of a slice geometry on a GPU.
+
+    Parameters
+    ----------
+    engine : "astra" or "triton"
+    table : (view, 5)
+        From :func:`tomofilt.projectors.cpu.slice_table`.
+    image_shape : (view, rows, samples)
+    volume_shape : (z, y, x)
+    device : str
+        torch's name of the GPU.
+
+    Raises
+    ------
+    InputError
+        If shapes do not go together, or an image is too large for ASTRA.
+    """
+    if engine == "triton":
+        from tomofilt.projectors.triton_slice import TritonProjector
+
+        return TritonProjector(table, image_shape, volume_shape, device)
+    from tomofilt.projectors.astra import AstraProjector
     from tomofilt.projectors.vectors import table_maps
 
-    is_local = isinstance(geometry, TiltGeometry) and geometry.local is not None
-    if is_local and device.startswith("cuda"):
-        raise InputError("a local alignment is back-projected on the CPU only: use --device cpu")
-    gpus = () if is_local else choose(device).gpus
-    if isinstance(geometry, TiltGeometry):
-        if not gpus:
-            return DirectProjector(
-                geometry, volume, images, first_px=first_px, step_px=step_px, threads=threads
-            )
-        maps = index_maps(geometry.image_from_volume, volume, images, first_px, step_px)
-    else:
-        table = slice_table(geometry, volume, images, first_px, step_px)
-        if not gpus:
-            shape = (len(table), *images.shape)
-            return SliceProjector(table, shape, volume.shape, threads=threads)
-        maps = table_maps(table)
-    from tomofilt.projectors.astra import AstraProjector
-
-    return AstraProjector(maps, (len(maps), *images.shape), volume.shape, gpus[0])
+    return AstraProjector(table_maps(table), image_shape, volume_shape, device)
 
 
 @cache
-def unusable(gpu: int = 0) -> str | None:
-    """As :func:`problem`, and whether the GPU reproduces a small back-projection of noise."""
-    reason = problem(gpu)
+def unusable(gpu: int = 0, engine: Engine = "astra") -> str | None:
+    """As :func:`problem`, and whether the GPU reproduces a small back-projection of noise.
+
+    Whatever goes wrong is a reason, be it an error that torch, ASTRA or Triton raise.
+    """
+    reason = problem(gpu) if engine == "astra" else triton_problem(gpu)
     if reason is not None:
         return reason
-    from tomofilt.projectors.astra import parity
-
     try:
-        error = parity(gpu)
+        error = parity(engine, f"cuda:{gpu}")
     except ResourceError as failure:
         return str(failure)
-    if not error < _TOLERANCE:
+    except Exception as failure:
+        words = str(failure).strip().partition("\n")[0]
+        return f"a first back-projection on it failed with {type(failure).__name__}: {words}"
+    if not error < _TOLERANCES[engine]:
         return (
-            f"GPU {gpu} gives back-projections that are off by {error:.1%} of their rms: please "
-            "report this, with the output of `tomofilt doctor`"
+            f"GPU {gpu} gives back-projections by {engine} that are off by {error:.1%} of their "
+            "rms: please report this, with the output of `tomofilt doctor`"
         )
     return None
+
+
+def parity(engine: Engine, device: str) -> float:
+    """Relative rms by which a small back-projection on a GPU differs from the exact one.
+
+    Views differ in tilt, magnification, x tilt and shift, so that a wrong axis, sign, centre or
+    scale shows.
+    """
+    import torch
+
+    from tomofilt.projectors.sampling import sample
+
+    rng = np.random.default_rng(0)
+    tilt, scale = np.linspace(-1.1, 0.9, 7), np.linspace(0.8, 1.3, 7)
+    table = np.stack(
+        [
+            scale * np.cos(tilt),
+            scale * np.sin(tilt),
+            15 - scale * (8 * np.cos(tilt) + 5 * np.sin(tilt)) + rng.uniform(-2, 2, 7),
+            np.linspace(-0.1, 0.08, 7),
+            rng.uniform(-2, 2, 7),
+        ],
+        axis=1,
+    )
+    images = torch.from_numpy(rng.normal(size=(7, 26, 31)).astype(np.float32))
+    projector = gpu_projector(engine, table, (7, 26, 31), (11, 24, 17), device)
+    expected = sample(images.double(), projector.maps, projector.volume_shape)
+    difference = projector.adjoint(images).double() - expected
+    return float(difference.norm() / expected.norm())

@@ -7,7 +7,7 @@ rows, so that memory does not grow with the tomogram's length.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,12 @@ from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
 from tomofilt.util.threads import run_all
 
-__all__ = ["SirtSolver", "block_bytes", "widened"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tomofilt.projectors.device import DeviceProjector, Shape
+
+__all__ = ["DeviceSirt", "SirtSolver", "block_bytes", "widened"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -208,3 +213,63 @@ def _whole_rays(table: Float64, width: int, shape: tuple[int, int]) -> NDArray[n
         whole &= pixel >= np.minimum(first, last) + 1 - 1e-6
         whole &= pixel <= np.maximum(first, last) - 1 + 1e-6
     return whole
+
+
+class DeviceSirt:
+    """The iteration of a :class:`SirtSolver` on a GPU, for any number of rows at a time.
+
+    Parameters
+    ----------
+    solver : SirtSolver
+        Has the slab and all weights.
+    make : callable
+        Makes a projector, whose pair is exact, from table, image shape and volume shape.
+    """
+
+    def __init__(
+        self, solver: SirtSolver, make: Callable[[Float64, Shape, Shape], DeviceProjector]
+    ) -> None:
+        self._solver, self._make = solver, make
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of the GPU that one row of voxels and images takes."""
+        nz, _, nx = self._solver.grid.shape
+        return 4 * (3 * nz * nx + 4 * self._solver._gain.size)
+
+    def solve(self, images: Tensor, iterations: int, advance: Callable[[], None]) -> Tensor:
+        """Solve for some rows.
+
+        Parameters
+        ----------
+        images : (view, rows, width) float32 Tensor on the GPU
+            Line integrals in voxels.
+        iterations : int
+        advance : callable
+            Called after each iteration.
+
+        Returns
+        -------
+        (z, rows, x) float32 Tensor on the GPU
+        """
+        import torch
+
+        solver = self._solver
+        inner = slice(kernels.PAD, -kernels.PAD)
+        gain, weight, voxel_weight = (
+            torch.from_numpy(array).to(images.device)[:, None]
+            for array in (
+                solver._gain[:, inner],
+                (solver._gain * solver._weight)[:, inner],
+                solver._voxel_weight,
+            )
+        )
+        views, rows, width = images.shape
+        nz, _, nx = solver.grid.shape
+        projector = self._make(solver._projector.table, (views, rows, width), (nz, rows, nx))
+        slab = images.new_zeros((nz, rows, nx))
+        for iteration in range(iterations):
+            seen = projector.forward(slab) if iteration else 0.0
+            slab += voxel_weight * projector.adjoint(weight * (images - gain * seen))
+            advance()
+        return slab[:, :, solver._before : solver._before + solver._width]

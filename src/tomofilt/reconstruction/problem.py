@@ -78,6 +78,8 @@ class Method(ABC):
         For the record.
     is_linear_filter : bool
         Whether the filter's gains are all that is done to a frequency.
+    needs_exact_pair : bool
+        Whether projections have to be the exact transpose of back-projections.
     """
 
     filter: Filter
@@ -89,6 +91,7 @@ class Method(ABC):
     half_gain: ClassVar[float] = 2.0
     projector: ClassVar[str] = "slice"
     is_linear_filter: ClassVar[bool] = True
+    needs_exact_pair: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:

@@ -32,7 +32,8 @@ class Settings:
         Output voxel size in angstrom.
     interpolation : "fine", "linear" or "imod", optional
         How filtered rows are sampled; default is the filter's own.
-    projector : "fast" or "direct"
+    projector : "fast", "direct" or "triton"
+        "triton": as "fast", by this engine on a GPU.
     normalise : "sum" or "count"
         "sum": filtered back-projection. "count": each voxel is the mean over the views that see
         it, of images with their mean subtracted; with the filter ``none``, RELION's unweighted
@@ -71,7 +72,7 @@ class Settings:
     bin: float | None = None
     pixel_angst: float | None = None
     interpolation: Interpolation | None = None
-    projector: Literal["fast", "direct"] = "fast"
+    projector: Literal["fast", "direct", "triton"] = "fast"
     normalise: Literal["sum", "count"] = "sum"
     orientation: Literal["zyx", "xzy"] = "zyx"
     dtype: str | None = None

@@ -103,11 +103,12 @@ def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corr
 def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
     device, reason = settings.device, method.why_not_gpu(series)
     if reason is None:
-        return choose(device)
-    if device.startswith("cuda"):
+        exact = method.needs_exact_pair and device != "cpu"
+        return choose(device, "triton" if exact else settings.projector)
+    if device.startswith("cuda") or settings.projector == "triton":
         raise InputError(
             f"{series.name}: {reason} is computed on the CPU only, not on {device}: "
-            "use --device cpu or --device auto"
+            "use --device cpu or --device auto, without --projector triton"
         )
     return Choice((), f"{reason} needs it" if device == "auto" else "")
 

@@ -99,14 +99,19 @@ def filtered_stack(problem: Problem, images: SeriesImages, part: Part) -> Aligne
 def image_filter(problem: Problem) -> OnImage:
     """The filter for whole images on the tilt axis, halo and all."""
     grid = problem.frame.padded_grid
-    return ImageFilter(
+    chosen = ImageFilter(
         problem.filter,
         problem.frame.slices,
         grid.shape,
         pixel_angst=grid.pixel_angst,
         density_pixel_angst=problem.series.images.pixel_angst,
         thickness_angst=problem.thickness_angst,
-    ).filter_image
+    )
+    if problem.device.gpus:
+        from tomofilt.filters.device import DeviceImageFilter  # loads torch
+
+        return DeviceImageFilter(chosen, problem.device.gpus[0]).filter_image
+    return chosen.filter_image
 
 
 def gain_table_bytes(problem: Problem) -> int:

@@ -25,7 +25,6 @@ from tomofilt.reconstruction.methods.fbp import (
 )
 from tomofilt.reconstruction.problem import Method, Part, Problem, Slab
 from tomofilt.reconstruction.vertical import turned_slabs
-from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
 from tomofilt.util.threads import run_all
 
@@ -88,6 +87,7 @@ class Sirt(Method):
     turns_upright = True
     half_gain = 1.0
     is_linear_filter = False
+    needs_exact_pair = True
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
@@ -112,10 +112,6 @@ class Sirt(Method):
             f"{self.spec} takes the pixels as they are: leave --interpolation {interpolation} out"
         )
 
-    def why_not_gpu(self, series: TiltSeries) -> str | None:
-        """It runs on the CPU."""
-        return "SIRT"
-
     def check(self, problem: Problem) -> None:
         """Refuse what keeps the rows of a specimen from being solved for one by one."""
         name = problem.series.name
@@ -138,7 +134,9 @@ class Sirt(Method):
         return Fbp(self.filter, "linear").row_filter(problem)
 
     def units(self, problem: Problem) -> int:
-        """Iterations on all slabs."""
+        """Iterations on all slabs, on a GPU on all rows."""
+        if problem.device.gpus:
+            return problem.frame.volume.shape[1] * self.iterations
         return -(-problem.frame.volume.shape[1] // SLAB_ROWS) * _ITERATION_UNITS * self.iterations
 
     def slabs(
@@ -159,7 +157,21 @@ class Sirt(Method):
             stack = filtered_stack(problem, images, part)
         with clock.phase("back-project"):
             solver = SirtSolver(frame.slices.select(members), frame.grid, grid, threads)
-            packed = solver.packed_images()
+        if problem.device.gpus:
+            from tomofilt.reconstruction.methods.device import sirt_slabs  # loads torch
+
+            with clock.phase("back-project"):
+                yield from sirt_slabs(
+                    stack.select(members),
+                    solver,
+                    problem.device.gpus[0],
+                    self.iterations,
+                    unit=float(unit),
+                    in_order=problem.xtilt_rad != 0.0,
+                    advance=progress.advance,
+                )
+            return
+        packed = solver.packed_images()
         for y_start in slab_starts(problem):
             y_stop = min(y_start + SLAB_ROWS, ny)
 
