@@ -245,7 +245,7 @@ def _halves(tomogram: Tomogram, references: References) -> tuple[Path, Path] | N
 
 def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     """The tilt series that a tomogram was made from, with the views that it was made from."""
-    from tomofilt.series.projects import SeriesOptions, detect
+    from tomofilt.series.projects import SeriesOptions, detect, read_series
 
     if references.project is None:
         return None
@@ -267,7 +267,7 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
         exclude=tuple(record["excluded"]),
         shape_px=(nx, ny, nz),
     )
-    return project.read(record["series"], options)
+    return read_series(project, record["series"], options)
 
 
 def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None:
