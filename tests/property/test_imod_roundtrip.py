@@ -27,7 +27,7 @@ def read_back(read, text):
 def test_xf(written, end, newline):
     """Columns of 12 characters, also when large shifts leave no blank between them."""
     text = (format_xf(written) + end).replace("\n", newline)
-    np.testing.assert_allclose(read_back(read_xf, text), written, atol=1e-12)
+    np.testing.assert_allclose(read_back(read_xf, text).matrices, written, atol=1e-12)
 
 
 @given(transforms, st.sampled_from([" ", ",", ", ", "\t"]))
@@ -36,7 +36,7 @@ def test_xf_in_free_format(written, separator):
         separator.join(map(repr, [*xf[:, :2].ravel().tolist(), *xf[:, 2].tolist()]))
         for xf in written
     ]
-    np.testing.assert_array_equal(read_back(read_xf, "\n".join(lines)), written)
+    np.testing.assert_array_equal(read_back(read_xf, "\n".join(lines)).matrices, written)
 
 
 @given(st.lists(st.tuples(numbers, separators), min_size=1))
