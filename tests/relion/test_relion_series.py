@@ -137,6 +137,11 @@ def test_names_with_a_format(project, name):
     assert np.array_equal(read(project).images.read(3), images)
 
 
+def test_lengths_in_angstrom_need_no_pixel_size_of_the_alignment(project):
+    with pytest.raises(InputError, match="--alignment-pixel-size is for the alignments of IMOD"):
+        read(project, alignment_pixel_angst=2.0)
+
+
 def test_an_image_in_two_rows(project):
     rows = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
     names = list(rows["rlnMicrographName"])

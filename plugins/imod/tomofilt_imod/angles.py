@@ -74,7 +74,7 @@ def read_angles(
         xtilt_deg[used] - options.xaxis_tilt_deg,
         "an x tilt",
         lambda i: (
-            f"{tilt.path}{_with(tilt, 'XAXISTILT')}"
+            f"{tilt.path} XAXISTILT {tilt.text('XAXISTILT')}"
             if xtilt_path is None
             else f"{xtilt_path} line {lines[used[i]]}{_with(tilt, 'XAXISTILT')}"
         ),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.series.projects import ALIGNMENT_PIXEL
 from tomofilt_imod.geometry import Frame
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
@@ -200,7 +201,7 @@ def _alignment_scale(alignment_angst: float | None, stack: MrcStack, ledger: Led
     """Find the pixels of the stack in one of the images that the alignment was made for."""
     if alignment_angst is None:
         return Fraction(1)
-    ledger.fact("alignment_pixel_angst", alignment_angst, "--alignment-pixel-size")
+    ledger.fact(ALIGNMENT_PIXEL, alignment_angst, "--alignment-pixel-size")
     scale = Fraction(alignment_angst / stack.pixel_angst).limit_denominator(1000)
     if not scale:
         raise InputError(

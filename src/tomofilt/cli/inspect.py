@@ -34,6 +34,7 @@ def inspect(
     *,
     tomogram_name: options.TomogramName = None,
     input_pixel_size: options.InputPixelSize = None,
+    alignment_pixel_size: options.AlignmentPixelSize = None,
     exclude: options.Exclude = None,
     thickness: options.Thickness = None,
     thickness_px: options.ThicknessPx = None,
@@ -51,6 +52,7 @@ def inspect(
     thickness, thickness_px = exclusive(context, thickness=thickness, thickness_px=thickness_px)
     asked = SeriesOptions(
         input_pixel_angst=input_pixel_size,
+        alignment_pixel_angst=alignment_pixel_size,
         exclude=parse_views(exclude),
         thickness_angst=thickness,
         thickness_px=thickness_px,

@@ -264,6 +264,7 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     nx, ny, nz = record["size_px"]
     options = SeriesOptions(
         input_pixel_angst=references.input_pixel_angst,
+        alignment_pixel_angst=record["applied"].get("alignment_pixel_angst", {}).get("value"),
         exclude=tuple(record["excluded"]),
         shape_px=(nx, ny, nz),
     )

@@ -24,6 +24,7 @@ from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 __all__ = [
+    "ALIGNMENT_PIXEL",
     "AS_IT_IS",
     "Acquisition",
     "Destination",
@@ -117,6 +118,8 @@ class SeriesOptions:
         return own.resized(self.shape(own.shape, own.voxel_angst))
 
 
+#: The fact of a series whose reader has followed ``alignment_pixel_angst``.
+ALIGNMENT_PIXEL = "alignment_pixel_angst"
 #: A project's own numbers and no others.
 AS_IT_IS = SeriesOptions()
 
@@ -288,7 +291,13 @@ def read_series(project: Project, name: str, options: SeriesOptions = AS_IT_IS) 
     MissingFileError, InputError
         As :meth:`Project.read` and :func:`tomofilt.series.checks.checked`.
     """
-    return checked(project.read(name, options))
+    series = project.read(name, options)
+    if options.alignment_pixel_angst is not None and ALIGNMENT_PIXEL not in series.facts:
+        raise InputError(
+            f"{name}: --alignment-pixel-size is for the alignments of IMOD, which count in pixels: "
+            "leave it out"
+        )
+    return checked(series)
 
 
 def open_series(
