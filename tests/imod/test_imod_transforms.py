@@ -7,7 +7,8 @@ import pytest
 from strategies_imod import VIEWS, format_local
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import parse_view_list, read_numbers
+from tomofilt.io.text import read_numbers
+from tomofilt_imod.views import parse_view_list
 from tomofilt_imod.transforms import read_local, read_xf
 
 DATA = Path(__file__).parents[1] / "data" / "imod"

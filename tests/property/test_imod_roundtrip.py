@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies_imod import com_lines, format_xf, separators, transforms, view_lists
 
+from tomofilt.io.text import read_numbers
 from tomofilt_imod.com import read_command
-from tomofilt_imod.text import parse_view_list, read_numbers
+from tomofilt_imod.views import parse_view_list
 from tomofilt_imod.transforms import read_xf
 
 numbers = st.floats(-999, 999).map(lambda value: round(value, 3))

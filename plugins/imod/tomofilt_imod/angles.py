@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count, read_number_lines
 from tomofilt.series.checks import refuse_angles
 from tomofilt_imod.com import Command
 from tomofilt_imod.geometry import TiltOptions, ViewAngles
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
-from tomofilt_imod.text import count, read_number_lines
 
 __all__ = ["read_angles"]
 

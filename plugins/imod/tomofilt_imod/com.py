@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt_imod.text import count, parse_view_list, read_text, split_fields, usable
+from tomofilt.io.text import count, read_text, split_fields, usable
+from tomofilt_imod.views import parse_view_list
 
 __all__ = ["Command", "read_command"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import read_text
+from tomofilt.io.text import read_text
 
 __all__ = ["BY_ANGLE", "Mdoc", "read_mdoc"]
 
@@ -135,7 +135,7 @@ def read_mdoc(path: Path) -> Mdoc:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`.
+        As :func:`~tomofilt.io.text.read_text`.
     """
     general: dict[str, str] = {}
     sections: dict[int, dict[str, str]] = {}

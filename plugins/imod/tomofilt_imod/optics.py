@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count
 from tomofilt.series.ctf import Ctf
 from tomofilt_imod.com import Command, read_command
 from tomofilt_imod.defocus import DefocusTable, read_defocus
@@ -16,7 +17,6 @@ from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
 from tomofilt_imod.mdoc import BY_ANGLE, Mdoc, read_mdoc
 from tomofilt_imod.stacks import Images
-from tomofilt_imod.text import count
 from tomofilt_imod.transforms import read_xf
 
 __all__ = ["find_mdoc", "read_ctf", "read_exposure", "told_by_stack"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.words import listed
@@ -21,8 +22,8 @@ from tomofilt_imod.ledger import Ledger
 from tomofilt_imod.mdoc import Mdoc
 from tomofilt_imod.optics import find_mdoc, read_ctf, read_exposure, told_by_stack
 from tomofilt_imod.stacks import Images, read_halves, read_images
-from tomofilt_imod.text import count, parse_view_list
 from tomofilt_imod.transforms import LocalAlignment, read_local
+from tomofilt_imod.views import parse_view_list
 
 if TYPE_CHECKING:
     from tomofilt.filters.imod import ImodFilter

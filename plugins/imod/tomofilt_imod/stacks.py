@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count
 from tomofilt.series.projects import ALIGNMENT_PIXEL
 from tomofilt_imod.geometry import Frame
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
-from tomofilt_imod.text import count
 from tomofilt_imod.transforms import Transforms, read_xf
 
 __all__ = ["Images", "read_halves", "read_images"]

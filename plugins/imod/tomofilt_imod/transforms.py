@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
+from tomofilt.io.text import count, read_numbers, read_text, split_fields, usable
 from tomofilt.series.checks import refuse_angles, refuse_transforms
-from tomofilt_imod.text import count, read_numbers, read_text, split_fields, usable
 
 __all__ = ["LocalAlignment", "Transforms", "read_local", "read_xf"]
 
@@ -79,7 +79,7 @@ def read_xf(path: Path) -> Transforms:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`; also when a line is not a transform.
+        As :func:`~tomofilt.io.text.read_text`; also when a line is not a transform.
     """
     transforms, lines = [], []
     for line_number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -146,7 +146,7 @@ def read_local(path: Path, views: int) -> LocalAlignment | None:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`; also when the header makes no sense, or the
+        As :func:`~tomofilt.io.text.read_text`; also when the header makes no sense, or the
         amount of numbers does not fit it and ``views``.
     """
     header = split_fields(read_text(path).lstrip().splitlines()[0])
