@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from strategies_aretomo import aln_text, rows_of, write_mrc
+from typer.testing import CliRunner
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.series.projects import SeriesOptions, detect
@@ -238,3 +239,21 @@ def test_real_files(tmp_path):
     assert series.ctf.defocus_v_angst[-1] == 20099.77
     shutil.copy(DATA / "test_CTF.txt", tmp_path / "TS_CTF.txt")
     assert any("3 lines for 31 aligned images" in note for note in read(tmp_path).notes)
+
+
+def test_commands(tmp_path):
+    """By its option, or as any project; both show what would be used."""
+    from tomofilt.cli.app import app
+
+    output(tmp_path)
+    runner = CliRunner()
+    words = ["reconstruct", "--aretomo", str(tmp_path / "TS.aln"), "--thickness", "240"]
+    planned = runner.invoke(app, [*words, "--dry-run"])
+    assert planned.exit_code == 0, planned.output
+    assert "TS: 4 views, 2 excluded" in planned.output
+    assert "TS_tomofilt_rec.mrc" in planned.output
+    refused = runner.invoke(app, [*words, "--imod-dir", "x"])
+    assert "--imod-dir and --aretomo exclude each other" in str(refused.exception)
+    shown = runner.invoke(app, ["inspect", str(tmp_path), "--thickness", "240"])
+    assert shown.exit_code == 0, shown.output
+    assert "TS.aln ROT" in shown.output
