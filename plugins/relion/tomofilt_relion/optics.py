@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tomofilt.io.star import Table
 from tomofilt.series.ctf import LEAST_DEFOCUS_ANGST, Ctf
+from tomofilt.series.ledger import Ledger
 from tomofilt_relion.images import NamedImages
-from tomofilt_relion.ledger import Ledger
 from tomofilt_relion.tomograms import TomogramSet
 
 __all__ = ["dose_done", "number", "series_ctf"]

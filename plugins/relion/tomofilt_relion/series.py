@@ -13,6 +13,7 @@ from tomofilt.errors import InputError
 from tomofilt.io.files import safe_name
 from tomofilt.io.star import Table
 from tomofilt.series.checks import refuse_angles
+from tomofilt.series.ledger import Ledger
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.geometry import (
@@ -22,7 +23,6 @@ from tomofilt_relion.geometry import (
     volume_grid,
 )
 from tomofilt_relion.images import NamedImages
-from tomofilt_relion.ledger import Ledger
 from tomofilt_relion.optics import dose_done, number, series_ctf
 from tomofilt_relion.tilts import has_matrices, read_matrices, relion5_tilts, size_of_matrices
 from tomofilt_relion.tomograms import TomogramSet
