@@ -187,7 +187,9 @@ def test_halves(tmp_path):
     write_mrc(tmp_path / "TS_ODD.mrc", (5, 32, 48))
     series = read(tmp_path)
     assert series.halves is None
-    assert any("TS_EVN.mrc and TS_ODD.mrc are not used" in note for note in series.notes)
+    assert "TS_EVN.mrc and TS_ODD.mrc are not used" in series.halves_refused
+    (tmp_path / "TS_ODD.mrc").unlink()
+    assert "the other half is not there" in read(tmp_path).halves_refused
 
 
 def test_what_is_taken_for_aretomos(tmp_path):

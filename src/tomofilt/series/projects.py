@@ -254,6 +254,7 @@ _LEFT_BEHIND = (
     ("*/job*/job.star", "It is a RELION project: give the aligned_tilt_series.star of a job in it"),
     ("*/*.xf", "IMOD folders are in it: give one of {found}"),
     ("*/*.edf", "IMOD folders are in it: give one of {found}"),
+    ("*.tomostar", "It holds .tomostar files: give the .xml files of Warp (warp_tiltseries)"),
     ("*.mrc", "It holds MRC files, but no alignment: give the folder with .xf, .tlt or tilt.com"),
 )
 
