@@ -8,8 +8,8 @@ from strategies_imod import VIEWS, format_local
 
 from tomofilt.errors import InputError
 from tomofilt.io.text import read_numbers
-from tomofilt_imod.views import parse_view_list
 from tomofilt_imod.transforms import read_local, read_xf
+from tomofilt_imod.views import parse_view_list
 
 DATA = Path(__file__).parents[1] / "data" / "imod"
 

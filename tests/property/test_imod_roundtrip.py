@@ -10,8 +10,8 @@ from strategies_imod import com_lines, format_xf, separators, transforms, view_l
 
 from tomofilt.io.text import read_numbers
 from tomofilt_imod.com import read_command
-from tomofilt_imod.views import parse_view_list
 from tomofilt_imod.transforms import read_xf
+from tomofilt_imod.views import parse_view_list
 
 numbers = st.floats(-999, 999).map(lambda value: round(value, 3))
 file_names = st.text("abcXYZ019_-. /", min_size=1).map(str.strip).filter(bool)
