@@ -13,9 +13,13 @@ PIXEL_ANGST = 2.0
 TILTS = (-40.0, -20.0, 1.0, 20.0, 40.0)
 
 
-def write_stack(path, shape=(VIEWS, NY, NX), pixel_angst=PIXEL_ANGST):
+def write_stack(path, shape=(VIEWS, NY, NX), pixel_angst=PIXEL_ANGST, seed=None):
+    """Write a stack that counts its pixels up; with a seed, one of noise."""
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    if seed is not None:
+        values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     with mrcfile.new(path) as mrc:
-        mrc.set_data(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+        mrc.set_data(values)
         mrc.voxel_size = pixel_angst
     return path
 
@@ -80,9 +84,11 @@ class ImodFolder:
         self.write(".xf", format_xf(transforms))
 
     def read(self, **options):
+        from tomofilt.series.projects import read_series
         from tomofilt_imod.project import PROJECT_TYPE
 
-        return PROJECT_TYPE.open(self.path).read(self.name, SeriesOptions(**options))
+        project = PROJECT_TYPE.open(self.path)
+        return read_series(project, self.name, SeriesOptions(**options))
 
 
 def seen_px(series, points_px):

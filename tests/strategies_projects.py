@@ -1,12 +1,13 @@
 """Projects without files, for tests of what stands above the plug-ins."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tomofilt.errors import InputError
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
-from tomofilt.series.projects import AS_IT_IS, Destination
+from tomofilt.series.projects import ALIGNMENT_PIXEL, AS_IT_IS, Destination
 from tomofilt.series.tiltseries import Sourced, TiltSeries
 
 
@@ -51,7 +52,11 @@ class FakeProject:
         self.read_with[name] = options
         if name.startswith("bad"):
             raise InputError(f"{name}.tlt has 41 angles but {name}.xf has 40 transforms")
-        return tilt_series(name)
+        series = tilt_series(name)
+        if options.alignment_pixel_angst is not None:
+            fact = Sourced(options.alignment_pixel_angst, "--alignment-pixel-size")
+            series = replace(series, facts={**series.facts, ALIGNMENT_PIXEL: fact})
+        return series
 
     def destination(self, name, output_dir):
         return Destination((output_dir or self.folder) / f"{name}_rec.mrc")

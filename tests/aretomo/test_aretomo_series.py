@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from strategies_aretomo import aln_text, rows_of, write_mrc
+from typer.testing import CliRunner
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.series.projects import SeriesOptions, detect
@@ -186,7 +187,9 @@ def test_halves(tmp_path):
     write_mrc(tmp_path / "TS_ODD.mrc", (5, 32, 48))
     series = read(tmp_path)
     assert series.halves is None
-    assert any("TS_EVN.mrc and TS_ODD.mrc are not used" in note for note in series.notes)
+    assert "TS_EVN.mrc and TS_ODD.mrc are not used" in series.halves_refused
+    (tmp_path / "TS_ODD.mrc").unlink()
+    assert "the other half is not there" in read(tmp_path).halves_refused
 
 
 def test_what_is_taken_for_aretomos(tmp_path):
@@ -238,3 +241,21 @@ def test_real_files(tmp_path):
     assert series.ctf.defocus_v_angst[-1] == 20099.77
     shutil.copy(DATA / "test_CTF.txt", tmp_path / "TS_CTF.txt")
     assert any("3 lines for 31 aligned images" in note for note in read(tmp_path).notes)
+
+
+def test_commands(tmp_path):
+    """By its option, or as any project; both show what would be used."""
+    from tomofilt.cli.app import app
+
+    output(tmp_path)
+    runner = CliRunner()
+    words = ["reconstruct", "--aretomo", str(tmp_path / "TS.aln"), "--thickness", "240"]
+    planned = runner.invoke(app, [*words, "--dry-run"])
+    assert planned.exit_code == 0, planned.output
+    assert "TS: 4 views, 2 excluded" in planned.output
+    assert "TS_tomofilt_rec.mrc" in planned.output
+    refused = runner.invoke(app, [*words, "--imod-dir", "x"])
+    assert "--imod-dir and --aretomo exclude each other" in str(refused.exception)
+    shown = runner.invoke(app, ["inspect", str(tmp_path), "--thickness", "240"])
+    assert shown.exit_code == 0, shown.output
+    assert "TS.aln ROT" in shown.output

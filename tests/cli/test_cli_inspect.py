@@ -50,7 +50,9 @@ def test_json_holds_everything(stage, run):
     assert first["tomogram"]["size_px"] == [40, 30, 12]
     assert first["tomogram"]["thickness_angst"] == 120.0
     assert first["facts"] == {"thickness_px": {"value": 12, "source": "tilt.com THICKNESS"}}
-    assert first["notes"] == ["nothing was found amiss"]
+    amiss, blank = first["notes"]
+    assert amiss == "nothing was found amiss"
+    assert "40 unbinned px wide in x, but the least tilted image fills only 31" in blank
     assert first["files"] == ["blank.mrc", "tilt.com"]
     assert first["halves"] == []
     assert len(first["views"]) == 5

@@ -99,6 +99,7 @@ def test_each_option_arrives(stage, run, arguments, changes):
     ("arguments", "options"),
     [
         (["--input-pixel-size", "1.35"], {"input_pixel_angst": 1.35}),
+        (["--alignment-pixel-size", "5.4"], {"alignment_pixel_angst": 5.4}),
         (["--exclude", "1-3,40, 2"], {"exclude": (1, 2, 3, 40)}),
         (["--thickness", "1500"], {"thickness_angst": 1500.0}),
         (["--thickness-px", "800"], {"thickness_px": 800.0}),

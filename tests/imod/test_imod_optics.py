@@ -204,6 +204,19 @@ def test_exposure(folder, keys, source, order):
     by_angle = "" if order == range(VIEWS) else ", by tilt angle"
     assert series.facts["exposure_e_per_a2"].source == source + by_angle
     assert series.voltage_kv == 200
+    assert ("has the exposure of the section with its tilt angle" in notes(series)) == bool(
+        by_angle
+    )
+
+
+@pytest.mark.parametrize("shift_deg", [0.0, 3.0])
+def test_exposure_goes_by_section_if_the_angles_are_negated(folder, shift_deg):
+    folder.write(".tlt", "\n".join(f"{shift_deg - tilt}" for tilt in TILTS))
+    folder.write(".st.mdoc", mdoc({"PriorRecordDose": PRIOR}))
+    series = folder.read()
+    np.testing.assert_allclose(series.dose_e_per_a2, np.array(PRIOR)[series.views])
+    assert series.facts["exposure_e_per_a2"].source == "TS.st.mdoc PriorRecordDose"
+    assert series.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +236,15 @@ def test_exposure_that_cannot_be_told_is_said(folder, text, message):
     series = folder.read()
     assert series.dose_e_per_a2 is None
     assert message in notes(series)
+
+
+def test_another_pixel_size_in_the_metadata_is_said(folder):
+    folder.write(".st.mdoc", mdoc({}).replace("PixelSpacing = 2", "PixelSpacing = 1"))
+    assert "pixel" not in notes(folder.read())  # an aligned stack may be binned
+    folder.write(".st.mdoc", mdoc({}).replace("PixelSpacing = 2", "PixelSpacing = 1.7"))
+    assert "TS.st.mdoc says 1.7 A per pixel, but the header of TS_ali.mrc 2 A" in notes(
+        folder.read()
+    )
 
 
 def test_sections_of_views_that_were_removed_are_left_aside(folder):

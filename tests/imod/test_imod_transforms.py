@@ -7,8 +7,9 @@ import pytest
 from strategies_imod import VIEWS, format_local
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import parse_view_list, read_numbers
+from tomofilt.io.text import read_numbers
 from tomofilt_imod.transforms import read_local, read_xf
+from tomofilt_imod.views import parse_view_list
 
 DATA = Path(__file__).parents[1] / "data" / "imod"
 
@@ -50,7 +51,7 @@ def test_not_a_view_list(text):
 
 
 def test_xf_of_imod():
-    transforms = read_xf(DATA / "TS_01" / "TS_01.xf")
+    transforms = read_xf(DATA / "TS_01" / "TS_01.xf").matrices
     assert transforms.shape == (41, 2, 3)
     np.testing.assert_array_equal(
         transforms[0], [[0.0790398, 0.9958652, -0.066], [-0.9958652, 0.0790398, -2.218]]
@@ -68,7 +69,7 @@ def test_xf_of_imod():
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n   \n\n"])
 def test_xf_spellings(file, line, end):
     expected = [[[1, 0, -12345.678], [0, 1, -123456.789]]]
-    np.testing.assert_array_equal(read_xf(file(line + end)), expected)
+    np.testing.assert_array_equal(read_xf(file(line + end)).matrices, expected)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +79,30 @@ def test_xf_spellings(file, line, end):
         ("1 0 0 1 5 6 7", "not a transform"),
         ("1 0 0 1 x 6", "not a transform"),
         ("1 0 0 1 nan 6", "not a transform"),
-        ("1 2 2 4 0 0", "squeezes the image to nothing"),
+        ("1 0 0 1 1e300 6", "not a transform"),
     ],
 )
 def test_xf_errors(file, line, message):
     with pytest.raises(InputError, match=rf"TS\.txt line 2: .*{message}"):
         read_xf(file(f"1 0 0 1 0 0\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 2 2 4 0 0", "magnifies by 4.47"),
+        ("0 0 0 0 0 0", "magnifies by 0, but 0.5 to 2 can"),
+        ("0.1 0 0 0.1 0 0", "magnifies by 0.1"),
+        ("1.5 0 0 1 0 0", "stretches one axis 1.50 times the other, but 1.2"),
+        ("1 0.3 0 1 0 0", "skews the axes by 17 deg, but 10"),
+    ],
+)
+def test_transforms_that_no_alignment_makes(file, line, message):
+    transforms = read_xf(file(f"1 0 0 1 0 0\n\n{line}\n"))
+    with pytest.raises(InputError, match=rf"TS\.txt line 3 has a transform that {message}"):
+        transforms.refuse_impossible(np.array([0, 1]))
+    transforms.refuse_impossible(np.array([0]))  # a view that is left out may have any
+    assert np.isfinite(transforms.raw_from_aligned(np.zeros(2))).all()
 
 
 def test_local_of_imod():

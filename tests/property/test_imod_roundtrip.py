@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies_imod import com_lines, format_xf, separators, transforms, view_lists
 
+from tomofilt.io.text import read_numbers
 from tomofilt_imod.com import read_command
-from tomofilt_imod.text import parse_view_list, read_numbers
 from tomofilt_imod.transforms import read_xf
+from tomofilt_imod.views import parse_view_list
 
 numbers = st.floats(-999, 999).map(lambda value: round(value, 3))
 file_names = st.text("abcXYZ019_-. /", min_size=1).map(str.strip).filter(bool)
@@ -27,7 +28,7 @@ def read_back(read, text):
 def test_xf(written, end, newline):
     """Columns of 12 characters, also when large shifts leave no blank between them."""
     text = (format_xf(written) + end).replace("\n", newline)
-    np.testing.assert_allclose(read_back(read_xf, text), written, atol=1e-12)
+    np.testing.assert_allclose(read_back(read_xf, text).matrices, written, atol=1e-12)
 
 
 @given(transforms, st.sampled_from([" ", ",", ", ", "\t"]))
@@ -36,7 +37,7 @@ def test_xf_in_free_format(written, separator):
         separator.join(map(repr, [*xf[:, :2].ravel().tolist(), *xf[:, 2].tolist()]))
         for xf in written
     ]
-    np.testing.assert_array_equal(read_back(read_xf, "\n".join(lines)), written)
+    np.testing.assert_array_equal(read_back(read_xf, "\n".join(lines)).matrices, written)
 
 
 @given(st.lists(st.tuples(numbers, separators), min_size=1))

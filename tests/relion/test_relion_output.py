@@ -11,6 +11,7 @@ import pytest
 from tomofilt.errors import InputError, OutputError, OutputExistsError
 from tomofilt.io.files import PartialFile
 from tomofilt.io.star import read_star, write_star
+from tomofilt.series.geometry import rotation_x, rotation_y, rotation_z
 from tomofilt_relion.project import PROJECT_TYPE, RelionProject
 
 DATA = Path(__file__).parents[1] / "data" / "relion"
@@ -107,19 +108,16 @@ def test_tables_of_images_say_what_relion_says(project):
 
 
 def test_what_relion_wrote_is_read_and_written_again(project):
-    """RELION's own tomograms.star is an input like another; here its halves of other voxels."""
+    """RELION's own tomograms.star is an input like another, but for the files of its own job."""
     opened = PROJECT_TYPE.open(project / "Tomograms/job007/tomograms.star")
     table = commit(opened, project / "Tomograms/job020", "TS_01", "TS_02", binning=4.0)
     assert table["rlnTomoTomogramBinning"] == ["4.000000"] * 2
-    assert table["rlnTomoReconstructedTomogramHalf1"] == ["N/A"] * 2
-    assert table["rlnTomogramProjectionHalf1"] == ["N/A"] * 2
+    given = read_star(project / "Tomograms/job007/tomograms.star")["global"]
+    stale = {name for name in given.columns if name.startswith("rlnTomogram") or "Half" in name}
+    assert len(stale) == 4
+    assert not stale & set(table.columns)
     scale = read_star(project / "Tomograms/job020/tilt_series/TS_01.star")["TS_01"]
     assert scale["rlnCtfScalefactor"][0] == "0.999657"  # theirs, not made anew
-
-    again = commit(opened, project / "Tomograms/job021", "TS_01", binning=2.0)
-    job7 = read_star(project / "Tomograms/job007/tomograms.star")["global"]
-    for column in ("rlnTomoReconstructedTomogramHalf1", "rlnTomogramHProjectionalf2"):
-        assert again[column] == job7[column][:1]
 
 
 def test_halves_of_another_make_are_not_listed(project):
@@ -180,7 +178,10 @@ def test_relion_4_alignment_survives(project):
     assert table["rlnTomoImportFractionalDose"] == ["3"]
     given = read_star(project / "relion4_tomograms.star")["TS_02"]
     written = read_star(project / "Tomograms/job020/tilt_series/TS_02.star")["TS_02"]
-    assert {name: written[name] for name in given.columns} == dict(given.columns)
+    kept = {name for name in given.columns if not name.startswith("rlnTomoProj")}
+    assert len(kept) == len(given.columns) - 4
+    assert {name: written[name] for name in kept} == {name: given[name] for name in kept}
+    assert not any(name.startswith("rlnTomoProj") for name in written.columns)
     assert written["rlnMicrographName"][2] == "000003@MotionCorr/job002/frames/TS_02.mrcs"
     truth = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
     for column in ("XTilt", "YTilt", "ZRot", "XShiftAngst", "YShiftAngst"):
@@ -193,6 +194,33 @@ def test_relion_4_alignment_survives(project):
     assert five.geometry.image_from_volume == pytest.approx(
         four.geometry.image_from_volume, abs=1e-5
     )
+
+
+def relion5_sees(tilts, size_px, image_px, pixel_angst, points_px):
+    """Where RELION 5 looks for points (x, y, z) about the specimen centre: its formula."""
+    numbers = {c: np.array(tilts[f"rlnTomo{c}"], float) for c in ("XTilt", "YTilt", "ZRot")}
+    x, y, z = (np.radians(numbers[c]) for c in ("XTilt", "YTilt", "ZRot"))
+    turn = rotation_z(z) @ rotation_y(y) @ rotation_x(x)
+    shift = np.stack([np.array(tilts[f"rlnTomo{c}ShiftAngst"], float) for c in "XY"], axis=1)
+    voxels = points_px + np.array(size_px) // 2
+    seen = np.einsum("vij,pj->vpi", turn, voxels - np.array(size_px) // 2)[..., :2]
+    return seen + np.array(image_px) // 2 + shift[:, None] / pixel_angst
+
+
+def test_particles_of_a_relion_4_set_stay_where_they_are(project):
+    """In a tomogram of another size, whose STAR file RELION 5 reads by angles and shifts."""
+    opened = PROJECT_TYPE.open(project / "relion4_tomograms.star")
+    table = commit(opened, project / "Tomograms/job020", "TS_02", size=(80, 70, 40))
+    assert table["rlnTomoSizeX"] == ["80"]
+    written = read_star(project / "Tomograms/job020/tilt_series/TS_02.star")["TS_02"]
+    old = read_star(project / "relion4_tomograms.star")["TS_02"]
+    rows = [[json.loads(text) for text in old[f"rlnTomoProj{c}"]] for c in "XY"]
+    matrices = np.array(rows).transpose(1, 0, 2)
+    points = np.array([[0.0, 0, 0], [10, -7, 3], [-12, 8, -9]])
+    voxels = np.concatenate([points + np.array((64, 61, 31)) // 2, np.ones((3, 1))], axis=1)
+    expected = np.einsum("vij,pj->vpi", matrices, voxels)
+    found = relion5_sees(written, (80, 70, 40), (66, 62), 8.0, points)
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_tilt_offset_is_in_the_files(project):

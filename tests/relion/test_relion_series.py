@@ -8,7 +8,7 @@ import pytest
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.io.star import Table, read_star, write_star
-from tomofilt.series.projects import SeriesOptions
+from tomofilt.series.projects import SeriesOptions, read_series
 from tomofilt_relion.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "relion"
@@ -44,7 +44,7 @@ def change_set(project, **changes):
 
 def read(project, name="TS_02", star=ALIGNED, **options):
     asked = SeriesOptions(**{"thickness_px": 32, **options})
-    return PROJECT_TYPE.open(project / star).read(name, asked)
+    return read_series(PROJECT_TYPE.open(project / star), name, asked)
 
 
 def facts(series):
@@ -87,6 +87,121 @@ def test_relion_4_set_reads_as_the_same_series(project):
     )
     assert theirs.tilt_deg == pytest.approx(ours.tilt_deg, abs=1e-6)
     assert facts(theirs)["alignment"] == "matrices"
+
+
+def matrices_in_relion_5(project, **changes):
+    """Put the matrices of the RELION 4 set into the RELION 5 one, with the size they refer to."""
+    four = read_star(project / "relion4_tomograms.star")["TS_02"]
+    columns = {f"rlnTomoProj{c}": four[f"rlnTomoProj{c}"] for c in "XYZW"}
+    change_series(project, columns=columns | changes.pop("columns", {}), **changes)
+    sizes = {"X": "64", "Y": "61", "Z": "31"}
+    change_set(project, columns={f"rlnTomoSize{c}": [n, n] for c, n in sizes.items()})
+
+
+@pytest.mark.parametrize("angles", ["none", "others"])
+def test_matrices_count_more_than_angles(project, angles):
+    """As in RELION, which drops them on writing; tomofilt writes angles in their place."""
+    right = read(project, shape_px=(64, 61, 31), thickness_px=31)
+    if angles == "none":
+        matrices_in_relion_5(project, without=("rlnTomoXTilt", *ALIGNMENT))
+    else:
+        matrices_in_relion_5(project, columns={"rlnTomoYTilt": [f"{i}" for i in range(19)]})
+    found = read(project, thickness_px=31)
+    assert found.grid == right.grid
+    assert found.geometry.image_from_volume == pytest.approx(
+        right.geometry.image_from_volume, abs=1e-5
+    )
+    assert found.tilt_deg == pytest.approx(right.tilt_deg, abs=1e-5)
+    said = [note for note in found.notes if "the matrices are used, as in RELION" in note]
+    assert len(said) == (angles == "others")
+
+
+def test_a_matrix_that_is_no_rotation(project):
+    columns = {"rlnTomoProjZ": ["[1,0,0,0]"] * 19}
+    change(project / "relion4_tomograms.star", "TS_02", columns=columns)
+    with pytest.raises(InputError, match=r"matrix rlnTomoProjX/Y/Z/W in row 1 is no rotation"):
+        PROJECT_TYPE.open(project / "relion4_tomograms.star").read("TS_02")
+
+
+@pytest.mark.parametrize("name", ["TS_02.st:mrc", "TS_02.st:mrcs"])
+def test_names_with_a_format(project, name):
+    images = read(project).images.read(3)
+    shutil.copy(DATA / "MotionCorr/job002/frames/TS_02.mrcs", project / "TS_02.st")
+    path = project / "relion4_tomograms.star"
+    change(path, "global", columns={"rlnTomoTiltSeriesName": [name]})
+    four = read(project, star=path.name)
+    assert np.array_equal(four.images.read(3), images)
+    assert four.images.files == (project / "TS_02.st",)
+    references = [f"{i:06d}@{name}" for i in range(1, 20)]
+    change_series(project, columns={"rlnMicrographName": references})
+    assert np.array_equal(read(project).images.read(3), images)
+
+
+def test_lengths_in_angstrom_need_no_pixel_size_of_the_alignment(project):
+    with pytest.raises(InputError, match="--alignment-pixel-size is for the alignments of IMOD"):
+        read(project, alignment_pixel_angst=2.0)
+
+
+def test_an_image_in_two_rows(project):
+    rows = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
+    names = list(rows["rlnMicrographName"])
+    names[7] = names[4]
+    change_series(project, columns={"rlnMicrographName": names})
+    with pytest.raises(InputError, match=r"000005@.* is the image of row 5 and of row 8"):
+        read(project)
+    assert len(read(project, exclude=(8,)).views) == 18
+
+
+def test_another_pixel_size_in_the_headers_is_said(project):
+    change_set(project, columns={"rlnTomoTiltSeriesPixelSize": ["8", "4"]})
+    assert "the header of TS_02.mrcs says 8 A per pixel, but the STAR file 4 A" in "\n".join(
+        read(project).notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("rlnTomoYTilt", "900", r"TS_02\.star: data_TS_02: row 6, rlnTomoYTilt, has a tilt of 900"),
+        ("rlnTomoXTilt", "-91", r"row 6, rlnTomoXTilt, has an x tilt of -91 deg"),
+        ("rlnTomoXShiftAngst", "inf", r"rlnTomoXShiftAngst is 'inf' in row 6"),
+    ],
+)
+def test_alignment_that_cannot_be(project, column, value, message):
+    rows = read_star(project / "AlignTiltSeries/job005/tilt_series/TS_02.star")["TS_02"]
+    values = list(rows[column])
+    values[5] = value
+    change_series(project, columns={column: values})
+    with pytest.raises(InputError, match=message):
+        read(project)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["rlnTomoSizeX", "rlnTomoTiltSeriesPixelSize", "rlnTomoTomogramBinning"],
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-4", "four", "1e30"])
+def test_sizes_that_cannot_be(project, column, value):
+    sizes = {f"rlnTomoSize{c}": ["64", "64"] for c in "XYZ"}
+    change_set(project, columns=sizes | {column: ["8", value]})
+    with pytest.raises(InputError, match=rf"{column}|cannot be|larger than any|leaves nothing"):
+        read_series(PROJECT_TYPE.open(project / ALIGNED), "TS_02")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("rlnVoltage", "0"),
+        ("rlnVoltage", "300000"),
+        ("rlnAmplitudeContrast", "7"),
+        ("rlnSphericalAberration", "2.7e7"),
+    ],
+)
+def test_optics_that_cannot_be(project, column, value):
+    change_set(project, columns={column: [value, value]})
+    series = read(project)
+    assert series.ctf is None
+    assert any(note.startswith("the CTF is not known: a") for note in series.notes)
 
 
 def test_missing_xtilt_is_zero(project):
@@ -165,7 +280,7 @@ def test_wide_tomograms_are_remarked_upon(project):
     assert not read(project, "TS_01", shape_px=(80, 96, 32)).notes
     (note,) = read(project, "TS_01", shape_px=(96, 80, 32)).notes
     assert "96 unbinned px wide in x" in note
-    assert "80 of them" in note
+    assert "81 of them" in note  # the images are turned by some degrees
 
 
 def test_polished_deformations_are_remarked_upon(project):

@@ -20,6 +20,7 @@ from tomofilt.series.projects import (
     SeriesOptions,
     detect,
     project_type,
+    read_series,
     write_stack,
 )
 from tomofilt.series.tiltseries import TiltSeries
@@ -223,8 +224,8 @@ def test_inspect_tells_the_same_of_every_kind(tmp_path):
     tables = {}
     for kind in ("aretomo", "imod", "relion", "warp"):
         path = project_type(kind).create(tmp_path / kind, series, acquisition)
-        tables[kind] = describe(detect(path).read("TS_01", SeriesOptions()))
-    tables["relion 4"] = describe(detect(relion_4(tmp_path / "relion")).read("TS_01"))
+        tables[kind] = describe(read_series(detect(path), "TS_01"))
+    tables["relion 4"] = describe(read_series(detect(relion_4(tmp_path / "relion")), "TS_01"))
     expected = tables["imod"]
     for kind, table in tables.items():
         assert table.keys() == expected.keys(), kind

@@ -206,6 +206,10 @@ def test_tilts_doses_and_halves(tmp_path):
     np.testing.assert_array_equal(series.dose_e_per_a2, [6.0, 3.0])
     assert [half.files[0].parent.name for half in series.halves] == ["even", "odd"]
     assert [int(series.images.read(i)[1, 1]) for i in range(3)] == [0, 1, 2]
+    (tmp_path / "frames" / "average" / "odd" / "tilt 1.mrc").unlink()
+    series = read(tmp_path / "warp_tiltseries")
+    assert series.halves is None
+    assert "not every tilt has both" in series.halves_refused
     with pytest.raises(InputError, match="names view 4, but"):
         read(tmp_path / "warp_tiltseries", SeriesOptions(thickness_px=20, exclude=(4,)))
 

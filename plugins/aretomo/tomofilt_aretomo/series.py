@@ -62,6 +62,7 @@ def read_series(layout: Layout, options: SeriesOptions) -> TiltSeries:
     views = sections[chosen]
     exposure = read_exposure(layout.beside("_TLT.txt"), alignment, raw, ledger)
     ctf = read_ctf(layout.beside("_CTF.txt"), alignment, ledger)
+    halves = _halves(layout, stack, ledger)
     return TiltSeries(
         name=layout.name,
         images=stack,
@@ -70,7 +71,8 @@ def read_series(layout: Layout, options: SeriesOptions) -> TiltSeries:
         tilt_deg=alignment.tilt_deg[chosen],
         grid=grid,
         excluded=tuple(int(i) for i in np.setdiff1d(np.arange(stack.shape[0]), views)),
-        halves=_halves(layout, stack, ledger),
+        halves=halves,
+        halves_refused=ledger.halves_refused,
         dose_e_per_a2=None if exposure is None else exposure[chosen],
         voltage_kv=None if ctf is None else ctf.voltage_kv,
         ctf=None if ctf is None else ctf.select(chosen),
@@ -182,11 +184,13 @@ def _chosen(
 
 def _halves(layout: Layout, stack: MrcStack, ledger: Ledger) -> tuple[MrcStack, MrcStack] | None:
     paths = layout.halves(stack.path)
+    if len(paths) == 1:
+        ledger.refuse_halves(f"{paths[0].name}: the other half is not there, so it is not used")
     if len(paths) < 2:
         return None
     even, odd = (MrcStack(path, stack.pixel_angst) for path in paths)
     if not even.shape == odd.shape == stack.shape:
-        ledger.notes.append(
+        ledger.refuse_halves(
             f"{paths[0].name} and {paths[1].name} are not used: they have sizes {even.shape} and "
             f"{odd.shape} (sections, y, x), but {stack.path.name} has {stack.shape}"
         )

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt_imod.text import count, parse_view_list, read_text, split_fields
+from tomofilt.io.text import count, read_text, split_fields, usable
+from tomofilt_imod.views import parse_view_list
 
 __all__ = ["Command", "read_command"]
 
@@ -51,6 +52,7 @@ _KEYS = {
         PSResolution RightDefTol SaveAndExit SphericalAberration TileSize VaryExponentInFit
         VaryPowerInFit ViewsInGroupsRange Voltage
     """,
+    "tiltalign": "ExcludeList",
     "newstack": """
         InputFile OutputFile FileOfInputs FileOfOutputs SplitStartingNumber AppendExtension
         FormatOfOutputFile VolumesToRead Store3DVolumes ChunkSizesInXYZ UseMdocFiles SectionsToRead
@@ -141,6 +143,10 @@ class Command:
             numbers = tuple(float(text) for text in fields)
         except ValueError:
             numbers = ()
+        if not all(map(usable, numbers)):
+            raise InputError(
+                f"{self.path} has {key} {self.text(key)}, but no such number can be: correct it"
+            )
         if not least <= len(numbers) <= most:
             wanted = count(most, "number") if least == most else f"{least} to {most} numbers"
             raise InputError(f"{self.path} has {key} {self.text(key)}, but it takes {wanted}")
@@ -152,11 +158,14 @@ class Command:
         return None if numbers is None else numbers[0]
 
     def integer(self, key: str) -> int | None:
-        """Return the whole number that a key holds; None when absent."""
+        """Return the whole number, not below 0, that a key holds; None when absent."""
         number = self.number(key)
-        if number is None or number.is_integer():
+        if number is None or (number.is_integer() and number >= 0):
             return None if number is None else int(number)
-        raise InputError(f"{self.path} has {key} {self.text(key)}, but it takes a whole number")
+        raise InputError(
+            f"{self.path} has {key} {self.text(key)}, but it takes a whole number, 0 or more: "
+            "correct the line"
+        )
 
 
 def read_command(path: Path, program: str) -> Command:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import count, read_text, split_fields
+from tomofilt.io.text import count, read_text, split_fields
 
 __all__ = ["DefocusTable", "read_defocus"]
 

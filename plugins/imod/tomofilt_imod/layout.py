@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tomofilt.errors import InputError
+from tomofilt.io.text import read_text
 from tomofilt_imod.com import Command, read_command
-from tomofilt_imod.text import read_text
 
 __all__ = ["Layout", "find_layout", "looks_like_imod"]
 

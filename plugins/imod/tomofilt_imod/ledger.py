@@ -1,37 +1,15 @@
-"""The ledger of a reading: what was used, from where, and what was left aside."""
+"""The ledger of an IMOD folder, in which com files are quoted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from tomofilt.series.tiltseries import Sourced
+from tomofilt.series import ledger
 from tomofilt_imod.com import Command
 
 __all__ = ["Ledger"]
 
 
-@dataclass
-class Ledger:
-    """Facts, notes and files of one tilt series, as they come up.
-
-    Parameters
-    ----------
-    facts : dict of str to Sourced
-        Numbers that were applied.
-    notes : list of str
-        What was found and not used, or assumed.
-    files : list of Path
-        Files that were read.
-    """
-
-    facts: dict[str, Sourced] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-
-    def fact(self, name: str, value: object, source: str) -> None:
-        """Record a value and its source."""
-        self.facts[name] = Sourced(value, source)
+class Ledger(ledger.Ledger):
+    """Facts, notes and files, with entries of com files among the facts."""
 
     def entry(self, command: Command, key: str, name: str, value: object) -> None:
         """Record a value that follows from a com file's entry, if it has that."""

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import read_text
+from tomofilt.io.text import read_text
 
-__all__ = ["Mdoc", "read_mdoc"]
+__all__ = ["BY_ANGLE", "Mdoc", "read_mdoc"]
+
+#: How the source ends where sections were told by their angles.
+BY_ANGLE = ", by tilt angle"
 
 FloatArray = NDArray[np.float64]
 
@@ -47,17 +50,30 @@ class Mdoc:
         voltage = _number(self.general.get("Voltage"))
         return voltage if voltage else None
 
+    @property
+    def pixel_angst(self) -> float | None:
+        """Pixel size, of all images or else of the first."""
+        first = self.sections[0] if self.sections else {}
+        spacing = _number(self.general.get("PixelSpacing") or first.get("PixelSpacing"))
+        return spacing if spacing and spacing > 0 else None
+
     def exposure_before(self, tilt_deg: FloatArray) -> tuple[FloatArray, str]:
         """Exposure in electrons/A^2 before each view of the stack, and from what.
 
         ``PriorRecordDose`` where all sections have it, else ``ExposureDose`` added up in the order
-        of ``DateTime``. Sections are the stack's if their tilt angles are; otherwise (a sorted
-        stack beside metadata in the order of acquisition) they are told by their angles.
+        of ``DateTime``. Section i belongs to image i where there are as many; only a stack that was
+        sorted by tilt beside metadata in the order of acquisition, or one with fewer images, has
+        its sections told by their angles.
 
         Parameters
         ----------
         tilt_deg : (view,)
-            Of all views of the stack; they may differ from the nominal angles by an offset.
+            Of all views of the stack; they may differ from the nominal angles by an offset, and by
+            their sign.
+
+        Returns
+        -------
+        (view,) array, and its source in words
 
         Raises
         ------
@@ -71,19 +87,19 @@ class Mdoc:
             )
         exposure, source = self._exposure()
         angles = np.array([_number(s.get("TiltAngle"), np.nan) for s in self.sections], float)
+        alike = number == len(tilt_deg)
         if np.isnan(angles).any():
-            if number == len(tilt_deg):
+            if alike:
                 return exposure, source
             raise InputError(
                 f"{self.path.name} lacks TiltAngle, and has more sections than the stack"
             )
-        if number == len(tilt_deg) and _spread(angles - tilt_deg) < _SAME_DEG:
+        if alike and min(_spread(angles - tilt_deg), _spread(angles + tilt_deg)) < _SAME_DEG:
             return exposure, source
         # nearest angles, each section once, after a common offset
         order, place = np.argsort(angles), np.argsort(tilt_deg)
-        if number == len(tilt_deg):
-            chosen = order
-        else:
+        chosen = order
+        if not alike:
             chosen = order[np.abs(angles[order][None] - tilt_deg[place][:, None]).argmin(axis=1)]
         if (
             len(np.unique(chosen)) < len(chosen)
@@ -92,7 +108,7 @@ class Mdoc:
             raise InputError(f"the tilt angles in {self.path.name} are not those of the stack")
         before = np.empty(len(tilt_deg))
         before[place] = exposure[chosen]
-        return before, f"{source}, by tilt angle"
+        return before, f"{source}{BY_ANGLE}"
 
     def _exposure(self) -> tuple[FloatArray, str]:
         prior = [_number(section.get("PriorRecordDose")) for section in self.sections]
@@ -119,7 +135,7 @@ def read_mdoc(path: Path) -> Mdoc:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`.
+        As :func:`~tomofilt.io.text.read_text`.
     """
     general: dict[str, str] = {}
     sections: dict[int, dict[str, str]] = {}

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count
 from tomofilt.series.ctf import Ctf
 from tomofilt_imod.com import Command, read_command
 from tomofilt_imod.defocus import DefocusTable, read_defocus
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
-from tomofilt_imod.mdoc import Mdoc, read_mdoc
+from tomofilt_imod.mdoc import BY_ANGLE, Mdoc, read_mdoc
 from tomofilt_imod.stacks import Images
-from tomofilt_imod.text import count
 from tomofilt_imod.transforms import read_xf
 
 __all__ = ["find_mdoc", "read_ctf", "read_exposure", "told_by_stack"]
@@ -201,11 +201,10 @@ def _frame(
                 f"{layout.name}.xf they are taken for those of the aligned ones"
             )
         return 0.0, None
-    rotation = np.degrees(np.arctan2(transforms[:, 1, 0], transforms[:, 0, 0]))
     if not shifted:
-        return rotation, None
+        return transforms.rotation_deg, None
     pixel = images.frame.pixel_angst * float(images.frame.scale)
-    return rotation, transforms[:, :, 2] * pixel
+    return transforms.rotation_deg, transforms.matrices[:, :, 2] * pixel
 
 
 def find_mdoc(layout: Layout) -> Mdoc | None:
@@ -235,4 +234,9 @@ def read_exposure(mdoc: Mdoc | None, tilt_deg: FloatArray, ledger: Ledger) -> Fl
         return None
     ledger.files.append(mdoc.path)
     ledger.fact("exposure_e_per_a2", f"{before.min():g} to {before.max():g}", source)
+    if source.endswith(BY_ANGLE):
+        ledger.notes.append(
+            f"the sections of {mdoc.path.name} are not in the order of the images: each image has "
+            "the exposure of the section with its tilt angle"
+        )
     return before

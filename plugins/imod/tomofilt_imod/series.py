@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +10,20 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.text import count
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
-from tomofilt_imod.com import Command
-from tomofilt_imod.geometry import TiltOptions, ViewAngles, tilt_geometry
+from tomofilt.util.words import listed
+from tomofilt_imod.angles import read_angles
+from tomofilt_imod.com import Command, read_command
+from tomofilt_imod.geometry import TiltOptions, tilt_geometry
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
+from tomofilt_imod.mdoc import Mdoc
 from tomofilt_imod.optics import find_mdoc, read_ctf, read_exposure, told_by_stack
 from tomofilt_imod.stacks import Images, read_halves, read_images
-from tomofilt_imod.text import count, parse_view_list, read_numbers
 from tomofilt_imod.transforms import LocalAlignment, read_local
+from tomofilt_imod.views import parse_view_list
 
 if TYPE_CHECKING:
     from tomofilt.filters.imod import ImodFilter
@@ -89,13 +92,21 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
     ledger = Ledger(files=[com.path for com in (tilt, layout.newst) if com.entries])
     if layout.edf_path is not None:
         ledger.files.append(layout.edf_path)
-    images = read_images(layout, asked.input_pixel_angst, ledger)
+    images = read_images(
+        layout, asked.input_pixel_angst, ledger, alignment_angst=asked.alignment_pixel_angst
+    )
     stack = images.stack
-    angles = _read_angles(layout, stack, ledger)
-    local = _read_local(layout, stack, ledger)
     planes = asked.shape((0, 0, 0), stack.pixel_angst)[0] if asked.chooses_planes else None
     options = TiltOptions.read(tilt, images.frame, planes)
     _record_options(tilt, options, ledger)
+    excluded = _excluded(layout, asked.exclude, stack, ledger)
+    used = np.setdiff1d(np.arange(stack.shape[0]), excluded)
+    if used.size == 0:
+        raise InputError(f"all {count(stack.shape[0], 'view')} of {stack.path} are excluded")
+    if images.transforms is not None:
+        images.transforms.refuse_impossible(used)
+    angles = read_angles(layout, stack, options, used, ledger)
+    local = _read_local(layout, stack, ledger)
     geometry = tilt_geometry(
         angles,
         options,
@@ -105,15 +116,13 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
         local_scale=1.0 if local is None else _local_scale(tilt, local, images),
     )
     tilt_deg = angles.tilt_deg + options.angle_offset_deg
-    excluded = _excluded(layout, asked.exclude, stack, ledger)
-    used = np.setdiff1d(np.arange(stack.shape[0]), excluded)
-    if used.size == 0:
-        raise InputError(f"all {count(stack.shape[0], 'view')} of {stack.path} are excluded")
     views = used[np.argsort(tilt_deg[used], kind="stable")]
     halves = read_halves(layout, images, ledger)
     native_filter = _native_filter(tilt, local is not None, ledger) if tilt.entries else None
+    _note_left_out(layout, excluded, ledger)
     _note_what_is_unused(layout, ledger)
     mdoc = find_mdoc(layout)
+    _note_other_pixel_size(images, mdoc, ledger)
     exposure = read_exposure(mdoc, tilt_deg, ledger)
     ctf = read_ctf(layout, images, angles.tilt_deg, mdoc, ledger)
     ctf_done, dose_done = told_by_stack(stack, layout)
@@ -136,6 +145,7 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
         origin_angst=(x, y, z),
         excluded=excluded,
         halves=halves,
+        halves_refused=ledger.halves_refused,
         dose_e_per_a2=None if exposure is None else exposure[views],
         dose_done=dose_done,
         voltage_kv=voltage_kv,
@@ -159,56 +169,6 @@ def _stack_origin(layout: Layout, images: Images) -> tuple[float, float] | None:
         x += images.frame.pixel_angst * (images.frame.shape[1] - nx) / 2
         y += images.frame.pixel_angst * (images.frame.shape[0] - ny) / 2
     return x, y
-
-
-def _read_angles(layout: Layout, stack: MrcStack, ledger: Ledger) -> ViewAngles:
-    tilt = layout.tilt
-    path = tilt.input_file("TILTFILE") or layout.beside(".tlt")
-    tilt_deg = _view_numbers(path, 1, "angle", stack, ledger)
-    ledger.fact(
-        "tilt_angles",
-        f"{len(tilt_deg)} from {tilt_deg.min():g} to {tilt_deg.max():g} deg",
-        path.name,
-    )
-    if tilt.entries and "TILTFILE" not in tilt:
-        ledger.notes.append(f"{tilt.path.name} has no TILTFILE: {path.name} is used")
-
-    xtilt_deg, z_factors = np.zeros_like(tilt_deg), np.zeros((len(tilt_deg), 2))
-    xtilt_path, z_path = tilt.input_file("XTILTFILE"), tilt.input_file("ZFACTORFILE")
-    if not tilt.entries and layout.beside(".xtilt").is_file():
-        xtilt_path = layout.beside(".xtilt")  # the tilt.com that etomo writes always names it
-    if xtilt_path is not None:
-        xtilt_deg = _view_numbers(xtilt_path, 1, "x tilt", stack, ledger)
-        ledger.fact(
-            "xtilt_angles", f"{xtilt_deg.min():g} to {xtilt_deg.max():g} deg", xtilt_path.name
-        )
-    if z_path is not None:
-        z_factors = _view_numbers(z_path, 2, "number", stack, ledger).reshape(-1, 2)
-        ledger.fact("z_factors", f"up to {np.abs(z_factors).max():g}", z_path.name)
-    return ViewAngles(tilt_deg, xtilt_deg, z_factors, use_local_z_factors=z_path is not None)
-
-
-def _view_numbers(
-    path: Path, per_view: int, noun: str, stack: MrcStack, ledger: Ledger
-) -> FloatArray:
-    """Read the first ``per_view`` numbers for each section of the stack."""
-    sections = stack.shape[0]
-    needed = per_view * sections
-    numbers = read_numbers(path)
-    if len(numbers) < needed:
-        raise InputError(
-            f"{path} has {count(len(numbers), noun)} but {stack.path.name} has "
-            f"{count(sections, 'section')}{', two numbers each' if per_view == 2 else ''}: was a "
-            "view removed? Each section needs its line, also those left out with EXCLUDELIST2 or "
-            f"--exclude; regenerate the {path.suffix or 'file'}, or take the stack it was made for"
-        )
-    if len(numbers) > needed:
-        ledger.notes.append(
-            f"{path.name} has {count(len(numbers), noun)} but {stack.path.name} has "
-            f"{count(sections, 'section')}: the first {needed} are used, as tilt does"
-        )
-    ledger.files.append(path)
-    return numbers[:needed]
 
 
 def _read_local(layout: Layout, stack: MrcStack, ledger: Ledger) -> LocalAlignment | None:
@@ -235,11 +195,11 @@ def _local_scale(tilt: Command, local: LocalAlignment, images: Images) -> float:
     """
     scale = tilt.number("LOCALSCALE")
     if scale is not None:
-        return scale * images.binning
+        return float(scale * images.binning * images.alignment_scale)
     header_angst = images.stack.header.spacing_angst[0]
     if local.pixel_angst and header_angst > 0:
         return local.pixel_angst / header_angst
-    return float(images.binning)
+    return float(images.binning * images.alignment_scale)
 
 
 def _record_options(tilt: Command, options: TiltOptions, ledger: Ledger) -> None:
@@ -273,8 +233,8 @@ def _excluded(
         )
     if not tilt.entries and layout.edf_path is not None:
         source = f"{layout.edf_path.name} ExcludeProjections"
-        listed = layout.edf.get("Setup.AxisA.ExcludeProjections", "")
-        excluded = parse_view_list([listed], str(layout.edf_path))
+        given = layout.edf.get("Setup.AxisA.ExcludeProjections", "")
+        excluded = parse_view_list([given], str(layout.edf_path))
     if included:
         source = tilt.source("INCLUDE")
         _check_views(included, source, stack)
@@ -294,6 +254,36 @@ def _check_views(views: Sequence[int], source: str, stack: MrcStack) -> None:
         raise InputError(
             f"{source} has view {wrong[0]}, but {stack.path} has views 1 to {stack.shape[0]}: "
             "correct the list"
+        )
+
+
+def _note_other_pixel_size(images: Images, mdoc: Mdoc | None, ledger: Ledger) -> None:
+    """Say so if the metadata have another pixel size; aligned images may well be binned."""
+    header_angst = images.stack.header.spacing_angst[0]
+    if mdoc is None or not mdoc.pixel_angst or header_angst <= 0:
+        return
+    ratio = header_angst / mdoc.pixel_angst
+    whole = 1 if images.raw_from_aligned is not None else max(1, round(ratio))
+    if abs(ratio - whole) > 0.02 * whole:
+        ledger.notes.append(
+            f"{mdoc.path.name} says {mdoc.pixel_angst:g} A per pixel, but the header of "
+            f"{images.stack.path.name} {header_angst:g} A: {images.stack.pixel_angst:g} A is used; "
+            "give --input-pixel-size if that is wrong"
+        )
+
+
+def _note_left_out(layout: Layout, excluded: Sequence[int], ledger: Ledger) -> None:
+    """Say which views the alignment left out although tilt.com does not."""
+    path = layout.folder / "align.com"
+    try:
+        left_out = read_command(path, "tiltalign").views("ExcludeList") if path.is_file() else ()
+    except InputError:
+        return
+    others = sorted({view for view in left_out if view - 1 not in excluded})
+    if others:
+        ledger.notes.append(
+            f"{path.name} left views {listed(others)} out of the alignment, but they are used: "
+            f"leave them out too, with --exclude {listed(others)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,33 +10,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt_imod.text import count, read_numbers, read_text, split_fields
+from tomofilt.io.text import count, read_numbers, read_text, split_fields, usable
+from tomofilt.series.checks import refuse_angles, refuse_transforms
 
-__all__ = ["LocalAlignment", "read_local", "read_xf"]
+__all__ = ["LocalAlignment", "Transforms", "read_local", "read_xf"]
 
 FloatArray = NDArray[np.float64]
 
 _COLUMN = 12  # characters of a number in an .xf line
 
 
-def read_xf(path: Path) -> FloatArray:
-    """Read linear transforms, one for each section of the raw stack.
+@dataclass(frozen=True, eq=False)
+class Transforms:
+    """The lines of an .xf file, one for each section of the raw stack.
 
-    A line holds a11 a12 a21 a22 dx dy. With positions about the centres, (n - 1) / 2, of the input
-    and of the output image, ``output = A input + d``; d is in pixels of the stack that the
-    transforms were made for.
+    With positions about the centres, (n - 1) / 2, of the input and of the output image,
+    ``output = A input + d``; d is in pixels of the stack that the transforms were made for.
 
-    Returns
-    -------
-    (section, 2, 3)
+    Parameters
+    ----------
+    path : Path
+    matrices : (section, 2, 3)
         A and, in the last column, d.
+    lines : sequence of int
+        Where each stands in the file.
+    """
+
+    path: Path
+    matrices: FloatArray
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def rotation_deg(self) -> FloatArray:
+        """By how much each turns the image."""
+        return np.asarray(np.degrees(np.arctan2(self.matrices[:, 1, 0], self.matrices[:, 0, 0])))
+
+    def refuse_impossible(self, used: NDArray[np.intp]) -> None:
+        """Raise InputError if a transform of the used sections is not one that an alignment makes.
+
+        See :func:`~tomofilt.series.checks.refuse_transforms`.
+        """
+        columns = self.matrices[used, :, :2].transpose(0, 2, 1)
+        refuse_transforms(columns, lambda i: f"{self.path} line {self.lines[used[i]]}")
+
+    def raw_from_aligned(self, offset_px: FloatArray, scale: float = 1.0) -> FloatArray:
+        """Map aligned to raw images, in pixels about their middles: (section, 2, 3).
+
+        Parameters
+        ----------
+        offset_px : (x, y)
+            newstack cuts its output out about this place in the moved image.
+        scale : float
+            Pixels of the raw stack in one of the stack that the transforms were made for.
+        """
+        linear = self.matrices[:, :, :2].copy()
+        linear[np.abs(np.linalg.det(linear)) < 1e-6] = np.eye(2)  # of no use, see above
+        back = np.linalg.inv(linear)
+        shift = back @ (scale * (offset_px - self.matrices[:, :, 2]))[..., None]
+        return np.concatenate([back, shift], axis=2)
+
+
+def read_xf(path: Path) -> Transforms:
+    """Read the linear transforms of an .xf file; a line holds a11 a12 a21 a22 dx dy.
 
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`; also when a line is not a transform.
+        As :func:`~tomofilt.io.text.read_text`; also when a line is not a transform.
     """
-    transforms = []
+    transforms, lines = [], []
     for line_number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -46,13 +92,9 @@ def read_xf(path: Path) -> FloatArray:
                 "(a11 a12 a21 a22 dx dy) are needed"
             )
         a11, a12, a21, a22, dx, dy = numbers
-        if abs(a11 * a22 - a12 * a21) < 1e-6:
-            raise InputError(
-                f"{path} line {line_number}: the transform {line.strip()!r} squeezes the image "
-                "to nothing: exclude the view, or make its alignment again"
-            )
         transforms.append([[a11, a12, dx], [a21, a22, dy]])
-    return np.array(transforms)
+        lines.append(line_number)
+    return Transforms(path, np.array(transforms), lines)
 
 
 def _transform(line: str) -> list[float] | None:
@@ -64,7 +106,7 @@ def _transform(line: str) -> list[float] | None:
         numbers = [float(text) for text in fields]
     except ValueError:
         return None
-    return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
+    return numbers if len(numbers) == 6 and all(map(usable, numbers)) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +146,7 @@ def read_local(path: Path, views: int) -> LocalAlignment | None:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`~tomofilt_imod.text.read_text`; also when the header makes no sense, or the
+        As :func:`~tomofilt.io.text.read_text`; also when the header makes no sense, or the
         amount of numbers does not fit it and ``views``.
     """
     header = split_fields(read_text(path).lstrip().splitlines()[0])
@@ -134,6 +176,8 @@ def read_local(path: Path, views: int) -> LocalAlignment | None:
     tilt, xtilt, z_factors, lines = np.split(
         body.reshape(ny, nx, -1), np.cumsum(widths)[:-1], axis=2
     )
+    for angles, what in ((tilt, "a change of tilt"), (xtilt, "a change of x tilt")):
+        refuse_angles(angles.ravel(), what, lambda _: f"{path}")
     lines = lines.reshape(ny, nx, views, 6)
     return LocalAlignment(
         x_px=x0 + dx * np.arange(nx),

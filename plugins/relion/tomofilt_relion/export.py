@@ -46,7 +46,7 @@ def export(
     exposure. Where tomofilt has made a tomogram of a series, RELION takes it for its own: particles
     picked in it are extracted at the same places. Images stay where they are.
     """
-    from tomofilt.series.projects import SeriesOptions, detect
+    from tomofilt.series.projects import SeriesOptions, detect, read_series
     from tomofilt_relion.part import export_series
 
     asked = SeriesOptions(input_pixel_angst=input_pixel_size, thickness_angst=thickness)
@@ -54,7 +54,8 @@ def export(
     for path in dict.fromkeys(paths):
         project = detect(path)
         for name in project.names:
-            found.append((project.read(name, asked), project.destination(name, output_dir)))
+            series = read_series(project, name, asked)
+            found.append((series, project.destination(name, output_dir)))
     for name, notes in export_series(relion, found).items():
         typer.echo(f"{name}: written")
         for note in notes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
 
-__all__ = ["NamedImages", "split_reference"]
+__all__ = ["NamedImages", "file_of", "split_reference"]
+
+#: RELION's way of saying the format of a file whose name does not: ``TS_01.st:mrc``.
+_FORMAT = re.compile(r":mrcs?$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,33 @@ class NamedImages:
         path, section = self._places[image]
         return self._stacks[path].read(section, y_start, y_stop)
 
+    def refuse_repeated(self, used: Iterable[int]) -> None:
+        """Raise InputError if two of the used rows (counted from 0) have the same image."""
+        rows: dict[tuple[Path, int], int] = {}
+        for row in used:
+            first = rows.setdefault(self._places[row], row)
+            if first != row:
+                raise InputError(
+                    f"{self.references[row]} is the image of row {first + 1} and of row {row + 1}, "
+                    "so that one of them has the angles of another image: correct the STAR file, "
+                    f"or leave one out (--exclude {row + 1})"
+                )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is odd about the files."""
+        stacks = list(self._stacks.values())
+        found = [text for stack in stacks if (text := stack.surplus)]
+        header_angst = [stack.header.spacing_angst[0] for stack in stacks]
+        known = [size for size in header_angst if size > 0 and size != 1.0]
+        if known and not math.isclose(known[0], self.pixel_angst, rel_tol=0.01):
+            found.append(
+                f"the header of {stacks[header_angst.index(known[0])].path.name} says "
+                f"{known[0]:g} A per pixel, but the STAR file {self.pixel_angst:g} A, which is "
+                "used: one of them is wrong"
+            )
+        return found
+
     @cached_property
     def _places(self) -> Sequence[tuple[Path, int]]:
         places = [split_reference(reference) for reference in self.references]
@@ -96,6 +127,8 @@ class NamedImages:
 def split_reference(reference: str) -> tuple[str, int | None]:
     """Path and section, counted from 0, of ``000001@stack.mrcs``; None without a section.
 
+    A format after the name, as in ``stack.st:mrcs``, is left out of the path.
+
     Raises
     ------
     InputError
@@ -103,7 +136,12 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     """
     match = re.fullmatch(r"(\d+)@(.+)", reference, re.ASCII)
     if match is None:
-        return reference, None
+        return file_of(reference), None
     if int(match[1]) == 0:
         raise InputError(f"{reference} names image 0 of a stack, but RELION counts from 1")
-    return match[2], int(match[1]) - 1
+    return file_of(match[2]), int(match[1]) - 1
+
+
+def file_of(name: str) -> str:
+    """Name of the file itself, without the format that RELION may add to it."""
+    return _FORMAT.sub("", name)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from tomofilt.io.star import Table
 from tomofilt.series.ctf import LEAST_DEFOCUS_ANGST, Ctf
+from tomofilt.series.ledger import Ledger
 from tomofilt_relion.images import NamedImages
-from tomofilt_relion.ledger import Ledger
 from tomofilt_relion.tomograms import TomogramSet
 
-__all__ = ["dose_done", "series_ctf"]
+__all__ = ["dose_done", "number", "series_ctf"]
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def series_ctf(tomograms: TomogramSet, name: str, tilts: Table, ledger: Ledger) 
     missing = [column for column in columns if column not in tilts]
     row = tomograms.rows[name]
     optics = {
-        column: _finite(row.get(column, ""))
+        column: number(row.get(column, ""))
         for column in (
             "rlnVoltage",
             "rlnSphericalAberration",
@@ -71,7 +71,7 @@ def series_ctf(tomograms: TomogramSet, name: str, tilts: Table, ledger: Ledger) 
         "rlnDefocusU/V/Angle",
     )
     voltage, cs, contrast, hand = (cast(float, value) for value in optics.values())
-    slope = _finite(row.get("rlnTomoDefocusSlope", ""))
+    slope = number(row.get("rlnTomoDefocusSlope", ""))
     ledger.fact("hand", hand, tomograms.source(name, "rlnTomoHand"))
     return Ctf(
         defocus_u_angst=u,
@@ -87,11 +87,12 @@ def series_ctf(tomograms: TomogramSet, name: str, tilts: Table, ledger: Ledger) 
 
 def _lenient(texts: Sequence[str]) -> FloatArray:
     """Numbers; NaN for what is none."""
-    values = [_finite(text) for text in texts]
+    values = [number(text) for text in texts]
     return np.array([math.nan if value is None else value for value in values])
 
 
-def _finite(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """Return a finite number; None for what is none."""
     try:
         value = float(text)
     except ValueError:

@@ -20,7 +20,7 @@ from tomofilt.errors import OutputError, OutputExistsError
 from tomofilt.io.files import PartialFile
 from tomofilt.io.star import Table, format_star, read_star, write_star
 from tomofilt.series.projects import Destination
-from tomofilt_relion.series import relion5_tilts
+from tomofilt_relion.tilts import relion5_tilts
 from tomofilt_relion.tomograms import TomogramSet
 
 __all__ = ["project_path", "refuse_foreign_set", "write_set"]
@@ -28,7 +28,7 @@ __all__ = ["project_path", "refuse_foreign_set", "write_set"]
 _COMMENT = "Created by tomofilt"
 _NOTHING = "N/A"  # as RELION writes where a series has no file of a kind
 _RECONSTRUCTED = "rlnTomoReconstructedTomogram"
-#: Files made from another tomogram; the last name is misspelt in RELION too.
+#: Files that other jobs made of their tomograms; the last name is misspelt in RELION too.
 _DERIVED = (
     f"{_RECONSTRUCTED}Half1",
     f"{_RECONSTRUCTED}Half2",
@@ -128,20 +128,13 @@ def _row(
     given = tomograms.rows[name]
     pixel = float(record["applied"]["pixel_angst"]["value"])
     sizes = dict(zip("XYZ", record["applied"]["size_px"]["value"], strict=True))
-    same_voxels = {
-        "rlnTomoTomogramBinning": f"{float(record['output']['voxel_angst']) / pixel:.6f}",
-        **{f"rlnTomoSize{axis}": str(size) for axis, size in sizes.items()},
-    }
-    row = {
-        **given,
+    row = {column: text for column, text in given.items() if column not in _DERIVED} | {
         "rlnTomoTiltSeriesStarFile": project_path(tomograms.root, tilts_path),
         "rlnTomoTiltSeriesPixelSize": given.get("rlnTomoTiltSeriesPixelSize", f"{pixel:.6f}"),
-        **same_voxels,
+        "rlnTomoTomogramBinning": f"{float(record['output']['voxel_angst']) / pixel:.6f}",
+        **{f"rlnTomoSize{axis}": str(size) for axis, size in sizes.items()},
         _RECONSTRUCTED: project_path(tomograms.root, destination.volume),
     }
-    if any(not _equal(given.get(column, ""), text) for column, text in same_voxels.items()):
-        # What was derived from a tomogram with other voxels must not be read with these.
-        row |= {column: _NOTHING for column in _DERIVED if column in given}
     if _has_denoised(destination, record):
         row[f"{_RECONSTRUCTED}Denoised"] = project_path(tomograms.root, destination.denoised.volume)
     halves = [destination.half(number) for number in (1, 2)]
@@ -199,10 +192,3 @@ def project_path(root: Path, path: Path) -> str:
     """Path as it stands in STAR files: from the project's folder, if it is in there."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links in the project stay as they are
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-def _equal(text: str, other: str) -> bool:
-    try:
-        return bool(np.isclose(float(text), float(other), rtol=1e-5))
-    except ValueError:
-        return False

@@ -12,35 +12,25 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.files import safe_name
 from tomofilt.io.star import Table
+from tomofilt.series.checks import refuse_angles
+from tomofilt.series.ledger import Ledger
 from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.geometry import (
     Alignment,
-    alignment_from_matrices,
     default_xy,
     geometry_from_matrices,
     volume_grid,
 )
 from tomofilt_relion.images import NamedImages
-from tomofilt_relion.ledger import Ledger
-from tomofilt_relion.optics import dose_done, series_ctf
+from tomofilt_relion.optics import dose_done, number, series_ctf
+from tomofilt_relion.tilts import has_matrices, read_matrices, relion5_tilts, size_of_matrices
 from tomofilt_relion.tomograms import TomogramSet
 
-__all__ = ["pixel_angst", "read_series", "relion5_tilts"]
+__all__ = ["pixel_angst", "read_series"]
 
 FloatArray = NDArray[np.float64]
 
-_MATRIX = tuple(f"rlnTomoProj{row}" for row in "XYZW")
-#: The columns without which nothing can be reconstructed, and the RELION job that writes them.
-_NEEDED = {
-    "Motion correction": ("rlnMicrographName",),
-    "Align tilt-series": (
-        "rlnTomoYTilt",
-        "rlnTomoZRot",
-        "rlnTomoXShiftAngst",
-        "rlnTomoYShiftAngst",
-    ),
-}
 _HALVES = ("rlnMicrographNameEven", "rlnMicrographNameOdd")
 
 
@@ -79,10 +69,22 @@ def read_series(
     tilts = relion5_tilts(tomograms, name, raw, pixel)
     images = NamedImages(tomograms.root, tilts["rlnMicrographName"], pixel)
     image_shape = images.shape[1:]
+    ledger.notes += images.notes
+    excluded = _excluded(options.exclude, len(tilts), where, ledger)
+    used = np.setdiff1d(np.arange(len(tilts)), excluded)
+    if used.size == 0:
+        raise InputError(f"{where}: all {len(tilts)} images are excluded")
+    images.refuse_repeated(used.tolist())
     alignment = _alignment(tilts, where, pixel, tilt_offset_deg)
-    if _has_matrices(raw) and not tilt_offset_deg:
-        size_px = _size_of_matrices(tomograms, name)
-        geometry = geometry_from_matrices(_matrices(raw, where), size_px, image_shape, pixel)
+    _refuse_angles(alignment, used, where, tilt_offset_deg)
+    if has_matrices(raw) and "rlnTomoYTilt" in raw:
+        ledger.notes.append(
+            f"{path.name} has matrices (rlnTomoProjX/Y/Z/W) and angles: the matrices are used, as "
+            "in RELION"
+        )
+    if has_matrices(raw) and not tilt_offset_deg:
+        size_px = size_of_matrices(tomograms, name)
+        geometry = geometry_from_matrices(read_matrices(raw, where), size_px, image_shape, pixel)
         ledger.fact("alignment", "matrices", f"{path.name} rlnTomoProjX/Y/Z/W")
     else:
         geometry = alignment.geometry(image_shape, pixel)
@@ -91,13 +93,9 @@ def read_series(
         ledger.fact("tilt_offset_deg", tilt_offset_deg, "--tiltangle_offset")
 
     size_px = _size(tomograms, name, options, default_xy(image_shape, alignment.zrot_deg), ledger)
-    excluded = _excluded(options.exclude, len(tilts), where, ledger)
-    used = np.setdiff1d(np.arange(len(tilts)), excluded)
-    if used.size == 0:
-        raise InputError(f"{where}: all {len(tilts)} images are excluded")
     tilt_deg = alignment.ytilt_deg
     views = used[np.argsort(tilt_deg[used], kind="stable")]
-    binning = _positive(tomograms.rows[name].get("rlnTomoTomogramBinning", ""))
+    binning = tomograms.positive(name, "rlnTomoTomogramBinning")
     if binning:
         ledger.fact("binning", binning, tomograms.source(name, "rlnTomoTomogramBinning"))
     _note_unused(tomograms, name, tilts, ledger)
@@ -118,7 +116,7 @@ def read_series(
         halves=_halves(tomograms.root, tilts, pixel),
         dose_e_per_a2=None if exposure is None else exposure[views],
         dose_done=dose_done(images),
-        voltage_kv=_positive(tomograms.rows[name].get("rlnVoltage", "")),
+        voltage_kv=number(tomograms.rows[name].get("rlnVoltage", "")) or None,
         ctf=None if ctf is None else ctf.select(views),
         facts=ledger.facts,
         notes=tuple(ledger.notes),
@@ -134,7 +132,7 @@ def pixel_angst(tomograms: TomogramSet, name: str, given: float | None = None) -
     InputError
         The set has none and none was given, or two different ones are known.
     """
-    found = _positive(tomograms.rows[name].get("rlnTomoTiltSeriesPixelSize", ""))
+    found = tomograms.positive(name, "rlnTomoTiltSeriesPixelSize")
     if given is None:
         if found is None:
             raise InputError(
@@ -151,61 +149,6 @@ def pixel_angst(tomograms: TomogramSet, name: str, given: float | None = None) -
     return found or given
 
 
-def relion5_tilts(tomograms: TomogramSet, name: str, raw: Table, pixel_angst: float) -> Table:
-    """Table of images with RELION 5's columns, those of RELION 4 converted.
-
-    Raises
-    ------
-    InputError
-        It has no rows or lacks columns; they are named with the job that writes them.
-    """
-    where = f"{tomograms.tilts_path(name)}: data_{name}"
-    if not len(raw):
-        raise InputError(f"{where} has no images")
-    if not tomograms.is_relion4:
-        _refuse_incomplete(raw, where)
-        return raw
-    if not _has_matrices(raw):
-        raise InputError(
-            f"{where} has no rlnTomoProjX, rlnTomoProjY, rlnTomoProjZ and rlnTomoProjW, the "
-            "matrices that are RELION 4's alignment: import the tilt series with their alignment"
-        )
-    row = tomograms.rows[name]
-    frames = _positive(row.get("rlnTomoFrameCount", ""))
-    if frames and frames != len(raw):
-        raise InputError(
-            f"{where} has {len(raw)} rows, but rlnTomoFrameCount is {frames:g}: was an image left "
-            "out? Each row must belong to an image of the stack"
-        )
-    stack = row["rlnTomoTiltSeriesName"]
-    references = [f"{number:06d}@{stack}" for number in range(1, len(raw) + 1)]
-    image_shape = NamedImages(tomograms.root, references, pixel_angst).shape[1:]
-    matrices = _matrices(raw, where)
-    alignment = alignment_from_matrices(matrices, _size_of_matrices(tomograms, name), image_shape)
-    columns = {
-        "rlnTomoXTilt": alignment.xtilt_deg,
-        "rlnTomoYTilt": alignment.ytilt_deg,
-        "rlnTomoZRot": alignment.zrot_deg,
-        "rlnTomoXShiftAngst": alignment.shift_px[:, 0] * pixel_angst,
-        "rlnTomoYShiftAngst": alignment.shift_px[:, 1] * pixel_angst,
-    }
-    texts = {column: [f"{value:.6f}" for value in values] for column, values in columns.items()}
-    return raw.replaced({"rlnMicrographName": references, **texts})
-
-
-def _refuse_incomplete(tilts: Table, where: str) -> None:
-    missing = {
-        job: [column for column in columns if column not in tilts]
-        for job, columns in _NEEDED.items()
-    }
-    missing = {job: columns for job, columns in missing.items() if columns}
-    if missing:
-        lacks = " and ".join(
-            f"{', '.join(columns)} (from RELION's {job} job)" for job, columns in missing.items()
-        )
-        raise InputError(f"{where} lacks {lacks}: run that first and give the set it writes")
-
-
 def _alignment(tilts: Table, where: str, pixel: float, tilt_offset_deg: float) -> Alignment:
     xtilt = "rlnTomoXTilt"
     shifts = [_numbers(tilts, f"rlnTomo{axis}ShiftAngst", where) for axis in "XY"]
@@ -217,45 +160,16 @@ def _alignment(tilts: Table, where: str, pixel: float, tilt_offset_deg: float) -
     )
 
 
-def _has_matrices(tilts: Table) -> bool:
-    """Whether matrices are the only alignment there is."""
-    return "rlnTomoYTilt" not in tilts and all(column in tilts for column in _MATRIX)
-
-
-def _matrices(tilts: Table, where: str) -> FloatArray:
-    """Matrices (image, 4, 4) of RELION 4's bracketed vectors."""
-    rows = []
-    for column in _MATRIX:
-        try:
-            rows.append([[float(x) for x in text.strip("[]").split(",")] for text in tilts[column]])
-        except ValueError:
-            raise InputError(f"{where}: {column} holds no vectors such as [1,0,0,0]") from None
-    try:
-        matrices = np.array(rows, dtype=np.float64).transpose(1, 0, 2)
-    except ValueError:
-        matrices = np.empty(0)
-    if matrices.shape[1:] != (4, 4) or not np.isfinite(matrices).all():
-        raise InputError(f"{where}: rlnTomoProjX/Y/Z/W must be vectors of four numbers")
-    if not matrices[:, :2, 3].any():
-        raise InputError(
-            f"{where}: the matrices have no shifts, only rotations, as in what Warp exports with "
-            "particles: nothing can be reconstructed from them. Give the tomostack folders of Warp "
-            "(with .xf and .tlt) as IMOD folders"
-        )
-    return matrices
-
-
-def _size_of_matrices(tomograms: TomogramSet, name: str) -> tuple[int, int, int]:
-    """Unbinned size (x, y, z) of the tomogram whose voxels RELION 4's matrices speak of."""
-    row = tomograms.rows[name]
-    sizes = [_positive(row.get(f"rlnTomoSize{axis}", "")) for axis in "XYZ"]
-    if None in sizes:
-        raise InputError(
-            f"{tomograms.path}: {name} has no rlnTomoSizeX, rlnTomoSizeY and rlnTomoSizeZ, but "
-            "RELION 4's matrices refer to them"
-        )
-    nx, ny, nz = (round(size) for size in sizes if size is not None)
-    return nx, ny, nz
+def _refuse_angles(
+    alignment: Alignment, used: NDArray[np.intp], where: str, tilt_offset_deg: float
+) -> None:
+    offset = f" with --tiltangle_offset {tilt_offset_deg:g}" if tilt_offset_deg else ""
+    for degrees, column, what in (
+        (alignment.ytilt_deg, f"rlnTomoYTilt{offset}", "a tilt"),
+        (alignment.xtilt_deg, "rlnTomoXTilt", "an x tilt"),
+    ):
+        places = [f"{where}: row {row + 1}, {column}," for row in used]
+        refuse_angles(degrees[used], what, places.__getitem__)
 
 
 def _size(
@@ -266,10 +180,9 @@ def _size(
     ledger: Ledger,
 ) -> tuple[int, int, int]:
     """Unbinned size (x, y, z): as asked for, else as the set says, else what the images fill."""
-    row = tomograms.rows[name]
     pixel = cast(float, ledger.facts["pixel_angst"].value)
-    known = [_positive(row.get(f"rlnTomoSize{axis}", "")) for axis in "XYZ"]
-    thickness_nm = _positive(row.get("rlnTomoTomogramThickness", ""))
+    known = [tomograms.positive(name, f"rlnTomoSize{axis}") for axis in "XYZ"]
+    thickness_nm = tomograms.positive(name, "rlnTomoTomogramThickness")
     nx, ny, nz = (*filled_px, 0)
     source = "what the images fill"
     if None not in known:
@@ -290,12 +203,6 @@ def _size(
             "--thickness-px (--d) in unbinned pixels"
         )
     ledger.fact("size_px", [nx, ny, nz], source)
-    for axis, size, filled in zip("xy", (nx, ny), filled_px, strict=True):
-        if size > 1.05 * filled:
-            ledger.notes.append(
-                f"the tomogram is {size} unbinned px wide in {axis}, but untilted images fill only "
-                f"{filled} of them (the tilt axis counts): the rest will be blank"
-            )
     return nx, ny, nz
 
 
@@ -349,12 +256,3 @@ def _numbers(tilts: Table, column: str, where: str) -> FloatArray:
             raise InputError(f"{where}: {column} is {text!r} in row {row}, which is no number")
         values.append(value)
     return np.array(values)
-
-
-def _positive(text: str) -> float | None:
-    """Return a positive number; None for what RELION writes when it has none (0, ``N/A``, nan)."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < math.inf else None

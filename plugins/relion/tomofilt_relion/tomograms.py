@@ -7,6 +7,7 @@ of a stack. Paths are relative to the project's folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.io.star import Table, read_star
+from tomofilt_relion.images import file_of
 
 __all__ = ["TomogramSet", "looks_like_set", "open_set"]
 
@@ -50,6 +52,27 @@ class TomogramSet:
     def source(self, name: str, column: str) -> str:
         """Where a value of a series stands, in words."""
         return f"{self.path.name} {column} of {name}"
+
+    def positive(self, name: str, column: str) -> float | None:
+        """A positive number of a series; None where it is absent, 0 or N/A, as RELION writes none.
+
+        Raises
+        ------
+        InputError
+            It is anything else.
+        """
+        text = self.rows[name].get(column, "")
+        if text.lower() in ("", "n/a", "none"):
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise InputError(
+                f"{self.path}: {column} of {name} is {text!r}, but a positive number is needed"
+            )
+        return value or None
 
     def tilts_path(self, name: str) -> Path:
         """File with the images of a series."""
@@ -143,7 +166,7 @@ def _project_folder(path: Path, table: Table) -> Path:
     of the same names.
     """
     column = next(name for name in _FILES if name in table)
-    named = [text for text in table[column] if text]
+    named = [file_of(text) for text in table[column] if text]
     here = Path.cwd()
     above = [here, *path.parents] if path.is_relative_to(here) else [*path.parents, here]
     folders = list(dict.fromkeys(above))

@@ -71,6 +71,7 @@ def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
         ledger.fact("exposure_e_per_a2", f"{dose.min():g} to {dose.max():g}", f"{path.name} Dose")
     ctf = _ctf(xml, ledger)
     _note_unused(xml, ledger)
+    halves = _halves(paths, images, ledger)
     return TiltSeries(
         name=path.stem,
         images=images,
@@ -81,7 +82,8 @@ def read_series(path: Path, options: SeriesOptions) -> TiltSeries:
         first_voxel_kept=True,
         axes_fixed=True,
         excluded=tuple(int(i) for i in np.setdiff1d(np.arange(xml.tilts), chosen)),
-        halves=_halves(paths, images, ledger),
+        halves=halves,
+        halves_refused=ledger.halves_refused,
         dose_e_per_a2=None if dose is None else dose[chosen],
         voltage_kv=None if ctf is None else ctf.voltage_kv,
         ctf=None if ctf is None else ctf.select(chosen),
@@ -251,11 +253,14 @@ def _halves(
 ) -> tuple[Averages, Averages] | None:
     """Averages of even and of odd frames, if every tilt has both."""
     folders = [[path.parent / half / path.name for path in paths] for half in ("even", "odd")]
-    if not all(path.is_file() for path in (*folders[0], *folders[1])):
+    there = [path.is_file() for path in (*folders[0], *folders[1])]
+    if not all(there):
+        if any(there):
+            ledger.refuse_halves("average/even and odd: not every tilt has both, so none is used")
         return None
     even, odd = (open_averages(half, images.pixel_angst) for half in folders)
     if not even.shape == odd.shape == images.shape:
-        ledger.notes.append("the averages of even and odd frames have another size: not used")
+        ledger.refuse_halves("average/even and odd are not used: their images have another size")
         return None
     ledger.fact("halves", ["average/even", "average/odd"], "even and odd frames, by their folders")
     return even, odd

@@ -16,6 +16,9 @@ __all__ = ["Background", "LevelledImages"]
 Float32 = NDArray[np.float32]
 Background = Literal["ends", "image", "series"]
 
+#: No pixel is larger: filtered rows then stay within float32.
+_LARGEST_VALUE = 1e18
+
 
 class LevelledImages:
     """The used images of a source with their background subtracted, each read when asked for.
@@ -80,11 +83,10 @@ class LevelledImages:
         """One whole image, its level measured on the way; of a broken image, zeros."""
         image = self._values(view, 0, None)
         low, high = image.min(), image.max()
-        mean = image.mean(dtype=np.float64)
-        self._means[view] = mean if np.isfinite([low, high]).all() else np.nan
         self._flat[view] = low == high
-        if not np.isfinite(self._means[view]):
+        if not max(-low, high) < _LARGEST_VALUE:
             return np.zeros_like(image)
+        self._means[view] = mean = image.mean(dtype=np.float64)
         level = _mean_of_ends(image, self._axis) if self._kind == "ends" else mean
         self._subtracted[view] = level
         return np.asarray(image - np.float32(level), dtype=np.float32)
@@ -100,7 +102,7 @@ class LevelledImages:
         Raises
         ------
         InputError
-            An image holds NaN or infinity, or every image is blank.
+            An image holds NaN, infinity or absurdly large values, or every image is blank.
         """
         broken = np.flatnonzero(~np.isfinite(self._means))
         if len(broken):
@@ -108,7 +110,7 @@ class LevelledImages:
             files = self.source.files
             path = files[min(index, len(files) - 1)] if files else "the stack"
             raise InputError(
-                f"{path}: image {index + 1} holds NaN or infinite values ({len(broken)} of "
+                f"{path}: image {index + 1} holds NaN, infinite or absurd values ({len(broken)} of "
                 f"{len(self.views)} views do): repair it, or leave it out with "
                 f"--exclude {index + 1}"
             )

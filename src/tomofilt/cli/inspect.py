@@ -34,6 +34,7 @@ def inspect(
     *,
     tomogram_name: options.TomogramName = None,
     input_pixel_size: options.InputPixelSize = None,
+    alignment_pixel_size: options.AlignmentPixelSize = None,
     exclude: options.Exclude = None,
     thickness: options.Thickness = None,
     thickness_px: options.ThicknessPx = None,
@@ -46,11 +47,12 @@ def inspect(
     """
     from rich.console import Console
 
-    from tomofilt.series.projects import SeriesOptions, detect
+    from tomofilt.series.projects import SeriesOptions, detect, read_series
 
     thickness, thickness_px = exclusive(context, thickness=thickness, thickness_px=thickness_px)
     asked = SeriesOptions(
         input_pixel_angst=input_pixel_size,
+        alignment_pixel_angst=alignment_pixel_size,
         exclude=parse_views(exclude),
         thickness_angst=thickness,
         thickness_px=thickness_px,
@@ -61,7 +63,7 @@ def inspect(
     console = Console(highlight=False, markup=False, emoji=False)
     for project, name in chosen_series([detect(path)], tomogram_name):
         try:
-            description = describe(project.read(name, asked))
+            description = describe(read_series(project, name, asked))
         except Exception as error:
             errors.append(error)
             continue
@@ -134,7 +136,7 @@ def _images(source: ImageSource) -> dict[str, Any]:
 
 
 def _views(series: TiltSeries) -> list[dict[str, Any]]:
-    """One entry an image, in the order of the images.
+    """One entry an image, in the order of the images; its tilt as read, and as its view map has it.
 
     The factors of a view map ``Rz(rotation) Ry(tilt) Rx(xtilt)`` are ``a = cos(tilt)``,
     ``b = sin(tilt) / cos(xtilt)`` and ``e = -tan(xtilt)``; the warp's first column points along
@@ -152,7 +154,8 @@ def _views(series: TiltSeries) -> list[dict[str, Any]]:
         int(image): {
             "index": int(image) + 1,
             "used": True,
-            "tilt_deg": round(float(tilt_deg[i]), 4),
+            "tilt_deg": round(float(series.tilt_deg[i]), 4),
+            "tilt_of_map_deg": round(float(tilt_deg[i]), 4),
             "rotation_deg": round(float(rotation_deg[i]), 4),
             "shift_x_angst": round(float(shift_angst[i, 0]), 3),
             "shift_y_angst": round(float(shift_angst[i, 1]), 3),
@@ -229,6 +232,7 @@ def _view_table(views: list[dict[str, Any]]) -> RenderableType:
 
     columns = {
         "tilt_deg": ("tilt\ndeg", "{:.2f}"),
+        "tilt_of_map_deg": ("derived\ndeg", "{:.2f}"),
         "rotation_deg": ("rotation\ndeg", "{:.2f}"),
         "shift_x_angst": ("shift x\nA", "{:.1f}"),
         "shift_y_angst": ("shift y\nA", "{:.1f}"),
@@ -241,6 +245,8 @@ def _view_table(views: list[dict[str, Any]]) -> RenderableType:
     for unknown in ("dose_e_per_a2", "defocus_um"):
         if all(view[unknown] is None for view in used):
             del columns[unknown]
+    if all(abs(view["tilt_of_map_deg"] - view["tilt_deg"]) < 0.005 for view in used):
+        del columns["tilt_of_map_deg"]
     if all(abs(view["scale"] - 1) < 1e-4 for view in used):
         del columns["scale"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -69,6 +69,17 @@ InputPixelSize = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+AlignmentPixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--alignment-pixel-size",
+        metavar="A",
+        parser=LENGTH,
+        help="Pixel size in angstrom of the images that the alignment was made for: shifts and "
+        "sizes in IMOD's files count in it.  [default: as the input images]",
+        rich_help_panel=INPUT,
+    ),
+]
 Exclude = Annotated[
     str | None,
     typer.Option(

@@ -61,6 +61,7 @@ def requested(
     relion_star: options.RelionStar = None,
     tomogram_name: options.TomogramName = None,
     input_pixel_size: options.InputPixelSize = None,
+    alignment_pixel_size: options.AlignmentPixelSize = None,
     exclude: options.Exclude = None,
     pixel_size: options.PixelSize = None,
     bin: options.Bin = None,
@@ -148,6 +149,7 @@ def requested(
     )
     series = SeriesOptions(
         input_pixel_angst=input_pixel_size,
+        alignment_pixel_angst=alignment_pixel_size,
         exclude=parse_views(exclude),
         thickness_angst=thickness,
         thickness_px=thickness_px,

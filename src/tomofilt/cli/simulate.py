@@ -299,14 +299,15 @@ def _after_real(
     threads: int,
 ) -> tuple[SimulatedSeries, dict[str, object]]:
     """Project a given volume like a real series."""
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import detect, read_series
     from tomofilt.simulate.like import series_like
     from tomofilt.simulate.molecules import read_volume
 
     density, voxel_angst = read_volume(volume)
     project = detect(like)
     name = one_series(project, like, tomogram_name)
-    real = project.read(name, replace(asked, thickness_angst=density.shape[0] * voxel_angst))
+    wanted = replace(asked, thickness_angst=density.shape[0] * voxel_angst)
+    real = read_series(project, name, wanted)
     series, facts = series_like(density, voxel_angst, real, seed, threads)
     return series, {"volume": str(volume), "like": str(like), **facts}
 

@@ -245,7 +245,7 @@ def _halves(tomogram: Tomogram, references: References) -> tuple[Path, Path] | N
 
 def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     """The tilt series that a tomogram was made from, with the views that it was made from."""
-    from tomofilt.series.projects import SeriesOptions, detect
+    from tomofilt.series.projects import SeriesOptions, detect, read_series
 
     if references.project is None:
         return None
@@ -264,10 +264,11 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     nx, ny, nz = record["size_px"]
     options = SeriesOptions(
         input_pixel_angst=references.input_pixel_angst,
+        alignment_pixel_angst=record["applied"].get("alignment_pixel_angst", {}).get("value"),
         exclude=tuple(record["excluded"]),
         shape_px=(nx, ny, nz),
     )
-    return project.read(record["series"], options)
+    return read_series(project, record["series"], options)
 
 
 def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import threading
 from datetime import datetime
 from functools import cached_property
@@ -72,6 +73,14 @@ class MrcStack:
         self.dmax = header.dmax + header.value_offset
         self.dmean = header.dmean + header.value_offset
 
+    @property
+    def surplus(self) -> str | None:
+        """Say by how much the file is longer than its header says, if it is."""
+        bytes_ = self.path.stat().st_size - self.header.file_bytes
+        if bytes_ <= 0:
+            return None
+        return f"{self.path.name} is {bytes_:,} bytes longer than its header says: they are ignored"
+
     def _checked_pixel_size(self, given: float | None) -> float:
         if given is not None:
             if not 0 < given < math.inf:
@@ -81,7 +90,7 @@ class MrcStack:
         if not 0 < x < math.inf or x == 1.0:
             raise InputError(
                 f"the header of {self.path} gives a pixel size of {x:g} A, which programs write "
-                "when they do not know it: give --input-pixel-size"
+                f"when they do not know it: give --input-pixel-size{self._told_by_mdoc()}"
             )
         if not math.isclose(x, y, rel_tol=0.01):
             raise InputError(
@@ -89,6 +98,18 @@ class MrcStack:
                 "give --input-pixel-size"
             )
         return x
+
+    def _told_by_mdoc(self) -> str:
+        """Say what pixel size SerialEM's metadata beside the stack have."""
+        for path in (self.path.with_name(f"{self.path.name}.mdoc"), self.path.with_suffix(".mdoc")):
+            try:
+                with path.open(errors="replace") as file:
+                    found = re.search(r"PixelSpacing\s*=\s*([\d.]+)", file.read(1 << 16))
+            except OSError:
+                continue
+            if found:
+                return f" ({path.name} says {found[1]})"
+        return ""
 
     def read(self, image: int, y_start: int = 0, y_stop: int | None = None) -> NDArray[np.float32]:
         """Rows ``y_start`` to ``y_stop`` of one image; several threads may read at once.

@@ -26,6 +26,8 @@ from tomofilt.errors import InputError, MissingFileError
 __all__ = ["LARGEST_AXIS", "MrcHeader", "parse_header", "read_header"]
 
 _HEADER_BYTES = 1024
+#: Some programs fill up the last block of a file; less than this is no sign of a wrong header.
+_PADDING_BYTES = 512
 LARGEST_AXIS = 1_000_000
 
 _BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {
@@ -162,8 +164,8 @@ def read_header(path: Path) -> MrcHeader:
     MissingFileError
         There is no such file.
     InputError
-        It cannot be read, is not an MRC file, is shorter than its header says, or holds something
-        other than images of real numbers.
+        It cannot be read, is not an MRC file, is shorter or much longer than its header says, or
+        holds something other than images of real numbers.
     """
     path = Path(path)
     try:
@@ -184,7 +186,21 @@ def read_header(path: Path) -> MrcHeader:
             f"{path} is truncated: {nx} x {ny} x {nz} voxels of mode {header.mode} need "
             f"{header.file_bytes:,} bytes, but it has {found_bytes:,}; copy or make the file again"
         )
+    _refuse_surplus(path, header, found_bytes - header.file_bytes)
     return header
+
+
+def _refuse_surplus(path: Path, header: MrcHeader, surplus_bytes: int) -> None:
+    """Refuse a file with room for one more column, row or section than its header has."""
+    nz, ny, nx = header.shape
+    least = min(nz * ny, nz * nx, ny * nx) * header.dtype.itemsize
+    if surplus_bytes >= max(least, _PADDING_BYTES):
+        raise InputError(
+            f"{path} is longer than its header says: {nx} x {ny} x {nz} voxels of mode "
+            f"{header.mode} need {header.file_bytes:,} bytes, but it has "
+            f"{header.file_bytes + surplus_bytes:,}: the size or the mode in the header is wrong; "
+            "copy or make the file again"
+        )
 
 
 def parse_header(raw: bytes) -> MrcHeader:

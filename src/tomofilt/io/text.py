@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
 
-__all__ = ["count", "read_numbers", "read_text", "split_fields"]
+__all__ = [
+    "count",
+    "read_number_lines",
+    "read_numbers",
+    "read_text",
+    "split_fields",
+    "usable",
+]
 
 
 def read_text(path: Path) -> str:
@@ -42,26 +50,44 @@ def split_fields(text: str) -> list[str]:
     return [field for field in re.split(r"[,\s]+", text) if field]
 
 
+def usable(number: float) -> bool:
+    """Whether a number is finite, and no larger than anything in these files can be."""
+    return abs(number) < 1e12
+
+
+def read_number_lines(path: Path) -> list[tuple[int, list[float]]]:
+    """Read the numbers of each line that has some, with the number of the line.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`read_text`; also when something is not a usable number.
+    """
+    lines = []
+    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            numbers = [float(field) for field in split_fields(line)]
+        except ValueError:
+            numbers = [math.nan]
+        if not all(map(usable, numbers)):
+            raise InputError(
+                f"{path} line {line_number}: {line.strip()[:60]!r} is not a list of finite "
+                "numbers: correct it, or make the file again"
+            )
+        if numbers:
+            lines.append((line_number, numbers))
+    return lines
+
+
 def read_numbers(path: Path) -> NDArray[np.float64]:
     """Read the numbers of a free-format list: one or several a line, blanks or commas between them.
 
     Raises
     ------
     MissingFileError, InputError
-        As :func:`read_text`; also when something is not a number.
+        As :func:`read_number_lines`.
     """
-    numbers = []
-    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
-        try:
-            numbers += [float(field) for field in split_fields(line)]
-        except ValueError:
-            raise InputError(
-                f"{path} line {line_number}: {line.strip()!r} is not a list of numbers"
-            ) from None
-    values = np.array(numbers)
-    if not np.isfinite(values).all():
-        raise InputError(f"{path} holds NaN or infinity: make it again")
-    return values
+    return np.array([number for _, numbers in read_number_lines(path) for number in numbers])
 
 
 def count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 from tomofilt.errors import InputError, TomofiltError
 from tomofilt.jobs.one import Plan, Result, make_plan, reconstruct
 from tomofilt.reconstruction.settings import Settings
-from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions
+from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions, read_series
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["BatchReporter", "Job", "Outcome", "Summary", "exit_code", "explain", "plan", "run"]
@@ -155,7 +155,8 @@ def _each(
                     "reconstruct the two into different folders (-o)"
                 )
             taken.add(destination.volume)
-            outcome = work(job, job.project.read(job.name, job.options), destination)
+            series = read_series(job.project, job.name, job.options)
+            outcome = work(job, series, destination)
         except Exception as error:
             outcome = Outcome(job.name, error=error)
         reporter.finish(outcome)

@@ -77,6 +77,11 @@ class Outputs:
             return cls(whole, denoised=denoised)
         views = np.arange(len(series.views))
         if settings.halves == "frames":
+            if series.halves_refused is not None:
+                raise InputError(
+                    f"{series.name}: {series.halves_refused}, so that there is nothing for "
+                    "--halves frames: give --halves tilts, or make the frame halves again"
+                )
             if series.halves is None:
                 raise InputError(
                     f"{series.name}: no even/odd-frame images were found for --halves frames; "

@@ -17,11 +17,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.errors import InputError
+from tomofilt.errors import InputError, MissingFileError, TomofiltError
+from tomofilt.io.mrc_header import read_header
+from tomofilt.series.checks import checked
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 __all__ = [
+    "ALIGNMENT_PIXEL",
     "AS_IT_IS",
     "Acquisition",
     "Destination",
@@ -32,6 +35,7 @@ __all__ = [
     "geometry_about",
     "open_series",
     "project_type",
+    "read_series",
     "write_stack",
 ]
 
@@ -44,6 +48,9 @@ class SeriesOptions:
     ----------
     input_pixel_angst : float, optional
         Pixel size of the images in angstrom, where the project has none or a wrong one.
+    alignment_pixel_angst : float, optional
+        Pixel size of the images that the alignment was made for, if it counts in other pixels than
+        those of the images.
     exclude : tuple of int
         Views to leave out besides the project's own, counted from 1 in the order of the images.
     thickness_angst : float, optional
@@ -60,6 +67,7 @@ class SeriesOptions:
     """
 
     input_pixel_angst: float | None = None
+    alignment_pixel_angst: float | None = None
     exclude: tuple[int, ...] = ()
     thickness_angst: float | None = None
     thickness_px: float | None = None
@@ -110,6 +118,8 @@ class SeriesOptions:
         return own.resized(self.shape(own.shape, own.voxel_angst))
 
 
+#: The fact of a series whose reader has followed ``alignment_pixel_angst``.
+ALIGNMENT_PIXEL = "alignment_pixel_angst"
 #: A project's own numbers and no others.
 AS_IT_IS = SeriesOptions()
 
@@ -220,14 +230,75 @@ def project_type(name: str) -> ProjectType:
 
 
 def detect(path: Path) -> Project:
-    """Open whatever kind of project the path holds."""
+    """Open whatever kind of project the path holds.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        Nothing is there, or no project of a known kind; the message says what it is instead.
+    """
+    if not path.exists():
+        raise MissingFileError(f"{path}: there is no such file or folder")
     points = entry_points(group="tomofilt.projects")
     for point in points:
         kind: ProjectType = point.load()
         if kind.detect(path):
             return kind.open(path)
     names = ", ".join(sorted(point.name for point in points))
-    raise InputError(f"{path}: no project of a known kind ({names}) is here")
+    raise InputError(f"{path}: no project of a known kind ({names}) is here{_what_is_here(path)}")
+
+
+#: What programs leave in their folders, by which they are known, and what to give instead.
+_LEFT_BEHIND = (
+    ("*.star", "It holds STAR files of RELION: give one of {found}"),
+    ("*/job*/job.star", "It is a RELION project: give the aligned_tilt_series.star of a job in it"),
+    ("*/*.xf", "IMOD folders are in it: give one of {found}"),
+    ("*/*.edf", "IMOD folders are in it: give one of {found}"),
+    ("*.tomostar", "It holds .tomostar files: give the .xml files of Warp (warp_tiltseries)"),
+    ("*.mrc", "It holds MRC files, but no alignment: give the folder with .xf, .tlt or tilt.com"),
+)
+
+
+def _what_is_here(path: Path) -> str:
+    """Say what a path holds that is no project, and what to give instead."""
+    if path.is_file():
+        try:
+            nz, ny, nx = read_header(path).shape
+        except TomofiltError:
+            return ""
+        return (
+            f". It is an MRC file of {nx} x {ny} x {nz} voxels: give the folder with its alignment "
+            "(.xf, .tlt, tilt.com), or the STAR file that names it"
+        )
+    for pattern, words in _LEFT_BEHIND:
+        found = sorted(path.glob(pattern))[:3]
+        if found:
+            inside = [str(each if "/" not in pattern else each.parent) for each in found]
+            return f". {words.format(found=', '.join(dict.fromkeys(inside)))}"
+    return ""
+
+
+def read_series(project: Project, name: str, options: SeriesOptions = AS_IT_IS) -> TiltSeries:
+    """Read a tilt series and check that it can be: the one way in, for every command.
+
+    Parameters
+    ----------
+    project : Project
+    name : str
+    options : SeriesOptions
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :meth:`Project.read` and :func:`tomofilt.series.checks.checked`.
+    """
+    series = project.read(name, options)
+    if options.alignment_pixel_angst is not None and ALIGNMENT_PIXEL not in series.facts:
+        raise InputError(
+            f"{name}: --alignment-pixel-size is for the alignments of IMOD, which count in pixels: "
+            "leave it out"
+        )
+    return checked(series)
 
 
 def open_series(
@@ -256,7 +327,7 @@ def open_series(
             some = ", ".join(names[:5])
             raise InputError(f"{path} has {len(names)} tilt series ({some} ...): name one of them")
         name = names[0]
-    return project.read(name, options)
+    return read_series(project, name, options)
 
 
 def geometry_about(

@@ -78,6 +78,8 @@ class TiltSeries:
         Image indices (0-based) left out on request or by the project.
     halves : pair of ImageSource, optional
         Even- and odd-frame images, same shape as ``images``.
+    halves_refused : str, optional
+        Why frame halves that were found are not used.
     dose_e_per_a2 : (view,), optional
         Exposure before each used view, electrons per square angstrom.
     dose_done : str, optional
@@ -114,6 +116,7 @@ class TiltSeries:
     axes_fixed: bool = False
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None
+    halves_refused: str | None = None
     dose_e_per_a2: NDArray[np.float64] | None = None
     dose_done: str | None = None
     voltage_kv: float | None = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.errors import InputError
 from tomofilt.series.geometry import ImageGrid, SliceGeometry
 from tomofilt.snr.model import Coherence
 from tomofilt.util.threads import run_all
@@ -89,7 +90,7 @@ class LineSpectra:
         return np.asarray(order[np.any(self.values != 0, axis=(1, 2))[order]], dtype=np.intp)
 
     def band_edges(self) -> Float64:
-        """Edges of the frequency bands, 1/angstrom."""
+        """Edges of the frequency bands, 1/angstrom; InputError if the images are too small."""
         shortest = min(len(self.k_along) * self.pixel_angst, float(self.width_angst.min()))
         return _band_edges(shortest, self.pixel_angst)
 
@@ -364,6 +365,12 @@ def _totals(place: NDArray[np.intp], values: NDArray[np.floating], size: int) ->
 def _band_edges(shortest_angst: float, pixel_angst: float) -> Float64:
     middles = _BANDS / pixel_angst
     middles = middles[middles > 1.5 / shortest_angst]
+    if len(middles) < 2:
+        raise InputError(
+            f"the tomogram is too small to measure the SNR on: {shortest_angst:.0f} A are "
+            f"{shortest_angst / pixel_angst:.0f} voxels; give a larger one (--shape), a smaller "
+            "--bin, or another filter, -f gaussian:0.1 say"
+        )
     inner = np.sqrt(middles[1:] * middles[:-1])
     return np.concatenate([[middles[0] ** 2 / inner[0]], inner, [middles[-1]]])
 

@@ -332,7 +332,7 @@ _PURPOSES = ("train", "validation", "test")
 
 
 def _listed(path: Path, entries: Iterable[Any]) -> Iterable[Case]:
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import detect, read_series
     from tomofilt.simulate.molecules import read_volume
 
     for number, entry in enumerate(entries, 1):
@@ -350,7 +350,7 @@ def _listed(path: Path, entries: Iterable[Any]) -> Iterable[Case]:
                 "give name = one of them"
             )
         truth, voxel = read_volume(path.parent / entry["truth"])
-        case = Case(project.read(names[0]), truth, entry.get("bin"))
+        case = Case(read_series(project, names[0]), truth, entry.get("bin"))
         tomogram_voxel = case.problem.grid.voxel_angst
         if abs(voxel / tomogram_voxel - 1) > 0.01:
             raise InputError(

@@ -105,12 +105,12 @@ def _filter_of(method: Method) -> Filter:
 
 def read_series(path: Path, names: list[str] | None) -> TiltSeries:
     """The one series of a project, or the one that is named."""
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import detect, read_series
 
     project = detect(path)
     if names and len(names) > 1:
         raise InputError("give --tomogram-name once: filters are looked at for one series")
-    return project.read(one_series(project, path, names[0] if names else None))
+    return read_series(project, one_series(project, path, names[0] if names else None))
 
 
 def plain_console() -> Console:

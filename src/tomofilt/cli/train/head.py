@@ -75,7 +75,7 @@ def train_head(
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem
-    from tomofilt.series.projects import SeriesOptions, project_type
+    from tomofilt.series.projects import SeriesOptions, project_type, read_series
 
     check_place(output)
     if output.exists() and not overwrite:
@@ -94,7 +94,7 @@ def train_head(
         denoise=True,
         max_memory_bytes=parse_memory(max_memory),
     )
-    series = project.read(name, SeriesOptions(thickness_angst=thickness))
+    series = read_series(project, name, SeriesOptions(thickness_angst=thickness))
     problem = make_problem(series, settings)
     with ConsoleReporter(quiet=quiet), problem.images() as images:
         problem = measured(problem, images)
