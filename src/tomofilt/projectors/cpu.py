@@ -96,7 +96,7 @@ class SliceProjector:
         views, _, width = image_shape
         if table.shape != (views, 5):
             raise InputError(f"{views} images need a table of {views} x 5, not {table.shape}")
-        self.table = np.ascontiguousarray(table, dtype=np.float64)
+        self.table = np.array(table, dtype=np.float64)
         self.image_shape = image_shape
         self.volume_shape = volume_shape
         self.threads = threads or available_threads()
@@ -111,11 +111,17 @@ class SliceProjector:
         self.has_xtilt = bool(np.any(rows != 0.0))
         #: Rows of the images that a block of voxels may need beyond its own, on either side.
         self.halo = int(np.ceil(np.abs(rows).max())) + 1 if self.has_xtilt else 0
-        self._packed_rows = -(-(kernels.BLOCK + 2 * self.halo) // SQUARE) * SQUARE
+        # views that lean alike, as they mostly do, are summed before they are interpolated
+        leans = self.table[:, 3:]
+        self._lean_alike = self.has_xtilt and bool(np.all(np.ptp(leans, axis=0) < 1e-9))
+        if self._lean_alike:
+            self.table[:, 3:] = leans[0]
+        rows = kernels.BLOCK + 2 * self.halo + (SQUARE if self._lean_alike else 0)
+        self._packed_rows = -(-rows // SQUARE) * SQUARE
         self._local = threading.local()
 
     def packed_buffer(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Room for the rows of one block: (view, sample, BLOCK + 2 halo)."""
+        """Room for the rows of one block: (view, sample, BLOCK + 2 halo or more)."""
         views, _, width = self.image_shape
         return cache_lines((views, width + 2 * kernels.PAD, self._packed_rows), dtype)
 
@@ -130,8 +136,8 @@ class SliceProjector:
 
         Parameters
         ----------
-        packed : (view, sample, BLOCK + 2 halo)
-            Row ``halo`` belongs to the first voxel row.
+        packed : (view, sample, BLOCK + 2 halo or more)
+            From :meth:`packed_buffer`. Row ``halo`` belongs to the first voxel row.
         volume : (planes, rows <= BLOCK, x)
             Overwritten.
         z_start : int
@@ -150,7 +156,8 @@ class SliceProjector:
             should_stop()
             columns = getattr(self._local, "columns", None)
             if columns is None or columns.dtype != packed.dtype:
-                columns = cache_lines((kernels.TILE**2, kernels.BLOCK), packed.dtype)
+                length = kernels.WIDE_BLOCK if self._lean_alike else kernels.BLOCK
+                columns = cache_lines((kernels.TILE**2, length), packed.dtype)
                 self._local.columns = columns
             kernels.backproject_tile(
                 packed, self.table, self.limits, self.halo, *tile, columns, volume, z_start
@@ -172,7 +179,7 @@ class SliceProjector:
                 lambda view, rows=rows: kernels.pack_rows(rows[view], packed[view]),  # type: ignore[misc]
                 range(len(images)),
             )
-            block = np.empty(
+            block = cache_lines(
                 (self.volume_shape[0], stop - start, self.volume_shape[2]), packed.dtype
             )
             self.adjoint_block(packed, block, 0)
@@ -216,8 +223,8 @@ class SliceProjector:
         ----------
         block : (z, x, BLOCK)
             y innermost.
-        packed : (view, sample, BLOCK + 2 halo)
-            Overwritten.
+        packed : (view, sample, BLOCK + 2 halo or more)
+            From :meth:`packed_buffer`. Overwritten.
         then : callable
             Called with each view, when it is done.
         """
@@ -225,9 +232,7 @@ class SliceProjector:
         def some(views: range) -> None:
             few = slice(views.start, views.stop)
             packed[few] = 0.0
-            kernels.forward_views(
-                block, self.table[few], self.limits[few], self.halo, packed[few]
-            )
+            kernels.forward_views(block, self.table[few], self.limits[few], self.halo, packed[few])
             for view in views:
                 then(view)
 

@@ -27,6 +27,7 @@ __all__ = [
     "PAD",
     "TILE",
     "VIEWS",
+    "WIDE_BLOCK",
     "backproject_tile",
     "forward_views",
     "pack_rows",
@@ -37,6 +38,8 @@ Array: TypeAlias = NDArray[Any]
 
 #: Voxels along y that are worked on together.
 BLOCK = 128
+#: The same with x tilt: some rows of the detector more, from one cache line to another.
+WIDE_BLOCK = BLOCK + SQUARE
 #: Empty samples before and after each packed view; sample s of a view is packed sample s + PAD.
 PAD = 2
 #: Edge of a tile in x and z: tile accumulators and the touched detector columns fit in 1 MiB.
@@ -49,6 +52,8 @@ _ROWS = 2
 _TAPS = 256
 
 _add_taps = taps_adder(BLOCK)
+_add_pairs = taps_adder(BLOCK, stretches=2)
+_add_wide_pairs = taps_adder(WIDE_BLOCK, stretches=2)
 
 
 @kernel
@@ -84,52 +89,47 @@ def pack_rows(rows: Array, packed: Array) -> None:
 def _place(
     table: Array,
     limits: Array,
-    first_view: int,
-    views: int,
     z: int,
     x_start: int,
     shape: tuple[int, int, int],
     taps: Array,
     weights: Array,
 ) -> None:
-    """Where TILE voxels of a row fall in some views: two taps for each.
+    """Where TILE voxels of a row fall in some views: the first of two samples, and their weights.
 
-    ``shape`` is that of the packed detector; ``taps`` and ``weights`` are (2 views, TILE).
-    Positions outside a view's limits go to the padding, which is zero.
+    ``shape`` is that of these views' packed detector; ``taps`` and ``weights`` are (view, TILE)
+    and (sample, view, TILE). Positions outside a view's limits go to the padding, which is zero.
     """
     real = weights.dtype.type
-    for i in range(views):
-        view = first_view + i
+    step = np.int32(shape[2])
+    for view in range(shape[0]):
         a, r = table[view, 0], table[view, 1] * z + (table[view, 2] + PAD)
         low, high = limits[view, 0], limits[view, 1]
-        start = view * shape[1] * shape[2]
+        start = np.int32(view * shape[1])
         for x in range(TILE):
             position = a * (x_start + x) + r
             position = position if (position >= low) & (position <= high) else 0.0
             sample = np.int32(position)
             fraction = position - sample
-            taps[2 * i, x] = start + sample * shape[2]
-            taps[2 * i + 1, x] = start + sample * shape[2] + shape[2]
-            weights[2 * i, x] = real(1 - fraction)
-            weights[2 * i + 1, x] = real(fraction)
+            taps[view, x] = (start + sample) * step
+            weights[0, view, x] = real(1 - fraction)
+            weights[1, view, x] = real(fraction)
 
 
 @kernel
-def _lean(
-    table: Array, first_view: int, views: int, z: int, halo: int, taps: Array, weights: Array
-) -> None:
-    """Split the taps of :func:`_place` between the two detector rows that x tilt falls between."""
+def _lean(table: Array, z: int, halo: int, taps: Array, weights: Array) -> None:
+    """Split each tap between the two detector rows that x tilt makes it fall between."""
     real = weights.dtype.type
-    for i in range(2 * views):
-        view = first_view + i // 2
+    for view in range(len(table)):
         j = table[view, 3] * z + table[view, 4] + halo
-        row = np.int64(np.floor(j))
+        row = np.int32(np.floor(j))
         above, below = real(1 - (j - row)), real(j - row)
         for x in range(TILE):
-            taps[2 * views + i, x] = taps[i, x] + row + 1
-            weights[2 * views + i, x] = weights[i, x] * below
-            taps[i, x] += row
-            weights[i, x] *= above
+            first, second = weights[0, view, x], weights[1, view, x]
+            taps[VIEWS + view, x] = taps[view, x] + row + np.int32(1)
+            taps[view, x] += row
+            weights[0, view, x], weights[0, VIEWS + view, x] = first * above, first * below
+            weights[1, view, x], weights[1, VIEWS + view, x] = second * above, second * below
 
 
 @kernel
@@ -148,7 +148,7 @@ def backproject_tile(
 
     Parameters
     ----------
-    packed : (view, sample, BLOCK + 2 halo)
+    packed : (view, sample, BLOCK + 2 halo or more)
         Row ``halo`` belongs to the first voxel row.
     table : (view, 5) float64
         a, b, c, e, f of each view in index units; e and f are not used without halo.
@@ -158,40 +158,79 @@ def backproject_tile(
         0 without x tilt.
     z_range, x_range : (start, stop)
         Voxel indices of the tile, at most TILE long.
-    columns : (TILE * TILE, BLOCK)
-        Work space.
+    columns : (TILE * TILE, BLOCK or WIDE_BLOCK)
+        Work space. With WIDE_BLOCK, all views must have the same e and f: they are summed as the
+        detector's rows lie, and brought to the voxels' rows at once.
     volume : (nz, ny <= BLOCK, nx)
         Receives the tile; its first plane is voxel ``z_first``.
     """
     z_start, z_stop = z_range
     width = x_range[1] - x_range[0]
+    is_wide = columns.shape[1] == WIDE_BLOCK
     columns[: (z_stop - z_start) * width] = 0
-    taps = np.empty((_ROWS, 4 * VIEWS, TILE), np.int64)
-    weights = np.empty((_ROWS, 4 * VIEWS, TILE), packed.dtype)
+    taps = np.empty((_ROWS, 2 * VIEWS, TILE), np.int32)
+    weights = np.empty((_ROWS, 2, 2 * VIEWS, TILE), packed.dtype)
     groups = -(-len(packed) // VIEWS)
     for group in range(groups):
-        first = group * len(packed) // groups
-        views = (group + 1) * len(packed) // groups - first
-        count = 4 * views if halo else 2 * views
+        first, stop = group * len(packed) // groups, (group + 1) * len(packed) // groups
+        some, some_table, some_limits = packed[first:stop], table[first:stop], limits[first:stop]
         for z in range(z_start, z_stop, _ROWS):
             rows = min(_ROWS, z_stop - z)
             for row in range(rows):
                 _place(
-                    table, limits, first, views, z + row, x_range[0], packed.shape,
+                    some_table, some_limits, z + row, x_range[0], some.shape,
                     taps[row], weights[row],
                 )  # fmt: skip
-                if halo:
-                    _lean(table, first, views, z + row, halo, taps[row], weights[row])
+                if is_wide:
+                    taps[row] += np.int32(_detector_row(table[0], z + row, halo)[0])
+                elif halo:
+                    _lean(some_table, z + row, halo, taps[row], weights[row])
             # squares of voxels share detector columns while these are in the first-level cache
             for corner in range(0, width, _ROWS):
                 for row in range(rows):
                     for x in range(corner, min(corner + _ROWS, width)):
                         column = (z + row - z_start) * width + x
-                        _add_taps(
-                            columns, column * BLOCK, packed, taps[row], weights[row],
-                            x, TILE, count,
-                        )  # fmt: skip
+                        start = column * columns.shape[1]
+                        if is_wide:
+                            _add_wide_pairs(
+                                columns, start, some, packed.shape[2], taps[row], weights[row],
+                                x, TILE, len(some),
+                            )  # fmt: skip
+                            continue
+                        for below in range(0, 2 * VIEWS if halo else VIEWS, VIEWS):
+                            _add_pairs(
+                                columns, start, some, packed.shape[2], taps[row], weights[row],
+                                below * TILE + x, TILE, len(some),
+                            )  # fmt: skip
+    if is_wide:
+        _straighten(columns, table[0], halo, z_range, width)
     _store(columns, z_range, x_range, volume, z_first)
+
+
+@kernel
+def _detector_row(table: Array, z: int, halo: int) -> tuple[int, float]:
+    """Where a wide block begins in the detector, on a cache line, and the first voxel in it."""
+    j = table[3] * z + table[4] + halo
+    start = int(j) - int(j) % SQUARE
+    return start, j - start
+
+
+@kernel
+def _straighten(
+    columns: Array, table: Array, halo: int, z_range: tuple[int, int], width: int
+) -> None:
+    """Bring the columns of a tile from the rows of the detector to those of the voxels, in place."""
+    taps, weights = np.empty(2, np.int64), np.empty(2, columns.dtype)
+    line = np.empty(BLOCK, columns.dtype)
+    for z in range(z_range[0], z_range[1]):
+        _, row = _detector_row(table, z, halo)
+        weights[0], weights[1] = 1 - (row - int(row)), row - int(row)
+        for x in range(width):
+            column = columns[(z - z_range[0]) * width + x]
+            taps[0], taps[1] = int(row), int(row) + 1
+            line[:] = 0
+            _add_taps(line, 0, column, 0, taps, weights, 0, 1, 2)
+            column[:BLOCK] = line
 
 
 @kernel
@@ -227,6 +266,8 @@ def forward_views(volume: Array, table: Array, limits: Array, halo: int, packed:
         Added to, but for the padding samples.
     """
     nz, nx = volume.shape[:2]
+    taps = np.empty(_TAPS, np.int64)
+    above, below = np.empty(_TAPS, packed.dtype), np.empty(_TAPS, packed.dtype)
     for z_start in range(0, nz, TILE):
         z_stop = min(z_start + TILE, nz)
         # all views take in the same columns of voxels, roughly, before it goes on
@@ -238,7 +279,7 @@ def forward_views(volume: Array, table: Array, limits: Array, halo: int, packed:
                 for sample in range(min(start, stop), max(start, stop)):
                     _gather(
                         volume, table[view], limits[view], halo, z_start, z_stop, sample,
-                        packed[view],
+                        taps, above, below, packed[view],
                     )  # fmt: skip
 
 
@@ -262,14 +303,14 @@ def _gather(
     z_start: int,
     z_stop: int,
     sample: int,
+    taps: Array,
+    above: Array,
+    below: Array,
     packed: Array,
 ) -> None:
     """Add the voxels of some planes, less than a sample away, to a packed sample."""
     nx = volume.shape[1]
-    a, before = table[0], -1
-    taps = np.empty(_TAPS, np.int64)
-    above, below = np.empty(_TAPS, packed.dtype), np.empty(_TAPS, packed.dtype)
-    count = 0
+    a, before, count = table[0], -1, 0
     start = sample * packed.shape[1]
     for z in range(z_start, z_stop):
         j = table[3] * z + table[4] + halo if halo else 0.0
@@ -307,6 +348,6 @@ def _add_rows(
 ) -> None:
     """Add weighted columns of voxels to a packed sample, and with x tilt also to the next row."""
     if count:
-        _add_taps(packed, start, volume, taps, above, 0, 1, count)
+        _add_taps(packed, start, volume, 0, taps, above, 0, 1, count)
         if halo:
-            _add_taps(packed, start + 1, volume, taps, below, 0, 1, count)
+            _add_taps(packed, start + 1, volume, 0, taps, below, 0, 1, count)

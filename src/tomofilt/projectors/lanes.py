@@ -18,7 +18,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from tomofilt.util.jit import kernel
 
-__all__ = ["SQUARE", "cache_lines", "plain_taps_adder", "plain_transpose", "taps_adder", "transpose"]
+__all__ = [
+    "SQUARE",
+    "cache_lines",
+    "plain_taps_adder",
+    "plain_transpose",
+    "taps_adder",
+    "transpose",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -37,7 +44,7 @@ def cache_lines(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return memory[start : start + size].view(kind).reshape(shape)
 
 
-def plain_taps_adder(length: int) -> Callable[..., None]:
+def plain_taps_adder(length: int, stretches: int = 1) -> Callable[..., None]:
     """:func:`taps_adder` in plain loops."""
 
     @kernel
@@ -45,6 +52,7 @@ def plain_taps_adder(length: int) -> Callable[..., None]:
         out: Array,
         start: int,
         source: Array,
+        step: int,
         taps: Array,
         weights: Array,
         first: int,
@@ -54,9 +62,10 @@ def plain_taps_adder(length: int) -> Callable[..., None]:
         sums, values = out.reshape(-1), source.reshape(-1)
         places, factors = taps.reshape(-1), weights.reshape(-1)
         for tap in range(first, first + count * stride, stride):
-            place, factor = places[tap], factors[tap]
-            for k in range(length):
-                sums[start + k] += factor * values[place + k]
+            for stretch in range(stretches):
+                place, factor = places[tap] + stretch * step, factors[tap + stretch * taps.size]
+                for k in range(length):
+                    sums[start + k] += factor * values[place + k]
 
     return add_taps
 
@@ -128,12 +137,13 @@ class _Vectors:
         return self.shuffle(one, nothing, [0] * self.lanes)
 
 
-def _vector_taps_adder(length: int) -> Callable[..., None]:
+def _vector_taps_adder(length: int, stretches: int) -> Callable[..., None]:
     def typed(
         typingctx: Any,
         out: Any,
         start: Any,
         source: Any,
+        step: Any,
         taps: Any,
         weights: Any,
         first: Any,
@@ -143,15 +153,17 @@ def _vector_taps_adder(length: int) -> Callable[..., None]:
         from numba.core import types
 
         n = types.int64
-        signature = types.void(out, n, source, taps, weights, n, n, n)
+        signature = types.void(out, n, source, n, taps, weights, n, n, n)
         itemsize = out.dtype.bitwidth // 8
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             from numba.core import cgutils
+            from numba.np.arrayobj import make_array
 
-            sums, start, values, places, factors, first, stride, count = _pointers(
+            sums, start, values, step, places, factors, first, stride, count = _pointers(
                 context, builder, signature, args
             )
+            size = make_array(taps)(context, builder, args[4]).nitems
             width, registers = _vector_bytes_and_registers(context)
             lanes = min(width // itemsize, length)
             vectors = _Vectors(builder, context.get_value_type(out.dtype), lanes)
@@ -165,12 +177,15 @@ def _vector_taps_adder(length: int) -> Callable[..., None]:
                     place = builder.load(builder.gep(places, [tap]))
                     if place.type.width < tap.type.width:
                         place = builder.sext(place, tap.type)
-                    factor = vectors.repeated(builder.load(builder.gep(factors, [tap])))
-                    for sum_, k in zip(held, offsets, strict=True):
-                        value = vectors.load(vectors.at(values, place, k))
-                        product = builder.fmul(factor, value, flags=("contract",))
-                        total = builder.fadd(builder.load(sum_), product, flags=("contract",))
-                        builder.store(total, sum_)
+                    for stretch in range(stretches):
+                        if stretch:
+                            place, tap = builder.add(place, step), builder.add(tap, size)
+                        factor = vectors.repeated(builder.load(builder.gep(factors, [tap])))
+                        for sum_, k in zip(held, offsets, strict=True):
+                            value = vectors.load(vectors.at(values, place, k))
+                            product = builder.fmul(factor, value, flags=("contract",))
+                            total = builder.fadd(builder.load(sum_), product, flags=("contract",))
+                            builder.store(total, sum_)
                 for sum_, k in zip(held, offsets, strict=True):
                     vectors.store(builder.load(sum_), vectors.at(sums, start, k))
             return context.get_dummy_value()
@@ -223,21 +238,29 @@ def _transposed(vectors: _Vectors, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def taps_adder(length: int) -> Callable[..., None]:
+def taps_adder(length: int, stretches: int = 1) -> Callable[..., None]:
     """Make the function that adds weighted stretches of an array to one stretch of another.
+
+    Parameters
+    ----------
+    length : int
+        Of a stretch.
+    stretches : int
+        How many belong to a tap, each with its weight.
 
     Returns
     -------
-    add_taps(out, start, source, taps, weights, first, stride, count)
+    add_taps(out, start, source, step, taps, weights, first, stride, count)
         For use in kernels. With all arrays seen as flat, and for tap = ``first``, ``first +
         stride`` and so on, ``count`` times, ``out[start:start + length] += weights[tap] *
-        source[taps[tap]:taps[tap] + length]``. The sums stay in registers.
+        source[taps[tap]:taps[tap] + length]``. The sums stay in registers. Further stretches of a
+        tap are ``step`` elements on in the source each, and their weights as many as ``taps`` has.
     """
-    return _vector_taps_adder(length) if _HAS_VECTORS else plain_taps_adder(length)
+    if _HAS_VECTORS:
+        return _vector_taps_adder(length, stretches)
+    return plain_taps_adder(length, stretches)
 
 
 #: transpose(source, start, stride, target, to, to_stride), for use in kernels: transpose a square
 #: of SQUARE x SQUARE elements from flat position ``start``, its rows ``stride`` apart, to ``to``.
-transpose: Callable[..., None] = (
-    intrinsic(_vector_transpose) if _HAS_VECTORS else plain_transpose
-)
+transpose: Callable[..., None] = intrinsic(_vector_transpose) if _HAS_VECTORS else plain_transpose
