@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.projectors import kernels
-from tomofilt.projectors.lanes import SQUARE, cache_lines
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.lanes import SQUARE, cache_lines
 from tomofilt.util.threads import available_threads, run_all
 
 __all__ = ["SliceProjector", "slice_table"]

@@ -4,7 +4,7 @@ After the in-plane warp of :mod:`tomofilt.align.stack`, a view samples its row o
 ``r = a x + b z + c`` for every y at once (``j = y + e z + f`` with x tilt). So a column of voxels
 along y is a weighted sum of detector columns, and a detector column one of columns of voxels. The
 detector is packed as ``[view][sample][BLOCK of y]``; the places and weights of a row of voxels are
-computed together, and :mod:`tomofilt.projectors.lanes` sums with the sums in vector registers.
+computed together, and :mod:`tomofilt.util.lanes` sums with the sums in vector registers.
 Tiles in x and z, and a few views at a time, keep the touched columns in the second-level cache.
 
 Every kernel releases the interpreter lock; threads are the caller's. All loops over y have the
@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.projectors.lanes import SQUARE, taps_adder, transpose
 from tomofilt.util.jit import kernel
+from tomofilt.util.lanes import SQUARE, taps_adder, transpose
 
 __all__ = [
     "BLOCK",
@@ -219,7 +219,7 @@ def _detector_row(table: Array, z: int, halo: int) -> tuple[int, float]:
 def _straighten(
     columns: Array, table: Array, halo: int, z_range: tuple[int, int], width: int
 ) -> None:
-    """Bring the columns of a tile from the rows of the detector to those of the voxels, in place."""
+    """Bring a tile's columns from the detector's rows to those of the voxels, in place."""
     taps, weights = np.empty(2, np.int64), np.empty(2, columns.dtype)
     line = np.empty(BLOCK, columns.dtype)
     for z in range(z_range[0], z_range[1]):
@@ -310,7 +310,7 @@ def _gather(
 ) -> None:
     """Add the voxels of some planes, less than a sample away, to a packed sample."""
     nx = volume.shape[1]
-    a, before, count = table[0], -1, 0
+    a, before, count = table[0], np.int64(-1), 0
     start = sample * packed.shape[1]
     for z in range(z_start, z_stop):
         j = table[3] * z + table[4] + halo if halo else 0.0

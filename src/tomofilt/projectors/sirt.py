@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tomofilt.projectors import kernels
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.projectors.lanes import cache_lines
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.lanes import cache_lines
 from tomofilt.util.threads import run_all
 
 __all__ = ["SirtSolver", "block_bytes", "widened"]

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from tomofilt.projectors.lanes import (
+from tomofilt.util.jit import kernel
+from tomofilt.util.lanes import (
     SQUARE,
     cache_lines,
+    four_by_four,
+    plain_four_by_four,
     plain_taps_adder,
     plain_transpose,
     taps_adder,
     transpose,
 )
-from tomofilt.util.jit import kernel
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -54,6 +56,21 @@ def test_transpose_equals_plain_loops(dtype):
         out.ravel()[7 : 7 + 33 * SQUARE].reshape(SQUARE, 33)[:, :SQUARE],
         source.ravel()[3 : 3 + 20 * SQUARE].reshape(SQUARE, 20)[:, :SQUARE].T,
     )
+
+
+def test_four_by_four_equals_plain_loops():
+    @kernel
+    def both(source, weights):
+        arguments = source, 5, 20, weights, 3, 6
+        return four_by_four(*arguments), plain_four_by_four(*arguments)
+
+    rng = np.random.default_rng(3)
+    source = rng.normal(size=(5, 20)).astype(np.float32)
+    weights = rng.normal(size=(8, 6)).astype(np.float32)
+    fast, plain = both(source, weights)
+    expected = weights[4:, 3] @ source[:4, 5:9] @ weights[:4, 3]
+    assert fast == pytest.approx(expected, rel=1e-5)
+    assert plain == pytest.approx(expected, rel=1e-5)
 
 
 def test_cache_lines_start_on_one():

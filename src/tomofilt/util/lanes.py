@@ -81,6 +81,21 @@ def plain_transpose(
             out[to + j * to_stride + i] = values[start + i * stride + j]
 
 
+@kernel
+def plain_four_by_four(
+    source: Array, start: int, stride: int, weights: Array, first: int, step: int
+) -> Any:
+    """:func:`four_by_four` in plain loops."""
+    values, factors = source.reshape(-1), weights.reshape(-1)
+    total = source.dtype.type(0)
+    for j in range(4):
+        column = source.dtype.type(0)
+        for i in range(4):
+            column += factors[first + (4 + i) * step] * values[start + i * stride + j]
+        total += factors[first + j * step] * column
+    return total
+
+
 def _vector_bytes_and_registers(context: Any) -> tuple[int, int]:
     """Width of a vector, and how many of them a sum may take up, beside what they are fed from."""
     triple, _, features = context.codegen().magic_tuple()
@@ -88,7 +103,7 @@ def _vector_bytes_and_registers(context: Any) -> tuple[int, int]:
         return 16, 16
     enabled = features.split(",")
     if "+avx512f" in enabled:
-        return 64, 8
+        return 64, 16
     return (32, 8) if "+avx2" in enabled else (16, 8)
 
 
@@ -97,8 +112,9 @@ def _pointers(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -
     from numba.core import types
     from numba.np.arrayobj import make_array
 
+    make: Any = make_array
     return [
-        make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+        make(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
         for kind, value in zip(signature.args, args, strict=True)
     ]
 
@@ -115,9 +131,9 @@ class _Vectors:
     def at(self, pointer: Any, *steps: Any) -> Any:
         """Pointer to a vector some elements further on."""
         for step in steps:
-            if isinstance(step, int):
-                step = self._ir.Constant(self._ir.IntType(64), step)
-            pointer = self._builder.gep(pointer, [step])
+            is_known = isinstance(step, int)
+            elements = self._ir.Constant(self._ir.IntType(64), step) if is_known else step
+            pointer = self._builder.gep(pointer, [elements])
         return self._builder.bitcast(pointer, self.kind.as_pointer())
 
     def load(self, pointer: Any) -> Any:
@@ -126,14 +142,23 @@ class _Vectors:
     def store(self, value: Any, pointer: Any) -> None:
         self._builder.store(value, pointer, align=4)
 
+    def add_product(self, total: Any, a: Any, b: Any) -> Any:
+        """Total + a b, in one rounding where the machine can."""
+        product = self._builder.fmul(a, b, flags=("contract",))
+        if total is None:
+            return product
+        return self._builder.fadd(total, product, flags=("contract",))
+
+    def index(self, lane: int) -> Any:
+        return self._ir.Constant(self._ir.IntType(32), lane)
+
     def shuffle(self, first: Any, second: Any, lanes: Sequence[int]) -> Any:
         mask = self._ir.Constant(self._ir.VectorType(self._ir.IntType(32), self.lanes), list(lanes))
         return self._builder.shuffle_vector(first, second, mask)
 
     def repeated(self, value: Any) -> Any:
         nothing = self._ir.Constant(self.kind, self._ir.Undefined)
-        zero = self._ir.Constant(self._ir.IntType(32), 0)
-        one = self._builder.insert_element(nothing, value, zero)
+        one = self._builder.insert_element(nothing, value, self.index(0))
         return self.shuffle(one, nothing, [0] * self.lanes)
 
 
@@ -160,16 +185,21 @@ def _vector_taps_adder(length: int, stretches: int) -> Callable[..., None]:
             from numba.core import cgutils
             from numba.np.arrayobj import make_array
 
+            variable: Any = cgutils.alloca_once  # LLVM makes registers of these
+
             sums, start, values, step, places, factors, first, stride, count = _pointers(
                 context, builder, signature, args
             )
-            size = make_array(taps)(context, builder, args[4]).nitems
+            make: Any = make_array
+            size = make(taps)(context, builder, args[4]).nitems
             width, registers = _vector_bytes_and_registers(context)
             lanes = min(width // itemsize, length)
             vectors = _Vectors(builder, context.get_value_type(out.dtype), lanes)
-            for chunk in range(0, length, lanes * registers):
-                offsets = range(chunk, min(chunk + lanes * registers, length), lanes)
-                held = [cgutils.alloca_once(builder, vectors.kind) for _ in offsets]
+            passes = -(-length // (lanes * registers))
+            held_at_once = -(-length // (lanes * passes)) * lanes
+            for chunk in range(0, length, held_at_once):
+                offsets = range(chunk, min(chunk + held_at_once, length), lanes)
+                held: list[Any] = [variable(builder, vectors.kind) for _ in offsets]
                 for sum_, k in zip(held, offsets, strict=True):
                     builder.store(vectors.load(vectors.at(sums, start, k)), sum_)
                 with cgutils.for_range(builder, count, intp=count.type) as loop:
@@ -183,8 +213,7 @@ def _vector_taps_adder(length: int, stretches: int) -> Callable[..., None]:
                         factor = vectors.repeated(builder.load(builder.gep(factors, [tap])))
                         for sum_, k in zip(held, offsets, strict=True):
                             value = vectors.load(vectors.at(values, place, k))
-                            product = builder.fmul(factor, value, flags=("contract",))
-                            total = builder.fadd(builder.load(sum_), product, flags=("contract",))
+                            total = vectors.add_product(builder.load(sum_), factor, value)
                             builder.store(total, sum_)
                 for sum_, k in zip(held, offsets, strict=True):
                     vectors.store(builder.load(sum_), vectors.at(sums, start, k))
@@ -192,7 +221,7 @@ def _vector_taps_adder(length: int, stretches: int) -> Callable[..., None]:
 
         return signature, generate
 
-    return intrinsic(typed)  # type: ignore[no-any-return]
+    return intrinsic(typed)
 
 
 def _vector_transpose(
@@ -220,6 +249,34 @@ def _vector_transpose(
                 for k, column in enumerate(_transposed(vectors, rows)):
                     vectors.store(column, row(out, to, to_stride, j + k, i))
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _vector_four_by_four(
+    typingctx: Any, source: Any, start: Any, stride: Any, weights: Any, first: Any, step: Any
+) -> Any:
+    from numba.core import types
+
+    n = types.int64
+    signature = source.dtype(source, n, n, weights, n, n)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, start, stride, factors, first, step = _pointers(context, builder, signature, args)
+        vectors = _Vectors(builder, context.get_value_type(source.dtype), 4)
+
+        def weight(index: int) -> Any:
+            place = builder.add(first, builder.mul(step, step.type(index)))
+            return builder.load(builder.gep(factors, [place]))
+
+        columns, total = None, None
+        for i in range(4):
+            row = vectors.load(vectors.at(values, start, builder.mul(stride, stride.type(i))))
+            columns = vectors.add_product(columns, vectors.repeated(weight(4 + i)), row)
+        for j in range(4):
+            column = builder.extract_element(columns, vectors.index(j))
+            total = vectors.add_product(total, weight(j), column)
+        return total
 
     return signature, generate
 
@@ -264,3 +321,9 @@ def taps_adder(length: int, stretches: int = 1) -> Callable[..., None]:
 #: transpose(source, start, stride, target, to, to_stride), for use in kernels: transpose a square
 #: of SQUARE x SQUARE elements from flat position ``start``, its rows ``stride`` apart, to ``to``.
 transpose: Callable[..., None] = intrinsic(_vector_transpose) if _HAS_VECTORS else plain_transpose
+#: four_by_four(source, start, stride, weights, first, step), for use in kernels: the sum over
+#: i, j < 4 of ``weights[first + (4 + i) step] weights[first + j step] source[start + i stride + j]``
+#: with all arrays seen as flat.
+four_by_four: Callable[..., Any] = (
+    intrinsic(_vector_four_by_four) if _HAS_VECTORS else plain_four_by_four
+)
