@@ -31,6 +31,7 @@ __all__ = [
     "backproject_tile",
     "forward_views",
     "pack_rows",
+    "store_tile",
     "transpose_rows",
 ]
 
@@ -204,7 +205,7 @@ def backproject_tile(
                             )  # fmt: skip
     if is_wide:
         _straighten(columns, table[0], halo, z_range, width)
-    _store(columns, z_range, x_range, volume, z_first)
+    store_tile(columns, z_range, x_range, volume, z_first)
 
 
 @kernel
@@ -234,7 +235,7 @@ def _straighten(
 
 
 @kernel
-def _store(
+def store_tile(
     columns: Array,
     z_range: tuple[int, int],
     x_range: tuple[int, int],

@@ -321,9 +321,9 @@ def taps_adder(length: int, stretches: int = 1) -> Callable[..., None]:
 #: transpose(source, start, stride, target, to, to_stride), for use in kernels: transpose a square
 #: of SQUARE x SQUARE elements from flat position ``start``, its rows ``stride`` apart, to ``to``.
 transpose: Callable[..., None] = intrinsic(_vector_transpose) if _HAS_VECTORS else plain_transpose
-#: four_by_four(source, start, stride, weights, first, step), for use in kernels: the sum over
-#: i, j < 4 of ``weights[first + (4 + i) step] weights[first + j step] source[start + i stride + j]``
-#: with all arrays seen as flat.
+#: four_by_four(source, start, stride, weights, first, step), for use in kernels: the sum over i
+#: and j below 4 of ``weights[first + (4 + i) step]``, ``weights[first + j step]`` and
+#: ``source[start + i stride + j]`` multiplied, with all arrays seen as flat.
 four_by_four: Callable[..., Any] = (
     intrinsic(_vector_four_by_four) if _HAS_VECTORS else plain_four_by_four
 )
