@@ -49,8 +49,6 @@ TILE = 32
 VIEWS = 8
 #: Rows of voxels whose places are computed at once.
 _ROWS = 2
-#: Columns of voxels that are added to a detector column at once, at most.
-_TAPS = 256
 
 _add_taps = taps_adder(BLOCK)
 _add_pairs = taps_adder(BLOCK, stretches=2)
@@ -267,8 +265,7 @@ def forward_views(volume: Array, table: Array, limits: Array, halo: int, packed:
         Added to, but for the padding samples.
     """
     nz, nx = volume.shape[:2]
-    taps = np.empty(_TAPS, np.int64)
-    above, below = np.empty(_TAPS, packed.dtype), np.empty(_TAPS, packed.dtype)
+    taps, weights = np.empty(TILE, np.int64), np.empty((2, TILE), packed.dtype)
     for z_start in range(0, nz, TILE):
         z_stop = min(z_start + TILE, nz)
         # all views take in the same columns of voxels, roughly, before it goes on
@@ -280,7 +277,7 @@ def forward_views(volume: Array, table: Array, limits: Array, halo: int, packed:
                 for sample in range(min(start, stop), max(start, stop)):
                     _gather(
                         volume, table[view], limits[view], halo, z_start, z_stop, sample,
-                        taps, above, below, packed[view],
+                        taps, weights, packed[view],
                     )  # fmt: skip
 
 
@@ -305,50 +302,70 @@ def _gather(
     z_stop: int,
     sample: int,
     taps: Array,
-    above: Array,
-    below: Array,
+    weights: Array,
     packed: Array,
 ) -> None:
-    """Add the voxels of some planes, less than a sample away, to a packed sample."""
+    """Add the voxels of TILE planes or fewer, less than a sample away, to a packed sample.
+
+    In each plane they are a few neighbours along x: the first of all planes together, then the
+    second and so on. ``taps`` and ``weights`` are (TILE) and (2, TILE).
+    """
     nx = volume.shape[1]
-    a, before, count = table[0], np.int64(-1), 0
-    start = sample * packed.shape[1]
-    for z in range(z_start, z_stop):
-        j = table[3] * z + table[4] + halo if halo else 0.0
-        row = np.int64(np.floor(j))
-        r = table[1] * z + (table[2] + PAD)
-        x_first, x_stop = 0.0, float(nx)
-        if a != 0:
-            x_first = max(min((sample - 1 - r) / a, (sample + 1 - r) / a), x_first)
-            x_stop = min(max((sample - 1 - r) / a, (sample + 1 - r) / a) + 1, x_stop)
-        for x in range(int(np.ceil(x_first)), int(np.ceil(x_stop))):
+    a, b, c, e, f = table[0], table[1], table[2] + PAD, table[3], table[4] + halo
+    low, high = limits[0], limits[1]
+    is_steep = abs(a) * nx < 1
+    inverse = 0.0 if is_steep else 1 / a
+    reach = abs(inverse)
+    neighbours = nx if is_steep else int(np.ceil(2 * reach - 1e-9))
+    real = weights.dtype.type
+    for neighbour in range(neighbours):
+        seen = 0
+        for k in range(TILE):
+            z = min(z_start + k, z_stop - 1)
+            r = b * z + c
+            first = -1.0 if is_steep else np.floor((sample - r) * inverse - reach)
+            x = first + (1 + neighbour)
             position = a * x + r
             weight = 1 - abs(position - sample)
-            if weight <= 0 or position < limits[0] or position > limits[1]:
-                continue
-            if count == _TAPS or row != before:
-                _add_rows(volume, taps, above, below, count, halo, start + before, packed)
-                count, before = 0, row
-            taps[count] = (z * nx + x) * BLOCK
-            above[count] = weight * (1 - (j - row))
-            below[count] = weight * (j - row)
-            count += 1
-    _add_rows(volume, taps, above, below, count, halo, start + before, packed)
+            is_seen = (
+                (weight > 0) & (x >= 0) & (x < nx) & (position >= low) & (position <= high)
+            )  # fmt: skip
+            x = x if is_seen else 0.0
+            weight = weight if is_seen else 0.0
+            seen += is_seen
+            lean = e * z + f
+            part = lean - np.floor(lean)
+            taps[k] = (z * nx + np.int32(x)) * BLOCK
+            weights[0, k] = real(weight * (1 - part))
+            weights[1, k] = real(weight * part)
+        if seen:
+            _add_planes(volume, table, halo, z_start, z_stop, sample, taps, weights, packed)
 
 
 @kernel
-def _add_rows(
+def _add_planes(
     volume: Array,
-    taps: Array,
-    above: Array,
-    below: Array,
-    count: int,
+    table: Array,
     halo: int,
-    start: int,
+    z_start: int,
+    z_stop: int,
+    sample: int,
+    taps: Array,
+    weights: Array,
     packed: Array,
 ) -> None:
-    """Add weighted columns of voxels to a packed sample, and with x tilt also to the next row."""
-    if count:
-        _add_taps(packed, start, volume, 0, taps, above, 0, 1, count)
+    """Add one weighted column of voxels a plane to a packed sample, at the rows that they fall on.
+
+    Neighbouring planes fall on the same rows, unless x tilt moves them on.
+    """
+    planes, first = z_stop - z_start, 0
+    start = sample * packed.shape[1]
+    while first < planes:
+        row = np.int64(np.floor(table[3] * (z_start + first) + (table[4] + halo)))
+        stop = first + 1 if halo else planes
+        while stop < planes and row == np.floor(table[3] * (z_start + stop) + (table[4] + halo)):
+            stop += 1
+        _add_taps(packed, start + row, volume, 0, taps, weights[0], first, 1, stop - first)
         if halo:
-            _add_taps(packed, start + 1, volume, 0, taps, below, 0, 1, count)
+            _add_taps(packed, start + row + 1, volume, 0, taps, weights[1], first, 1, stop - first)
+        first = stop
