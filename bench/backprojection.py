@@ -26,6 +26,7 @@ from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import BLOCK, PAD
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.util.lanes import cache_lines
 from tomofilt.util.threads import available_threads
 
 #: Rows of voxels that the direct projector is timed on.
@@ -98,7 +99,7 @@ class BackProjection:
         rng = np.random.default_rng(7)
         rng.standard_normal(dtype=np.float32, out=self.packed)
         self.packed[:, :PAD] = self.packed[:, -PAD:] = 0
-        self.block = np.empty(shape, dtype=np.float32)
+        self.block = cache_lines(shape, np.float32)
 
     def run(self, blocks: int) -> None:
         """Back-project that many blocks of BLOCK rows."""

@@ -7,6 +7,7 @@ import torch
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.direct import DirectProjector
+from tomofilt.projectors.kernels import pack_rows
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 
 
@@ -35,15 +36,19 @@ def test_fast_equals_direct(size):
     np.testing.assert_allclose(fast.forward(density), direct.forward(density), atol=1e-11)
 
 
-def test_fast_equals_direct_with_xtilt():
-    """A row of voxels needs two rows of the detector; the in-plane part is left to the warp."""
+@pytest.mark.parametrize("differing", [0.0, 0.05])
+def test_fast_equals_direct_with_xtilt(differing):
+    """A row of voxels needs two rows of the detector; the in-plane part is left to the warp.
+
+    Views that lean alike are interpolated together, others one by one.
+    """
     size = (24, 140, 20)
     volume = VolumeGrid(size, 8.0, (11.0, 70.25, 9.5))
     images = ImageGrid((160, 30), (8.0, 8.0), (78.75, 14.5))
     _, slices = TiltGeometry.from_angles(np.linspace(-50, 55, 9), xtilt_deg=7.0).factor()
     maps = np.zeros((9, 2, 4))
     maps[:, 0, 0], maps[:, 0, 2], maps[:, 0, 3] = slices.a, slices.b, slices.u0_angst
-    maps[:, 1, 1], maps[:, 1, 2] = 1.0, slices.e
+    maps[:, 1, 1], maps[:, 1, 2] = 1.0, slices.e + differing * np.linspace(-1, 1, 9)
     fast, direct = both(TiltGeometry(maps), volume, images)
     assert fast.has_xtilt
     rng = np.random.default_rng(2)
@@ -78,18 +83,41 @@ def test_constant_local_maps_equal_global_maps():
     np.testing.assert_allclose(varied.adjoint(data), plain, atol=1e-12)
 
 
-def test_blocks_do_not_change_a_bit():
+@pytest.mark.parametrize("lean", [0.0, 0.04])
+def test_blocks_do_not_change_a_bit(lean):
     """A voxel has the same bits whether its rows come first or last in a block."""
     volume = VolumeGrid.centred((10, 200, 24), 1.0)
     images = ImageGrid.centred((200, 24), 1.0)
     geometry = upright(np.linspace(-60, 60, 21))
     fast, _ = both(geometry, volume, images)
+    fast.table[:, 3] = lean
+    fast = SliceProjector(fast.table, fast.image_shape, fast.volume_shape)
     data = np.random.default_rng(4).normal(size=fast.image_shape).astype(np.float32)
     whole = fast.adjoint(data)
     for start in (1, 37, 100):
         part = SliceProjector(fast.table, (21, 200 - start, 24), (10, 200 - start, 24), threads=1)
         shifted = part.adjoint(np.ascontiguousarray(data[:, start:]))
-        np.testing.assert_array_equal(shifted, whole[:, start:])
+        clear = slice(1 if lean else 0, None)  # of what the part does not have
+        np.testing.assert_array_equal(shifted[:, clear], whole[:, start:][:, clear])
+
+
+def test_planes_and_threads_do_not_change_a_bit():
+    volume = VolumeGrid.centred((70, 40, 50), 1.0)
+    images = ImageGrid.centred((40, 50), 1.0)
+    fast, _ = both(upright(np.linspace(-60, 60, 21)), volume, images)
+    data = np.random.default_rng(5).normal(size=fast.image_shape).astype(np.float32)
+    whole = fast.adjoint(data)
+    packed = fast.packed_buffer(np.dtype(np.float32))
+    for view in range(len(data)):
+        pack_rows(data[view], packed[view])
+    for start, stop, threads in ((0, 9, 1), (9, 44, 2), (44, 70, 3)):
+        part = np.empty((stop - start, 40, 50), np.float32)
+        fast.threads = threads
+        fast.adjoint_block(packed, part, start)
+        np.testing.assert_array_equal(part, whole[start:stop])
+    projected = fast.forward(whole)
+    fast.threads = 1
+    np.testing.assert_array_equal(fast.forward(whole), projected)
 
 
 class TestTorch:

@@ -12,11 +12,14 @@ from scipy import fft
 
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.util.jit import kernel
+from tomofilt.util.lanes import four_by_four
 
 __all__ = ["fourier_crop", "warp"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+#: Pixels whose positions and weights are computed together, in vectors.
+_AT_ONCE = 64
 
 
 def warp(
@@ -148,19 +151,52 @@ def _edges(image: ImageGrid, samples: ImageGrid) -> Float64:
 
 
 @kernel
-def _weights(t: np.float32, convolution: bool, weights: Float32) -> None:
-    """Weights of the four samples around a position, a fraction t after the second of them."""
-    rest = 1 - t
+def _weights(fractions: Float32, convolution: bool, weights: Float32) -> None:
+    """Weights (4, _AT_ONCE) of the samples around positions, fractions after the second of them."""
     if convolution:
-        weights[0] = -t * rest * rest
-        weights[1] = 1 - 2 * t * t + t * t * t
-        weights[2] = 1 - 2 * rest * rest + rest * rest * rest
-        weights[3] = -rest * t * t
+        for k in range(_AT_ONCE):
+            t = fractions[k]
+            rest = 1 - t
+            weights[0, k] = -t * rest * rest
+            weights[1, k] = 1 - 2 * t * t + t * t * t
+            weights[2, k] = 1 - 2 * rest * rest + rest * rest * rest
+            weights[3, k] = -rest * t * t
     else:
-        weights[0] = rest * rest * rest / 6
-        weights[1] = (4 - 6 * t * t + 3 * t * t * t) / 6
-        weights[2] = (4 - 6 * rest * rest + 3 * rest * rest * rest) / 6
-        weights[3] = t * t * t / 6
+        sixth = np.float32(1 / 6)
+        for k in range(_AT_ONCE):
+            t = fractions[k]
+            rest = 1 - t
+            weights[0, k] = rest * rest * rest * sixth
+            weights[1, k] = (4 - 6 * t * t + 3 * t * t * t) * sixth
+            weights[2, k] = (4 - 6 * rest * rest + 3 * rest * rest * rest) * sixth
+            weights[3, k] = t * t * t * sixth
+
+
+@kernel
+def _place(
+    step: float,
+    first: float,
+    low: float,
+    high: float,
+    convolution: bool,
+    places: NDArray[np.int32],
+    fractions: Float32,
+    weights: Float32,
+) -> None:
+    """Where _AT_ONCE pixels of a row of the output fall among the samples, along one axis.
+
+    ``places`` receives the number of the sample before plus 2, or 0 where the image has no data,
+    ``fractions`` how far beyond it, and ``weights`` (4, _AT_ONCE) those of the four around.
+    """
+    for k in range(_AT_ONCE):
+        # two more, so that it is positive and rounded down: data begin half a pixel before pixel 0
+        position = step * k + (first + 2)
+        has_data = (position >= low + 2) & (position <= high + 2)
+        position = position if has_data else 0.0
+        place = np.int32(position)
+        places[k] = place
+        fractions[k] = np.float32(position - place)
+    _weights(fractions, convolution, weights)
 
 
 @kernel
@@ -174,22 +210,39 @@ def _interpolate(
 ) -> None:
     """Interpolate at every pixel of ``out``; ``fill`` where the image has no data."""
     ny, nx = samples.shape
-    wx, wy = np.empty(4, np.float32), np.empty(4, np.float32)
+    places = np.empty((2, _AT_ONCE), np.int32)
+    fractions, weights = np.empty(_AT_ONCE, np.float32), np.empty((8, _AT_ONCE), np.float32)
     for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
-            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
-            if x < edges[0] or x > edges[1] or y < edges[2] or y > edges[3]:
-                out[row, column] = fill
-                continue
-            i, j = int(np.floor(x)), int(np.floor(y))
-            _weights(np.float32(x - i), convolution, wx)
-            _weights(np.float32(y - j), convolution, wy)
-            value = np.float32(0)
-            for dj in range(4):
-                line = samples[min(max(j + dj - 1, 0), ny - 1)]
-                total = np.float32(0)
-                for di in range(4):
-                    total += wx[di] * line[min(max(i + di - 1, 0), nx - 1)]
-                value += wy[dj] * total
-            out[row, column] = value
+        for start in range(0, out.shape[1], _AT_ONCE):
+            for axis in range(2):
+                _place(
+                    matrix[axis, 0],
+                    matrix[axis, 0] * start + matrix[axis, 1] * row + matrix[axis, 2],
+                    edges[2 * axis], edges[2 * axis + 1], convolution,
+                    places[axis], fractions, weights[4 * axis : 4 * axis + 4],
+                )  # fmt: skip
+            for k in range(min(_AT_ONCE, out.shape[1] - start)):
+                i, j = places[0, k] - 2, places[1, k] - 2
+                if i == -2 or j == -2:
+                    out[row, start + k] = fill
+                    continue
+                if 1 <= i < nx - 2 and 1 <= j < ny - 2:
+                    out[row, start + k] = four_by_four(
+                        samples, (j - 1) * nx + i - 1, nx, weights, k, _AT_ONCE
+                    )
+                else:
+                    out[row, start + k] = _sum_inside(samples, i, j, weights, k)
+
+
+@kernel
+def _sum_inside(samples: Float32, i: int, j: int, weights: Float32, k: int) -> np.float32:
+    """As ``four_by_four``; beyond the samples the outermost ones go on."""
+    ny, nx = samples.shape
+    total = np.float32(0)
+    for dj in range(4):
+        line = samples[min(max(j + dj - 1, 0), ny - 1)]
+        part = np.float32(0)
+        for di in range(4):
+            part += weights[di, k] * line[min(max(i + di - 1, 0), nx - 1)]
+        total += weights[4 + dj, k] * part
+    return total

@@ -164,7 +164,10 @@ class RowFilter:
             lines = rows[block]
             if self.gains is not None:
                 lines = self._filter(self.gains[view], lines)
-            filtered[block] = self._stretch(view, lines) if self._stretched[view] else lines
+            if self._stretched[view]:
+                self._stretch(view, lines, filtered[block])
+            else:
+                filtered[block] = lines
         return filtered
 
     def _filter(self, gains: Image, rows: Image) -> Image:
@@ -175,15 +178,14 @@ class RowFilter:
         lines: Image = fft.irfft(spectrum, self.oversampling * self.padded_px, overwrite_x=True)
         return lines[:, : self.oversampling * (self.width_px - 1) + 1]
 
-    def _stretch(self, view: int, lines: Image) -> Image:
+    def _stretch(self, view: int, lines: Image, out: Image) -> None:
+        from tomofilt.filters.stretch import stretch
+
         last = self.width_px - 1
         position = self.first_px[view] + self.step_px[view] * np.arange(self.samples[view])
         position = np.minimum(position, last)
-        left = np.minimum(position.astype(np.intp), max(last - 1, 0))
-        fraction = (position - left).astype(np.float32)
-        right = np.minimum(left + 1, last)
-        stretched: Image = lines[:, left] * (1 - fraction) + lines[:, right] * fraction
-        return stretched
+        left = np.minimum(position.astype(np.int32), max(last - 1, 0))
+        stretch(lines, left, (position - left).astype(np.float32), out)
 
 
 class ImageFilter:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomofilt.errors import InputError
 from tomofilt.projectors import kernels
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.lanes import SQUARE, cache_lines
 from tomofilt.util.threads import available_threads, run_all
 
 __all__ = ["SliceProjector", "slice_table"]
@@ -95,7 +96,7 @@ class SliceProjector:
         views, _, width = image_shape
         if table.shape != (views, 5):
             raise InputError(f"{views} images need a table of {views} x 5, not {table.shape}")
-        self.table = np.ascontiguousarray(table, dtype=np.float64)
+        self.table = np.array(table, dtype=np.float64)
         self.image_shape = image_shape
         self.volume_shape = volume_shape
         self.threads = threads or available_threads()
@@ -110,14 +111,19 @@ class SliceProjector:
         self.has_xtilt = bool(np.any(rows != 0.0))
         #: Rows of the images that a block of voxels may need beyond its own, on either side.
         self.halo = int(np.ceil(np.abs(rows).max())) + 1 if self.has_xtilt else 0
+        # views that lean alike, as they mostly do, are summed before they are interpolated
+        leans = self.table[:, 3:]
+        self._lean_alike = self.has_xtilt and bool(np.all(np.ptp(leans, axis=0) < 1e-9))
+        if self._lean_alike:
+            self.table[:, 3:] = leans[0]
+        rows = kernels.BLOCK + 2 * self.halo + (SQUARE if self._lean_alike else 0)
+        self._packed_rows = -(-rows // SQUARE) * SQUARE
         self._local = threading.local()
 
     def packed_buffer(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Room for the rows of one block: (view, sample, BLOCK + 2 halo)."""
+        """Room for the rows of one block: (view, sample, BLOCK + 2 halo or more)."""
         views, _, width = self.image_shape
-        return np.empty(
-            (views, width + 2 * kernels.PAD, kernels.BLOCK + 2 * self.halo), dtype=dtype
-        )
+        return cache_lines((views, width + 2 * kernels.PAD, self._packed_rows), dtype)
 
     def adjoint_block(
         self,
@@ -130,8 +136,8 @@ class SliceProjector:
 
         Parameters
         ----------
-        packed : (view, sample, BLOCK + 2 halo)
-            Row ``halo`` belongs to the first voxel row.
+        packed : (view, sample, BLOCK + 2 halo or more)
+            From :meth:`packed_buffer`. Row ``halo`` belongs to the first voxel row.
         volume : (planes, rows <= BLOCK, x)
             Overwritten.
         z_start : int
@@ -150,16 +156,12 @@ class SliceProjector:
             should_stop()
             columns = getattr(self._local, "columns", None)
             if columns is None or columns.dtype != packed.dtype:
-                columns = np.empty((kernels.TILE**2, kernels.BLOCK), dtype=packed.dtype)
+                length = kernels.WIDE_BLOCK if self._lean_alike else kernels.BLOCK
+                columns = cache_lines((kernels.TILE**2, length), packed.dtype)
                 self._local.columns = columns
-            if self.has_xtilt:
-                kernels.backproject_tile_xtilt(
-                    packed, self.table, self.limits, self.halo, *tile, columns, volume, z_start
-                )
-            else:
-                kernels.backproject_tile(
-                    packed, self.table, self.limits, *tile, columns, volume, z_start
-                )
+            kernels.backproject_tile(
+                packed, self.table, self.limits, self.halo, *tile, columns, volume, z_start
+            )
 
         run_all(self.threads, one, tiles)
 
@@ -177,7 +179,7 @@ class SliceProjector:
                 lambda view, rows=rows: kernels.pack_rows(rows[view], packed[view]),  # type: ignore[misc]
                 range(len(images)),
             )
-            block = np.empty(
+            block = cache_lines(
                 (self.volume_shape[0], stop - start, self.volume_shape[2]), packed.dtype
             )
             self.adjoint_block(packed, block, 0)
@@ -187,40 +189,65 @@ class SliceProjector:
     def forward(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Project a volume (z, y, x) to images (view, y, sample)."""
         _check_shape(volume, self.volume_shape, "volume")
-        views, rows, samples = self.image_shape
         images = np.zeros(self.image_shape, dtype=volume.dtype)
+        rows, samples = self.image_shape[1:]
         nz, ny, nx = self.volume_shape
-        padded = np.empty((nz, nx + 2 * kernels.PAD, kernels.BLOCK), dtype=volume.dtype)
-        block = padded[:, kernels.PAD : kernels.PAD + nx]
+        block = cache_lines((nz, nx, kernels.BLOCK), volume.dtype)
+        packed = self.packed_buffer(volume.dtype)
         for start in range(0, ny, kernels.BLOCK):
-            stop = min(start + kernels.BLOCK, ny)
-            run_all(
-                self.threads,
-                lambda z, start=start, stop=stop: kernels.pack_rows(  # type: ignore[misc]
-                    volume[z, start:stop], padded[z]
-                ),
-                range(nz),
-            )
+            self._load(volume[:, start : start + kernels.BLOCK], block)
             first = max(start - self.halo, 0)
             last = max(first, min(start + kernels.BLOCK + self.halo, rows))
             offset = first - (start - self.halo)
 
-            def one(
-                view: int,
-                block: NDArray[Any] = block,
-                first: int = first,
-                last: int = last,
-                offset: int = offset,
+            def unpack(
+                view: int, first: int = first, last: int = last, offset: int = offset
             ) -> None:
-                packed = np.zeros(
-                    (samples + 2 * kernels.PAD, kernels.BLOCK + 2 * self.halo), volume.dtype
-                )
-                kernels.forward_view(block, self.table[view], self.limits[view], self.halo, packed)
-                inner = packed[kernels.PAD : kernels.PAD + samples]
-                images[view, first:last] += inner[:, offset : offset + last - first].T
+                inner = packed[view, kernels.PAD : kernels.PAD + samples]
+                image = np.empty((last - first, samples), volume.dtype)
+                kernels.transpose_rows(inner[:, offset : offset + last - first], image)
+                images[view, first:last] += image
 
-            run_all(self.threads, one, range(views))
+            self.forward_block(block, packed, unpack)
         return images
+
+    def forward_block(
+        self,
+        block: NDArray[Any],
+        packed: NDArray[Any],
+        then: Callable[[int], None] = lambda view: None,
+    ) -> None:
+        """Project one block of rows into all views, and go on with each at once.
+
+        Parameters
+        ----------
+        block : (z, x, BLOCK)
+            y innermost.
+        packed : (view, sample, BLOCK + 2 halo or more)
+            From :meth:`packed_buffer`. Overwritten.
+        then : callable
+            Called with each view, when it is done.
+        """
+
+        def some(views: range) -> None:
+            few = slice(views.start, views.stop)
+            packed[few] = 0.0
+            kernels.forward_views(block, self.table[few], self.limits[few], self.halo, packed[few])
+            for view in views:
+                then(view)
+
+        step = max(1, min(kernels.VIEWS, len(packed) // self.threads))
+        starts = range(0, len(packed), step)
+        run_all(self.threads, some, [range(i, min(i + step, len(packed))) for i in starts])
+
+    def _load(self, rows: NDArray[Any], block: NDArray[Any]) -> None:
+        """Transpose some rows of a volume (z, y, x) into a block (z, x, BLOCK)."""
+
+        def plane(z: int) -> None:
+            kernels.transpose_rows(rows[z], block[z])
+            block[z, :, rows.shape[1] :] = 0
+
+        run_all(self.threads, plane, range(len(rows)))
 
     def _rows(self, images: NDArray[Any], start: int) -> NDArray[Any]:
         """Rows start - halo .. start + BLOCK + halo of all images, zero outside."""

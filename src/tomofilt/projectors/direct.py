@@ -16,7 +16,7 @@ from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, Vol
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import available_threads, run_all
 
-__all__ = ["DirectProjector", "index_maps"]
+__all__ = ["DirectProjector", "bracket", "index_maps", "local_maps"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -45,6 +45,13 @@ def index_maps(
     return maps
 
 
+def local_maps(geometry: TiltGeometry) -> LocalGeometry:
+    """Maps of all places: of one place when the alignment is global."""
+    return geometry.local or LocalGeometry(
+        np.zeros(1), np.zeros(1), geometry.image_from_volume[:, None, None]
+    )
+
+
 class DirectProjector:
     """Back-projection and projection through 2 x 4 view maps (exactly transposed).
 
@@ -69,9 +76,7 @@ class DirectProjector:
         step_px: float = 1.0,
         threads: int | None = None,
     ) -> None:
-        local = geometry.local or LocalGeometry(
-            np.zeros(1), np.zeros(1), geometry.image_from_volume[:, None, None]
-        )
+        local = local_maps(geometry)
         self.maps = index_maps(local.image_from_volume, volume, images, first_px, step_px)
         self.patch_x = local.x_angst / volume.voxel_angst + volume.centre[2]
         self.patch_y = local.y_angst / volume.voxel_angst + volume.centre[1]
@@ -125,7 +130,7 @@ class DirectProjector:
 
 
 @kernel
-def _bracket(positions: Array, value: float) -> tuple[int, float]:
+def bracket(positions: Array, value: float) -> tuple[int, float]:
     """Index of the patch at or before a value, and the fraction of the way to the next one."""
     last = len(positions) - 1
     if last == 0 or value <= positions[0]:
@@ -141,8 +146,8 @@ def _column_map(
     maps: Array, patch_x: Array, patch_y: Array, x: float, y: float, line: Array
 ) -> None:
     """Where the voxel column (x, y) goes in one view: line = (u at z = 0, du, v at z = 0, dv)."""
-    i, s = _bracket(patch_x, x)
-    j, t = _bracket(patch_y, y)
+    i, s = bracket(patch_x, x)
+    j, t = bracket(patch_y, y)
     line[:] = 0.0
     for dj in range(2):
         for di in range(2):

@@ -1,13 +1,15 @@
-"""Numba kernels of the slice geometry, written so that LLVM vectorises along the tilt axis.
+"""Numba kernels of the slice geometry: weighted sums of detector columns along the tilt axis.
 
 After the in-plane warp of :mod:`tomofilt.align.stack`, a view samples its row of the detector at
 ``r = a x + b z + c`` for every y at once (``j = y + e z + f`` with x tilt). So a column of voxels
-along y is a weighted sum of two contiguous detector columns. The detector is packed as
-``[view][sample][BLOCK of y]``, eight views are summed in one pass so that the accumulator is loaded
-and stored once for eight, and tiles in x and z keep the touched columns in the second-level cache.
+along y is a weighted sum of detector columns, and a detector column one of columns of voxels. The
+detector is packed as ``[view][sample][BLOCK of y]``; the places and weights of a row of voxels are
+computed together, and :mod:`tomofilt.util.lanes` sums with the sums in vector registers.
+Tiles in x and z, and a few views at a time, keep the touched columns in the second-level cache.
 
 Every kernel releases the interpreter lock; threads are the caller's. All loops over y have the
-constant length ``BLOCK``, so that a voxel's value does not depend on how the work is cut up.
+constant length ``BLOCK``, and places are computed for TILE voxels whether a tile has them or not,
+so that a voxel's value does not depend on how the work is cut up.
 """
 
 from __future__ import annotations
@@ -18,34 +20,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.util.jit import kernel
+from tomofilt.util.lanes import SQUARE, taps_adder, transpose
 
 __all__ = [
     "BLOCK",
     "PAD",
     "TILE",
+    "VIEWS",
+    "WIDE_BLOCK",
     "backproject_tile",
-    "backproject_tile_xtilt",
-    "forward_view",
+    "forward_views",
     "pack_rows",
+    "store_tile",
+    "transpose_rows",
 ]
 
 Array: TypeAlias = NDArray[Any]
 
 #: Voxels along y that are worked on together.
 BLOCK = 128
+#: The same with x tilt: some rows of the detector more, from one cache line to another.
+WIDE_BLOCK = BLOCK + SQUARE
 #: Empty samples before and after each packed view; sample s of a view is packed sample s + PAD.
 PAD = 2
 #: Edge of a tile in x and z: tile accumulators and the touched detector columns fit in 1 MiB.
 TILE = 32
+#: Views that are summed in one pass, at most.
+VIEWS = 8
+#: Rows of voxels whose places are computed at once.
+_ROWS = 2
+
+_add_taps = taps_adder(BLOCK)
+_add_pairs = taps_adder(BLOCK, stretches=2)
+_add_wide_pairs = taps_adder(WIDE_BLOCK, stretches=2)
 
 
 @kernel
-def _locate(position: float, low: float, high: float) -> tuple[np.uint32, float]:
-    """Packed sample and fraction of a position; positions outside [low, high] go to the padding."""
-    if position < low or position > high:
-        position = 0.0
-    sample = np.uint32(position)
-    return sample, position - sample
+def transpose_rows(rows: Array, columns: Array) -> None:
+    """Transpose (n, m) into the top left of ``columns`` (m or more, n or more)."""
+    n, m = rows.shape
+    step, step_to = rows.strides[0] // rows.itemsize, columns.strides[0] // columns.itemsize
+    contiguous = rows.strides[1] == rows.itemsize and columns.strides[1] == columns.itemsize
+    whole_n = n - n % SQUARE if contiguous else 0
+    whole_m = m - m % SQUARE if contiguous else 0
+    for j in range(0, whole_m, SQUARE):
+        for i in range(0, whole_n, SQUARE):
+            transpose(rows, i * step + j, step, columns, j * step_to + i, step_to)
+    for j in range(m):
+        for i in range(whole_n if j < whole_m else 0, n):
+            columns[j, i] = rows[i, j]
 
 
 @kernel
@@ -55,124 +78,61 @@ def pack_rows(rows: Array, packed: Array) -> None:
     ``packed`` is one view of the packed detector; rows beyond n and padding become zero.
     """
     n, samples = rows.shape
-    width = packed.shape[1]
     packed[:PAD] = 0
     packed[PAD + samples :] = 0
-    for start in range(0, samples, 16):
-        stop = min(start + 16, samples)
-        for row in range(n):
-            for sample in range(start, stop):
-                packed[PAD + sample, row] = rows[row, sample]
-        for sample in range(start, stop):
-            for row in range(n, width):
-                packed[PAD + sample, row] = 0
+    packed[PAD : PAD + samples, n:] = 0
+    transpose_rows(rows, packed[PAD:])
+
+
+@kernel
+def _place(
+    table: Array,
+    limits: Array,
+    z: int,
+    x_start: int,
+    shape: tuple[int, int, int],
+    taps: Array,
+    weights: Array,
+) -> None:
+    """Where TILE voxels of a row fall in some views: the first of two samples, and their weights.
+
+    ``shape`` is that of these views' packed detector; ``taps`` and ``weights`` are (view, TILE)
+    and (sample, view, TILE). Positions outside a view's limits go to the padding, which is zero.
+    """
+    real = weights.dtype.type
+    step = np.int32(shape[2])
+    for view in range(shape[0]):
+        a, r = table[view, 0], table[view, 1] * z + (table[view, 2] + PAD)
+        low, high = limits[view, 0], limits[view, 1]
+        start = np.int32(view * shape[1])
+        for x in range(TILE):
+            position = a * (x_start + x) + r
+            position = position if (position >= low) & (position <= high) else 0.0
+            sample = np.int32(position)
+            fraction = position - sample
+            taps[view, x] = (start + sample) * step
+            weights[0, view, x] = real(1 - fraction)
+            weights[1, view, x] = real(fraction)
+
+
+@kernel
+def _lean(table: Array, z: int, halo: int, taps: Array, weights: Array) -> None:
+    """Split each tap between the two detector rows that x tilt makes it fall between."""
+    real = weights.dtype.type
+    for view in range(len(table)):
+        j = table[view, 3] * z + table[view, 4] + halo
+        row = np.int32(np.floor(j))
+        above, below = real(1 - (j - row)), real(j - row)
+        for x in range(TILE):
+            first, second = weights[0, view, x], weights[1, view, x]
+            taps[VIEWS + view, x] = taps[view, x] + row + np.int32(1)
+            taps[view, x] += row
+            weights[0, view, x], weights[0, VIEWS + view, x] = first * above, first * below
+            weights[1, view, x], weights[1, VIEWS + view, x] = second * above, second * below
 
 
 @kernel
 def backproject_tile(
-    packed: Array,
-    table: Array,
-    limits: Array,
-    z_range: tuple[int, int],
-    x_range: tuple[int, int],
-    columns: Array,
-    volume: Array,
-    z_first: int,
-) -> None:
-    """Sum all views into the voxels of one tile.
-
-    Parameters
-    ----------
-    packed : (view, sample, BLOCK)
-    table : (view, 5) float64
-        a, b, c, e, f of each view in index units; e and f are not used here.
-    limits : (view, 2) float64
-        First and last packed position that a view has data for.
-    z_range, x_range : (start, stop)
-        Voxel indices of the tile, at most TILE long.
-    columns : (TILE * TILE, BLOCK)
-        Work space.
-    volume : (nz, ny <= BLOCK, nx)
-        Receives the tile; its first plane is voxel ``z_first``.
-    """
-    views = packed.shape[0]
-    z_start, z_stop = z_range
-    x_start, x_stop = x_range
-    width = x_stop - x_start
-    real = packed.dtype.type
-    columns[: (z_stop - z_start) * width] = 0
-    view = 0
-    while view + 8 <= views:
-        i = view
-        a, b, c = table[i : i + 8, 0], table[i : i + 8, 1], table[i : i + 8, 2] + PAD
-        low, high = limits[i : i + 8, 0], limits[i : i + 8, 1]
-        p0, p1, p2, p3 = packed[i], packed[i + 1], packed[i + 2], packed[i + 3]
-        p4, p5, p6, p7 = packed[i + 4], packed[i + 5], packed[i + 6], packed[i + 7]
-        for z in range(z_start, z_stop):
-            r = b * z + c
-            for x in range(x_start, x_stop):
-                s0, t0 = _locate(a[0] * x + r[0], low[0], high[0])
-                s1, t1 = _locate(a[1] * x + r[1], low[1], high[1])
-                s2, t2 = _locate(a[2] * x + r[2], low[2], high[2])
-                s3, t3 = _locate(a[3] * x + r[3], low[3], high[3])
-                s4, t4 = _locate(a[4] * x + r[4], low[4], high[4])
-                s5, t5 = _locate(a[5] * x + r[5], low[5], high[5])
-                s6, t6 = _locate(a[6] * x + r[6], low[6], high[6])
-                s7, t7 = _locate(a[7] * x + r[7], low[7], high[7])
-                w0, w1, w2, w3 = real(t0), real(t1), real(t2), real(t3)
-                w4, w5, w6, w7 = real(t4), real(t5), real(t6), real(t7)
-                v0, v1, v2, v3 = real(1 - t0), real(1 - t1), real(1 - t2), real(1 - t3)
-                v4, v5, v6, v7 = real(1 - t4), real(1 - t5), real(1 - t6), real(1 - t7)
-                m0, m1, m2, m3 = p0[s0], p1[s1], p2[s2], p3[s3]
-                m4, m5, m6, m7 = p4[s4], p5[s5], p6[s6], p7[s7]
-                n0, n1, n2, n3 = p0[s0 + 1], p1[s1 + 1], p2[s2 + 1], p3[s3 + 1]
-                n4, n5, n6, n7 = p4[s4 + 1], p5[s5 + 1], p6[s6 + 1], p7[s7 + 1]
-                column = columns[(z - z_start) * width + (x - x_start)]
-                for k in range(BLOCK):
-                    column[k] += (
-                        (v0 * m0[k] + w0 * n0[k] + v1 * m1[k] + w1 * n1[k])
-                        + (v2 * m2[k] + w2 * n2[k] + v3 * m3[k] + w3 * n3[k])
-                        + (v4 * m4[k] + w4 * n4[k] + v5 * m5[k] + w5 * n5[k])
-                        + (v6 * m6[k] + w6 * n6[k] + v7 * m7[k] + w7 * n7[k])
-                    )
-        view += 8
-    while view < views:
-        for z in range(z_start, z_stop):
-            r0 = table[view, 1] * z + (table[view, 2] + PAD)
-            for x in range(x_start, x_stop):
-                s0, t0 = _locate(table[view, 0] * x + r0, limits[view, 0], limits[view, 1])
-                w0, v0 = real(t0), real(1 - t0)
-                m0, n0 = packed[view, s0], packed[view, s0 + 1]
-                column = columns[(z - z_start) * width + (x - x_start)]
-                for k in range(BLOCK):
-                    column[k] += v0 * m0[k] + w0 * n0[k]
-        view += 1
-    _store(columns, z_range, x_range, volume, z_first)
-
-
-@kernel
-def _store(
-    columns: Array,
-    z_range: tuple[int, int],
-    x_range: tuple[int, int],
-    volume: Array,
-    z_first: int,
-) -> None:
-    """Transpose a tile's columns (z, x, y) into the volume (z, y, x)."""
-    z_start, z_stop = z_range
-    x_start, x_stop = x_range
-    width = x_stop - x_start
-    rows = volume.shape[1]
-    for z in range(z_start, z_stop):
-        for start in range(0, rows, 16):
-            for x in range(x_start, x_stop):
-                column = columns[(z - z_start) * width + (x - x_start)]
-                for k in range(start, min(start + 16, rows)):
-                    volume[z - z_first, k, x] = column[k]
-
-
-@kernel
-def backproject_tile_xtilt(
     packed: Array,
     table: Array,
     limits: Array,
@@ -183,77 +143,229 @@ def backproject_tile_xtilt(
     volume: Array,
     z_first: int,
 ) -> None:
-    """As :func:`backproject_tile`, with rows sampled at ``j = y + e z + f``.
+    """Sum all views into the voxels of one tile.
 
-    ``packed`` is (view, sample, BLOCK + 2 halo); its row ``halo`` belongs to the first voxel row.
+    Parameters
+    ----------
+    packed : (view, sample, BLOCK + 2 halo or more)
+        Row ``halo`` belongs to the first voxel row.
+    table : (view, 5) float64
+        a, b, c, e, f of each view in index units; e and f are not used without halo.
+    limits : (view, 2) float64
+        First and last packed position that a view has data for.
+    halo : int
+        0 without x tilt.
+    z_range, x_range : (start, stop)
+        Voxel indices of the tile, at most TILE long.
+    columns : (TILE * TILE, BLOCK or WIDE_BLOCK)
+        Work space. With WIDE_BLOCK, all views must have the same e and f: they are summed as the
+        detector's rows lie, and brought to the voxels' rows at once.
+    volume : (nz, ny <= BLOCK, nx)
+        Receives the tile; its first plane is voxel ``z_first``.
     """
-    views = packed.shape[0]
     z_start, z_stop = z_range
-    x_start, x_stop = x_range
-    width = x_stop - x_start
-    real = packed.dtype.type
+    width = x_range[1] - x_range[0]
+    is_wide = columns.shape[1] == WIDE_BLOCK
     columns[: (z_stop - z_start) * width] = 0
-    for view in range(views):
-        for z in range(z_start, z_stop):
-            r = table[view, 1] * z + (table[view, 2] + PAD)
-            j = table[view, 3] * z + table[view, 4] + halo
-            row = np.int64(np.floor(j))
-            below = real(j - row)
-            above = real(1 - (j - row))
-            for x in range(x_start, x_stop):
-                s, t = _locate(table[view, 0] * x + r, limits[view, 0], limits[view, 1])
-                w00, w01 = real(1 - t) * above, real(1 - t) * below
-                w10, w11 = real(t) * above, real(t) * below
-                m = packed[view, s, row : row + BLOCK + 1]
-                n = packed[view, s + 1, row : row + BLOCK + 1]
-                column = columns[(z - z_start) * width + (x - x_start)]
-                for k in range(BLOCK):
-                    column[k] += (w00 * m[k] + w01 * m[k + 1]) + (w10 * n[k] + w11 * n[k + 1])
-    _store(columns, z_range, x_range, volume, z_first)
+    taps = np.empty((_ROWS, 2 * VIEWS, TILE), np.int32)
+    weights = np.empty((_ROWS, 2, 2 * VIEWS, TILE), packed.dtype)
+    groups = -(-len(packed) // VIEWS)
+    for group in range(groups):
+        first, stop = group * len(packed) // groups, (group + 1) * len(packed) // groups
+        some, some_table, some_limits = packed[first:stop], table[first:stop], limits[first:stop]
+        for z in range(z_start, z_stop, _ROWS):
+            rows = min(_ROWS, z_stop - z)
+            for row in range(rows):
+                _place(
+                    some_table, some_limits, z + row, x_range[0], some.shape,
+                    taps[row], weights[row],
+                )  # fmt: skip
+                if is_wide:
+                    taps[row] += np.int32(_detector_row(table[0], z + row, halo)[0])
+                elif halo:
+                    _lean(some_table, z + row, halo, taps[row], weights[row])
+            # squares of voxels share detector columns while these are in the first-level cache
+            for corner in range(0, width, _ROWS):
+                for row in range(rows):
+                    for x in range(corner, min(corner + _ROWS, width)):
+                        column = (z + row - z_start) * width + x
+                        start = column * columns.shape[1]
+                        if is_wide:
+                            _add_wide_pairs(
+                                columns, start, some, packed.shape[2], taps[row], weights[row],
+                                x, TILE, len(some),
+                            )  # fmt: skip
+                            continue
+                        for below in range(0, 2 * VIEWS if halo else VIEWS, VIEWS):
+                            _add_pairs(
+                                columns, start, some, packed.shape[2], taps[row], weights[row],
+                                below * TILE + x, TILE, len(some),
+                            )  # fmt: skip
+    if is_wide:
+        _straighten(columns, table[0], halo, z_range, width)
+    store_tile(columns, z_range, x_range, volume, z_first)
 
 
 @kernel
-def forward_view(volume: Array, table: Array, limits: Array, halo: int, packed: Array) -> None:
-    """Transpose of both back-projections, for one view: add a block of the volume into it.
+def _detector_row(table: Array, z: int, halo: int) -> tuple[int, float]:
+    """Where a wide block begins in the detector, on a cache line, and the first voxel in it."""
+    j = table[3] * z + table[4] + halo
+    start = int(j) - int(j) % SQUARE
+    return start, j - start
+
+
+@kernel
+def _straighten(
+    columns: Array, table: Array, halo: int, z_range: tuple[int, int], width: int
+) -> None:
+    """Bring a tile's columns from the detector's rows to those of the voxels, in place."""
+    taps, weights = np.empty(2, np.int64), np.empty(2, columns.dtype)
+    line = np.empty(BLOCK, columns.dtype)
+    for z in range(z_range[0], z_range[1]):
+        _, row = _detector_row(table, z, halo)
+        weights[0], weights[1] = 1 - (row - int(row)), row - int(row)
+        for x in range(width):
+            column = columns[(z - z_range[0]) * width + x]
+            taps[0], taps[1] = int(row), int(row) + 1
+            line[:] = 0
+            _add_taps(line, 0, column, 0, taps, weights, 0, 1, 2)
+            column[:BLOCK] = line
+
+
+@kernel
+def store_tile(
+    columns: Array,
+    z_range: tuple[int, int],
+    x_range: tuple[int, int],
+    volume: Array,
+    z_first: int,
+) -> None:
+    """Transpose a tile's columns (z, x, y) into the volume (z, y, x)."""
+    width, rows = x_range[1] - x_range[0], volume.shape[1]
+    for z in range(z_range[0], z_range[1]):
+        first = (z - z_range[0]) * width
+        transpose_rows(
+            columns[first : first + width, :rows],
+            volume[z - z_first, :, x_range[0] : x_range[1]],
+        )
+
+
+@kernel
+def forward_views(volume: Array, table: Array, limits: Array, halo: int, packed: Array) -> None:
+    """Transpose of the back-projection, for some views: add a block of the volume into them.
 
     Parameters
     ----------
     volume : (nz, nx, BLOCK)
         y innermost.
-    table, limits : (5,), (2,) float64
-        Of this view.
+    table, limits : (view, 5), (view, 2) float64
+        Of these views.
     halo : int
-    packed : (sample, BLOCK + 2 halo)
-        Added to.
+    packed : (view, sample, BLOCK + 2 halo)
+        Added to, but for the padding samples.
     """
     nz, nx = volume.shape[:2]
-    real = packed.dtype.type
-    xtilt = table[3] != 0.0 or table[4] != 0.0
-    for z in range(nz):
-        r = table[1] * z + (table[2] + PAD)
-        j = table[3] * z + table[4] + halo
-        row = np.int64(np.floor(j))
-        below = real(j - row)
-        above = real(1 - (j - row))
-        for x in range(nx):
-            position = table[0] * x + r
-            if position < limits[0] or position > limits[1]:
-                continue
-            s, t = _locate(position, limits[0], limits[1])
-            w0, w1 = real(1 - t), real(t)
-            column = volume[z, x]
-            m, n = packed[s], packed[s + 1]
-            if xtilt:
-                w00, w01, w10, w11 = w0 * above, w0 * below, w1 * above, w1 * below
-                m = m[row : row + BLOCK + 1]
-                n = n[row : row + BLOCK + 1]
-                for k in range(BLOCK):
-                    m[k] += w00 * column[k]
-                    n[k] += w10 * column[k]
-                for k in range(BLOCK):
-                    m[k + 1] += w01 * column[k]
-                    n[k + 1] += w11 * column[k]
-            else:
-                for k in range(BLOCK):
-                    m[k] += w0 * column[k]
-                    n[k] += w1 * column[k]
+    taps, weights = np.empty(TILE, np.int64), np.empty((2, TILE), packed.dtype)
+    for z_start in range(0, nz, TILE):
+        z_stop = min(z_start + TILE, nz)
+        # all views take in the same columns of voxels, roughly, before it goes on
+        for x_start in range(0, nx, TILE):
+            for view in range(len(packed)):
+                middle = table[view, 1] * (z_start + z_stop) / 2 + (table[view, 2] + PAD)
+                start = _edge(table[view, 0], middle, x_start, nx, packed.shape[1])
+                stop = _edge(table[view, 0], middle, x_start + TILE, nx, packed.shape[1])
+                for sample in range(min(start, stop), max(start, stop)):
+                    _gather(
+                        volume, table[view], limits[view], halo, z_start, z_stop, sample,
+                        taps, weights, packed[view],
+                    )  # fmt: skip
+
+
+@kernel
+def _edge(a: float, middle: float, x: int, nx: int, width: int) -> int:
+    """Packed sample at which a column of tiles begins, those at the ends taking what is beyond."""
+    first, last = PAD, width - PAD
+    if x <= 0:
+        return first if a >= 0 else last
+    if x >= nx:
+        return last if a >= 0 else first
+    return int(min(max(np.ceil(a * x + middle), first), last))
+
+
+@kernel
+def _gather(
+    volume: Array,
+    table: Array,
+    limits: Array,
+    halo: int,
+    z_start: int,
+    z_stop: int,
+    sample: int,
+    taps: Array,
+    weights: Array,
+    packed: Array,
+) -> None:
+    """Add the voxels of TILE planes or fewer, less than a sample away, to a packed sample.
+
+    In each plane they are a few neighbours along x: the first of all planes together, then the
+    second and so on. ``taps`` and ``weights`` are (TILE) and (2, TILE).
+    """
+    nx = volume.shape[1]
+    a, b, c, e, f = table[0], table[1], table[2] + PAD, table[3], table[4] + halo
+    low, high = limits[0], limits[1]
+    is_steep = abs(a) * nx < 1
+    inverse = 0.0 if is_steep else 1 / a
+    reach = abs(inverse)
+    neighbours = nx if is_steep else int(np.ceil(2 * reach - 1e-9))
+    real = weights.dtype.type
+    for neighbour in range(neighbours):
+        seen = 0
+        for k in range(TILE):
+            z = min(z_start + k, z_stop - 1)
+            r = b * z + c
+            first = -1.0 if is_steep else np.floor((sample - r) * inverse - reach)
+            x = first + (1 + neighbour)
+            position = a * x + r
+            weight = 1 - abs(position - sample)
+            is_seen = (
+                (weight > 0) & (x >= 0) & (x < nx) & (position >= low) & (position <= high)
+            )  # fmt: skip
+            x = x if is_seen else 0.0
+            weight = weight if is_seen else 0.0
+            seen += is_seen
+            lean = e * z + f
+            part = lean - np.floor(lean)
+            taps[k] = (z * nx + np.int32(x)) * BLOCK
+            weights[0, k] = real(weight * (1 - part))
+            weights[1, k] = real(weight * part)
+        if seen:
+            _add_planes(volume, table, halo, z_start, z_stop, sample, taps, weights, packed)
+
+
+@kernel
+def _add_planes(
+    volume: Array,
+    table: Array,
+    halo: int,
+    z_start: int,
+    z_stop: int,
+    sample: int,
+    taps: Array,
+    weights: Array,
+    packed: Array,
+) -> None:
+    """Add one weighted column of voxels a plane to a packed sample, at the rows that they fall on.
+
+    Neighbouring planes fall on the same rows, unless x tilt moves them on.
+    """
+    planes, first = z_stop - z_start, 0
+    start = sample * packed.shape[1]
+    while first < planes:
+        row = np.int64(np.floor(table[3] * (z_start + first) + (table[4] + halo)))
+        stop = first + 1 if halo else planes
+        while stop < planes and row == np.floor(table[3] * (z_start + stop) + (table[4] + halo)):
+            stop += 1
+        _add_taps(packed, start + row, volume, 0, taps, weights[0], first, 1, stop - first)
+        if halo:
+            _add_taps(packed, start + row + 1, volume, 0, taps, weights[1], first, 1, stop - first)
+        first = stop

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tomofilt.projectors import kernels
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.lanes import cache_lines
 from tomofilt.util.threads import run_all
 
 if TYPE_CHECKING:
@@ -107,9 +108,10 @@ class SirtSolver:
             table, (len(table), kernels.BLOCK, images.shape[1]), self.grid.shape, threads=threads
         )
         self.threads = self._projector.threads
-        slab = np.ones((nz, nx, kernels.BLOCK), np.float32)
+        slab = self._slab()
+        slab[:] = 1.0
         packed = self.packed_images()
-        self._forward(slab, packed, lambda view: None)
+        self._projector.forward_block(slab, packed)
         sums = packed[:, :, 0]
         used = np.zeros(sums.shape, dtype=bool)
         used[:, kernels.PAD : -kernels.PAD] = _whole_rays(table, images.shape[1], (nz, nx))
@@ -127,6 +129,10 @@ class SirtSolver:
     def packed_images(self) -> Float32:
         """Room for a block of rows of all images; see :func:`kernels.pack_rows`."""
         return self._projector.packed_buffer(np.dtype(np.float32))
+
+    def _slab(self) -> Float32:
+        nz, _, nx = self.grid.shape
+        return cache_lines((nz, nx, kernels.BLOCK), np.float32)
 
     def solve(
         self,
@@ -149,10 +155,11 @@ class SirtSolver:
         (z, BLOCK, x) float32
             The tomogram's part of the slab.
         """
-        nz, _, nx = self.grid.shape
         gain = self._gain[:, :, None]
         weight = gain * self._weight[:, :, None]
-        slab, rest = np.zeros((nz, nx, kernels.BLOCK), np.float32), weight * packed
+        slab, rest = self._slab(), self.packed_images()
+        slab[:] = 0.0
+        np.multiply(weight, packed, out=rest)
 
         def weigh(view: int) -> None:
             rest[view] *= gain[view]
@@ -161,24 +168,11 @@ class SirtSolver:
 
         for iteration in range(iterations):
             if iteration:
-                self._forward(slab, rest, weigh)
+                self._projector.forward_block(slab, rest, weigh)
             self._adjoint(rest, slab, self._voxel_weight)
             advance()
         inside = slab[:, self._before : self._before + self._width]
         return np.ascontiguousarray(inside.swapaxes(1, 2))
-
-    def _forward(self, slab: Float32, packed: Float32, then: Callable[[int], None]) -> None:
-        """Project into all views, and go on with each at once."""
-        projector = self._projector
-
-        def one(view: int) -> None:
-            packed[view] = 0.0
-            kernels.forward_view(
-                slab, projector.table[view], projector.limits[view], 0, packed[view]
-            )
-            then(view)
-
-        run_all(self.threads, one, range(len(packed)))
 
     def _adjoint(self, packed: Float32, slab: Float32, weight: Float32) -> None:
         """Add the weighted back-projection to a slab."""
@@ -188,10 +182,10 @@ class SirtSolver:
 
         def one(corner: tuple[int, int]) -> None:
             (z, x), z_stop, x_stop = corner, min(corner[0] + tile, nz), min(corner[1] + tile, nx)
-            columns = np.empty((tile * tile, kernels.BLOCK), np.float32)
+            columns = cache_lines((tile * tile, kernels.BLOCK), np.float32)
             # the sums stay in the work space, where y is innermost as it is in the slab
             kernels.backproject_tile(
-                packed, projector.table, projector.limits, (z, z_stop), (x, x_stop), columns,
+                packed, projector.table, projector.limits, 0, (z, z_stop), (x, x_stop), columns,
                 nowhere, 0,
             )  # fmt: skip
             sums = columns[: (z_stop - z) * (x_stop - x)].reshape(z_stop - z, x_stop - x, -1)

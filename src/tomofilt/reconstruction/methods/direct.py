@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from tomofilt.align.stack import cropped_grid
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.protocol import Filter, Interpolation
 from tomofilt.projectors.direct import DirectProjector
+from tomofilt.projectors.kernels import BLOCK
+from tomofilt.projectors.local import LARGEST_ERROR_PX, LocalProjector
 from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.methods.fbp import (
@@ -107,34 +109,74 @@ def local_slabs(
     clock: Clock,
     progress: Progress,
     *,
+    exact: bool = False,
     mean: bool = False,
 ) -> Iterator[Slab]:
-    """Yield slabs of a local alignment, from filtered images on the tilt axis."""
+    """Yield slabs of a local alignment, from filtered images on the tilt axis.
+
+    Voxels are sampled up to LARGEST_ERROR_PX from their places, unless ``exact`` or ``mean``: then,
+    or where maps vary too much from row to row for that, each follows its own map.
+    """
     rows_filter, members = problem.row_filter, part.views
-    ny = problem.grid.shape[1]
+    grid, gain = problem.frame.grid, np.float32(part.gain)
     with clock.phase("align"):
         aligned = filtered_stack(problem, images, part)
-    stack = np.empty((len(members), ny, int(rows_filter.samples[0])), dtype=np.float32)
+
+    def filtered(view: int) -> Float32:
+        member = int(members[view])
+        rows = rows_filter.filter_rows(member, aligned.image(member))
+        if gain != 1:
+            rows *= gain
+        return rows
+
+    geometry = problem.series.geometry.select(members).in_aligned_frame(
+        problem.frame.image_from_aligned[members]
+    )
+    shape = (problem.grid.shape[1], int(rows_filter.samples[0]))
+    sampled = ImageGrid(shape, grid.pixel_angst, grid.centre)
+    first, step = float(rows_filter.first_px[0]), float(rows_filter.step_px[0])
+    if not (exact or mean):
+        fast = LocalProjector(
+            geometry, problem.grid, sampled, first_px=first, step_px=step, threads=problem.threads
+        )
+        if fast.error_px <= LARGEST_ERROR_PX:
+            yield from _locally_sampled(fast, filtered, problem, clock, progress)
+            return
+    direct = DirectProjector(
+        geometry, problem.grid, sampled, first_px=first, step_px=step, threads=problem.threads
+    )
+    stack = np.empty(direct.image_shape, dtype=np.float32)
 
     def filter_view(view: int) -> None:
-        member = int(members[view])
-        stack[view] = rows_filter.filter_rows(member, aligned.image(member))
+        stack[view] = filtered(view)
 
     with clock.phase("filter"):
         run_all(problem.threads, filter_view, range(len(members)))
-    warp = problem.frame.image_from_aligned[members]
-    if part.gain != 1:
-        stack *= np.float32(part.gain)
-    grid = problem.frame.grid
-    projector = DirectProjector(
-        problem.series.geometry.select(members).in_aligned_frame(warp),
-        problem.grid,
-        ImageGrid((stack.shape[1], stack.shape[2]), grid.pixel_angst, grid.centre),
-        first_px=float(rows_filter.first_px[0]),
-        step_px=float(rows_filter.step_px[0]),
-        threads=problem.threads,
-    )
-    yield from _sampled(projector, stack, problem, clock, progress, mean=mean)
+    yield from _sampled(direct, stack, problem, clock, progress, mean=mean)
+
+
+def _locally_sampled(
+    projector: LocalProjector,
+    filtered: Callable[[int], Float32],
+    problem: Problem,
+    clock: Clock,
+    progress: Progress,
+) -> Iterator[Slab]:
+    packed = projector.packed_images()
+    with clock.phase("filter"):
+        run_all(
+            problem.threads,
+            lambda view: projector.pack(filtered(view), packed[view]),
+            range(len(packed)),
+        )
+    nz, ny, nx = problem.grid.shape
+    for y_start in middle_first(0, ny, BLOCK):
+        rows = min(BLOCK, ny - y_start)
+        block = np.empty((nz, rows, nx), dtype=np.float32)
+        with clock.phase("back-project"):
+            projector.adjoint_block(packed, y_start, block)
+        progress.advance(rows)
+        yield y_start, 0, block
 
 
 def _slabs_as_taken(

@@ -17,6 +17,7 @@ from tomofilt.projectors.kernels import pack_rows
 from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Method, Part, Problem, Slab
+from tomofilt.util.lanes import cache_lines
 from tomofilt.util.progress import Clock, Progress
 from tomofilt.util.threads import run_all
 
@@ -171,7 +172,7 @@ def slice_slabs(
     # one block is made while the last is written; fresh memory for each costs page faults
     # a tomogram that is turned afterwards needs all planes of a row at once
     planes = problem.room.planes if problem.xtilt_rad == 0.0 else nz
-    buffers = np.empty((2, planes * SLAB_ROWS * nx), dtype=np.float32)
+    buffers = cache_lines((2, planes * SLAB_ROWS * nx), np.float32)
     made = 0
     gain = np.float32(part.gain)
     for y_start in slab_starts(problem):

@@ -117,7 +117,7 @@ class ImodTilt(Method):
     ) -> Iterator[Slab]:
         """See :meth:`Method.slabs`."""
         if problem.series.geometry.local is not None:
-            return local_slabs(problem, images, part, clock, progress)
+            return local_slabs(problem, images, part, clock, progress, exact=True)
         with clock.phase("align"):
             stack = images.aligned(part.source)
         # areas without data count as the mean: IMOD gives them the mean response of all views
