@@ -93,7 +93,7 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "image.star").write_bytes(b"\xff\xfe\x00data_")
     with pytest.raises(InputError, match="it is not text"):
         read_star(tmp_path / "image.star")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         read_star(tmp_path)
 
 

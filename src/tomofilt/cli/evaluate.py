@@ -11,6 +11,7 @@ import typer
 
 from tomofilt.cli import options
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.io.files import read_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,8 +221,6 @@ def _tilts(text: str | None) -> NDArray[np.float64] | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text().splitlines() if line.strip()]
-    except FileNotFoundError:
+        return [line for line in read_input(path).decode().splitlines() if line.strip()]
+    except MissingFileError:
         raise MissingFileError(f"--tilts {path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"--tilts {path} cannot be read: {error.strerror}") from error

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tomofilt.errors import InputError, MissingFileError
-from tomofilt.io.files import write_text_atomic
+from tomofilt.errors import InputError
+from tomofilt.io.files import read_input, write_text_atomic
 
 __all__ = ["Table", "format_star", "read_star", "write_star"]
 
@@ -156,13 +156,9 @@ def write_star(
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file") from None
+        return read_input(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a STAR file: it is not text (in UTF-8)") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class _Check:

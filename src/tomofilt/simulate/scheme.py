@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.io.files import read_input
 
 __all__ = ["Order", "TiltScheme", "angles_of_range", "read_angles", "tilt_scheme"]
 
@@ -75,10 +76,11 @@ def read_angles(path: Path) -> Float64:
         It is not there, or holds something else.
     """
     try:
-        return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
-    except FileNotFoundError:
+        text = read_input(path).decode()
+        return np.array([float(word) for word in text.replace(",", " ").split()])
+    except MissingFileError:
         raise MissingFileError(f"{path}: there is no such file with tilt angles") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is no list of tilt angles in degrees: {error}") from error
 
 
