@@ -141,8 +141,8 @@ def _finish(axes: Any, pixel_angst: float) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    from tomofilt.io.files import write_bytes_atomic
+    from tomofilt.draw.png import MARK, write_png
 
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=150)
-    write_bytes_atomic(path, png.getvalue(), replace=True)
+    figure.savefig(png, format="png", dpi=150, metadata=MARK)
+    write_png(path, png.getvalue())

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tomofilt.draw.png import MARK, write_png
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import FilterContext
-from tomofilt.io.files import write_bytes_atomic
 
 __all__ = ["draw"]
 
@@ -31,7 +31,7 @@ def draw(
     Parameters
     ----------
     path : Path
-        Replaced.
+        An earlier picture of tomofilt's is replaced, and nothing else.
     filter : LearnedFilter
     context : FilterContext
         Of a series of the training.
@@ -49,8 +49,8 @@ def draw(
         axes.grid(alpha=0.25)
         axes.spines["top"].set_visible(False)
     png = BytesIO()
-    figure.savefig(png, format="png", dpi=130)
-    write_bytes_atomic(path, png.getvalue(), replace=True)
+    figure.savefig(png, format="png", dpi=130, metadata=MARK)
+    write_png(path, png.getvalue())
 
 
 def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:

@@ -124,7 +124,7 @@ class Scores:
         record = self.tomogram.record
         return {
             "tomogram": str(self.tomogram.path),
-            "filter": record["filter"]["spec"] if record else None,
+            "filter": record.filter.spec if record else None,
             "voxel_angst": self.tomogram.voxel_angst,
             "truth": truth
             and {
@@ -255,18 +255,19 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
             f"{tomogram.path} has no record of tomofilt beside it, so that there is no telling how "
             "to make it again without some views: leave --series out, or reconstruct with tomofilt"
         )
-    settings = record["settings"]
-    asked: dict[str, object] = {"exclude": record["excluded"]}
+    settings = tomogram.settings
+    asked: dict[str, object] = {"exclude": list(record.excluded)}
     for name in ("thickness_px", "thickness_angst", "shape_px"):
-        if settings.get(name) is not None:
-            asked[name] = settings[name]
+        value = getattr(settings, name)
+        if value is not None:
+            asked[name] = value
     project = detect(references.project)
-    if record["series"] not in project.names:
+    if record.series not in project.names:
         raise InputError(
-            f"{references.project} has no series {record['series']}, from which {tomogram.path} "
+            f"{references.project} has no series {record.series}, from which {tomogram.path} "
             f"was made: it has {', '.join(project.names)}"
         )
-    return project.read(record["series"], {**asked, **references.overrides})
+    return project.read(record.series, {**asked, **references.overrides})
 
 
 def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None:
@@ -278,8 +279,8 @@ def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None
 def _grid(tomogram: Tomogram) -> VolumeGrid:
     if tomogram.record is None:
         return VolumeGrid.centred(tomogram.shape, tomogram.voxel_angst)
-    z, y, x = tomogram.record["output"]["specimen_centre_zyx"]
-    return VolumeGrid(tomogram.shape, tomogram.voxel_angst, (z, y, x))
+    centre = tomogram.record.output.specimen_centre_zyx
+    return VolumeGrid(tomogram.shape, tomogram.voxel_angst, centre)
 
 
 def _contrast(tomogram: Tomogram, volume: Float32, path: Path) -> dict[str, float]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
-from tomofilt.io.mrc_header import read_header
+from tomofilt.io.mrc_header import MrcHeader, read_header
+from tomofilt.io.record import Record, read_record
 from tomofilt.series.geometry import TiltGeometry
 
 if TYPE_CHECKING:
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
 
 __all__ = ["Tomogram", "check_alike"]
 
@@ -54,7 +54,7 @@ class Tomogram:
             )
 
     @cached_property
-    def _header(self) -> Any:
+    def _header(self) -> MrcHeader:
         return read_header(self.path)
 
     @property
@@ -69,42 +69,49 @@ class Tomogram:
         return (second, first, nx) if self._lies else (first, second, nx)
 
     @cached_property
-    def record(self) -> Mapping[str, Any] | None:
-        """What tomofilt wrote down when it made the volume, None for others' volumes."""
-        try:
-            record = json.loads(self.path.with_suffix(".json").read_text())
-            if record["program"] == "tomofilt" and record["output"]["file"] == self.path.name:
-                return dict(record)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return None
+    def record(self) -> Record | None:
+        """What tomofilt wrote down when it made the volume, None for others' volumes.
+
+        Raises
+        ------
+        InputError
+            The record is damaged.
+        """
+        record = read_record(self.path.with_suffix(".json"))
+        return record if record is not None and record.output.file == self.path.name else None
 
     @property
     def label(self) -> str:
         """What to call it in a table: its file name, and its filter where that is known."""
-        return self.path.name if self.record is None else self.record["filter"]["spec"]
+        return self.path.name if self.record is None else self.record.filter.spec
 
     @property
     def settings(self) -> Settings | None:
-        """The settings that it was made with."""
-        from tomofilt.reconstruction.plan import Settings
+        """The settings that it was made with.
+
+        Raises
+        ------
+        InputError
+            The record holds settings of another version of tomofilt.
+        """
+        from tomofilt.reconstruction.settings import Settings
 
         if self.record is None:
             return None
-        known = {each.name for each in fields(Settings)}
-        given = {name: value for name, value in self.record["settings"].items() if name in known}
-        if "shape_px" in given:
-            given["shape_px"] = tuple(given["shape_px"])
-        if "model" in given:
-            given["model"] = Path(given["model"])
-        return Settings(**given)
+        try:
+            return msgspec.convert(self.record.settings, Settings, dec_hook=lambda kind, v: kind(v))
+        except msgspec.ValidationError as error:
+            raise InputError(
+                f"{self.path.with_suffix('.json')}: the settings in the record are damaged, or of "
+                f"another version of tomofilt ({error}): reconstruct again with --overwrite"
+            ) from error
 
     @property
     def geometry(self) -> TiltGeometry | None:
         """The views that it was made from."""
         if self.record is None:
             return None
-        return TiltGeometry(np.array([v["image_from_volume"] for v in self.record["views"]]))
+        return TiltGeometry(np.array([view.image_from_volume for view in self.record.views]))
 
     def half(self, number: int) -> Path:
         """Where the half tomogram 1 or 2 that belongs to it would be."""
@@ -138,14 +145,14 @@ class Tomogram:
             )
         if low == high:
             raise InputError(f"{self.path} is empty: every voxel is {low:g}")
-        if self.record is not None and self.record["settings"].get("flip_z"):
+        if self.record is not None and self.record.output.flip_z:
             return volume[::-1]
         return volume
 
     @property
     def _lies(self) -> bool:
         """Whether sections run along y, with z downwards in each, as IMOD's ``tilt`` writes."""
-        return self.record is not None and self.record["output"]["orientation"] == "xzy"
+        return self.record is not None and self.record.output.orientation == "xzy"
 
 
 def check_alike(first: Tomogram, second: Tomogram) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.io.files import write_text_atomic
-from tomofilt.jobs.record import build_record, fingerprint, finished
+from tomofilt.filters.wiener import WienerExact
+from tomofilt.io.record import Denoising, OutputKind, Record, write_record
+from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint
+from tomofilt.jobs.finished import finished, known_record
+from tomofilt.jobs.picture import draw_picture
+from tomofilt.jobs.record import build_record
 from tomofilt.reconstruction.measure import measured_and_aligned
 from tomofilt.reconstruction.plan import Plan, Settings, VolumeTask, make_plan
 from tomofilt.series.projects import Destination
@@ -38,14 +41,14 @@ class Result:
         True when a finished tomogram with the same settings was there already.
     seconds : mapping
         Seconds of each phase: read, align, filter, back-project, write (writing overlaps).
-    record : mapping
-        What the JSON record holds.
+    record : Record, optional
+        Of the tomogram; None when there was nothing to do.
     """
 
     destination: Destination
     skipped: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Record | None = None
 
 
 def reconstruct(
@@ -64,8 +67,12 @@ def reconstruct(
     for note in series.notes:
         reporter.note(f"  note: {note}")
     given = None if settings.head is None else _head(settings.head)
-    todo = _unfinished(plan)
+    inputs = _inputs(plan)
+    todo = _unfinished(plan, inputs)
     if not todo:
+        for task in plan.tasks:
+            if task.destination.record.exists() and not task.destination.preview.exists():
+                _draw(plan, task, reporter)
         reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
         return Result(destination, skipped=True)
     _make_folder(destination)
@@ -79,14 +86,14 @@ def reconstruct(
         if denoises:
             from tomofilt.denoise.verdict import judge
 
-            denoised, mark = todo.pop(1)
-            denoising = _Denoising(denoised, mark, judge(plan, reporter.note, given=given))
+            denoised, parts = todo.pop(1)
+            denoising = _Denoising(denoised, parts, judge(plan, reporter.note, given=given))
         records = []
-        for i, (task, mark) in enumerate(todo):
+        for i, (task, parts) in enumerate(todo):
             progress = Progress(reporter, i, len(todo))
             first = (denoising, aligned) if i == 0 else (None, None)
-            records.append(_make_volume(plan, task, mark, progress, *first))
-    return Result(destination, False, records[0]["seconds"], records[0])
+            records.append(_make_volume(plan, task, parts, inputs, progress, *first))
+    return Result(destination, False, records[0].seconds, records[0])
 
 
 def _head(path: Path) -> Taught:
@@ -101,42 +108,86 @@ class _Denoising:
     """The denoised tomogram, made along with the tomogram unless it was refused."""
 
     task: VolumeTask
-    mark: str
+    depends_on: Mapping[str, str]
     verdict: Verdict
 
     @property
-    def facts(self) -> dict[str, object]:
+    def told(self) -> Denoising:
         """What the records of both tomograms say about it."""
-        return {"fingerprint": self.mark, **self.verdict.facts}
+        facts = dict(self.verdict.facts)
+        refused = facts.pop("refused", None)
+        return Denoising(
+            fingerprint=fingerprint(self.depends_on),
+            refused=None if refused is None else str(refused),
+            measured=facts,
+        )
 
 
-def _unfinished(plan: Plan) -> list[tuple[VolumeTask, str]]:
-    """Volumes that are to be made, with their fingerprints."""
-    overwrite = plan.settings.overwrite
-    marks = [fingerprint(plan, task) for task in plan.tasks]
+def _inputs(plan: Plan) -> Inputs:
+    """Every file that is read, as it is now."""
+    series = plan.series
+    halves = (path for half in series.halves or () for path in half.files)
+    images = (path for task in plan.tasks for path in task.images.files)
+    return Inputs((*series.files, *images, *halves))
+
+
+def _dependencies(plan: Plan, task: VolumeTask, inputs: Inputs) -> dict[str, str]:
+    settings, chosen = plan.settings, plan.filter
+    return dependencies(
+        plan.series,
+        task.images,
+        task.members,
+        inputs,
+        {
+            "filter": chosen.spec,
+            "numbers of the filter": repr(chosen),
+            "interpolation": plan.interpolation,
+            "tomogram": plan.grid,
+            "aligned images": plan.aligned,
+            "direct projector": plan.direct,
+            "normalisation": settings.normalise,
+            "orientation": settings.orientation,
+            "data type": plan.dtype,
+            "inverted": settings.invert,
+            "mirrored in z": settings.flip_z,
+            "denoised": task.denoised,
+        },
+        ctf=plan.corrections.ctf,
+        dose=plan.corrections.dose,
+        measured=isinstance(chosen, WienerExact),
+        network=settings.head if task.denoised else None,
+    )
+
+
+def _unfinished(plan: Plan, inputs: Inputs) -> list[tuple[VolumeTask, dict[str, str]]]:
+    """Volumes that are to be made, with what they depend on."""
+    settings = plan.settings
+    parts = [_dependencies(plan, task, inputs) for task in plan.tasks]
     # all are looked at first: none is begun while a file is in the way of another
     done = [
-        finished(task, mark, overwrite=overwrite)
-        for task, mark in zip(plan.tasks, marks, strict=True)
+        finished(task.destination, each, overwrite=settings.overwrite, picture=settings.preview)
+        for task, each in zip(plan.tasks, parts, strict=True)
     ]
     if plan.settings.denoise:
         whole, denoised = 0, 1
         if done[whole] and not done[denoised]:
-            done[denoised] = _was_refused(plan.tasks[whole], marks[denoised])
+            done[denoised] = _was_refused(plan.tasks[whole], parts[denoised])
         # it is made from the tomogram, which is made again for it
         done[whole] = done[whole] and done[denoised]
         done[denoised] = done[whole]
     return [
-        (task, mark)
-        for task, mark, is_done in zip(plan.tasks, marks, done, strict=True)
+        (task, each)
+        for task, each, is_done in zip(plan.tasks, parts, done, strict=True)
         if not is_done
     ]
 
 
-def _was_refused(whole: VolumeTask, mark: str) -> bool:
+def _was_refused(whole: VolumeTask, depends_on: Mapping[str, str]) -> bool:
     """Whether the tomogram's record says that there can be no denoised one."""
-    denoising = json.loads(whole.destination.record.read_text()).get("denoising") or {}
-    return denoising.get("fingerprint") == mark and "refused" in denoising
+    known = known_record(whole.destination.record)
+    if known is None or known.denoising is None or known.denoising.refused is None:
+        return False
+    return known.denoising.fingerprint == fingerprint(depends_on)
 
 
 def _make_folder(destination: Destination) -> None:
@@ -152,11 +203,12 @@ def _make_folder(destination: Destination) -> None:
 def _make_volume(
     plan: Plan,
     task: VolumeTask,
-    mark: str,
+    depends_on: Mapping[str, str],
+    inputs: Inputs,
     progress: Progress,
     denoising: _Denoising | None,
     aligned: AlignedImages | None,
-) -> dict[str, Any]:
+) -> Record:
     """Reconstruct, write, check and name one volume, and the denoised one along with it."""
     from tomofilt.align.images import survey
     from tomofilt.jobs.sink import VolumeSink
@@ -187,19 +239,25 @@ def _make_volume(
     offset = plan.filter.offset
     if plan.filter.keeps_mean:
         offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
-    made = [(task, mark)]
+    made = [(task, depends_on)]
     denoise = None
     if denoising is not None and denoising.verdict.taught is not None:
-        made.append((denoising.task, denoising.mark))
+        made.append((denoising.task, denoising.depends_on))
         from tomofilt.denoise.denoiser import Denoiser
 
         denoise = Denoiser(plan, denoising.verdict.taught.head)
     with ExitStack() as stack:
         sinks = [
             stack.enter_context(
-                VolumeSink(plan, each, its, offset, replace=each.destination.volume.exists())
+                VolumeSink(
+                    plan,
+                    each,
+                    fingerprint(parts),
+                    offset,
+                    replace=each.destination.volume.exists(),
+                )
             )
-            for each, its in made
+            for each, parts in made
         ]
         background = stack.enter_context(ThreadPoolExecutor(1))
         pending: list[Future[None]] = []
@@ -219,38 +277,49 @@ def _make_volume(
         with clock.phase("write"):
             for future in pending:
                 future.result()
+            inputs.refuse_changed()
             for sink in sinks:
                 sink.commit()
     progress.finish()
-    facts = None if denoising is None else denoising.facts
+    told = None if denoising is None else denoising.told
     records = [
-        _document(plan, each, its, clock, sink.summary(), facts)
-        for (each, its), sink in zip(made, sinks, strict=True)
+        build_record(
+            plan,
+            each,
+            _kind(plan, each),
+            parts,
+            inputs,
+            seconds=clock.seconds,
+            statistics=sink.summary(),
+            denoising=told,
+        )
+        for (each, parts), sink in zip(made, sinks, strict=True)
     ]
+    _document(plan, [each for each, _ in made], records, progress.reporter)
     return records[0]
 
 
 def _document(
-    plan: Plan,
-    task: VolumeTask,
-    mark: str,
-    clock: Clock,
-    statistics: Mapping[str, object],
-    denoising: Mapping[str, object] | None,
-) -> dict[str, Any]:
-    """Write the preview and the record of a finished volume."""
-    from tomofilt.draw.preview import VolumeSlices, write_preview
+    plan: Plan, made: Sequence[VolumeTask], records: Sequence[Record], reporter: Reporter
+) -> None:
+    """Write the records of finished volumes, without which they count as unfinished; then draw."""
+    for task, record in zip(made, records, strict=True):
+        write_record(task.destination.record, record)
+    for task in made:
+        _draw(plan, task, reporter)
 
-    destination, settings = task.destination, plan.settings
-    if settings.preview:
-        with clock.phase("write"):
-            volume = VolumeSlices(destination.volume, settings.orientation)
-            name = f"{plan.series.name}{', denoised' * task.denoised}"
-            write_preview(volume, destination.preview, name, [plan.filter.spec])
-    record = build_record(
-        plan, task, mark, seconds=clock.seconds, statistics=statistics, denoising=denoising
-    )
-    # the record comes last: a tomogram without one counts as unfinished
-    text = json.dumps(record, indent=1, default=str) + "\n"
-    write_text_atomic(destination.record, text, replace=True)
-    return record
+
+def _kind(plan: Plan, task: VolumeTask) -> OutputKind:
+    if task.denoised:
+        return "denoised"
+    if task is plan.tasks[0]:
+        return "whole"
+    return "half2" if task is plan.tasks[-1] else "half1"
+
+
+def _draw(plan: Plan, task: VolumeTask, reporter: Reporter) -> None:
+    """Draw the picture of a finished tomogram, if it is wanted."""
+    if plan.settings.preview:
+        name = f"{plan.series.name}{', denoised' * task.denoised}"
+        orientation = plan.settings.orientation
+        draw_picture(task.destination, name, plan.filter.spec, orientation, reporter.note)
