@@ -32,6 +32,7 @@ __all__ = [
     "aligned_images",
     "left_out_correlation",
     "make_blocks",
+    "plan_of",
     "some_views",
     "spread_views",
 ]
@@ -235,6 +236,11 @@ class _Nobody:
 
     def progress(self, done: int, total: int) -> None:
         pass
+
+
+def plan_of(series: TiltSeries, settings: Settings) -> Plan:
+    """The plan of a tomogram that is made to be looked at and not written."""
+    return make_plan(series, _PLACE, replace(settings, halves="none", denoise=False, head=None))
 
 
 def _one_fold(

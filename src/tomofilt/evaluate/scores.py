@@ -20,6 +20,7 @@ from tomofilt.evaluate.detection import (
     radial_template,
 )
 from tomofilt.evaluate.left_out import LeftOut, left_out_correlation
+from tomofilt.evaluate.recipe import check_recipe
 from tomofilt.evaluate.rings import BANDS, RingCorrelation, ring_correlation
 from tomofilt.evaluate.specimen import read_label_names, read_particles
 from tomofilt.evaluate.tomograms import Tomogram, check_alike
@@ -128,6 +129,7 @@ class Scores:
             "voxel_angst": self.tomogram.voxel_angst,
             "truth": truth
             and {
+                "contrast_inverted": truth.slope < 0,
                 **{
                     name: _finite(getattr(truth, name))
                     for name in (
@@ -154,6 +156,7 @@ class Scores:
             },
             "left_out": left_out
             and {
+                "scored": "the recipe in the record, reconstructed again without these views",
                 "images": [int(image) + 1 for image in left_out.images],
                 "tilt_deg": left_out.tilt_deg.tolist(),
                 "bands_cycles_per_px": left_out.bands.tolist(),
@@ -221,11 +224,13 @@ def measure(path: Path, references: References, threads: int | None = None) -> S
         del pair
     left_out = None
     settings = tomogram.settings
-    if series is not None and settings is not None:
+    if series is not None and settings is not None and tomogram.record is not None:
+        # what another machine had does not count here
+        here = replace(settings, threads=threads, max_memory_bytes=None, device="auto")
+        check_recipe(tomogram, tomogram.record, series, here)
         frames = halves_by_view(series)
         if frames is not None:
             by_view["frames"] = ViewCorrelation(series.tilt_deg, bands, frames)
-        here = replace(settings, threads=threads, max_memory_bytes=None)  # another machine's then
         left_out = left_out_correlation(series, here, rows_px=references.rows_px)
     return Scores(tomogram, truth_scores, half_curve, by_view, left_out, contrast, found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,17 +128,53 @@ class Tomogram:
         InputError
             It holds NaN or infinity, or nothing but one value.
         """
-        source = MrcStack(self.path, self.voxel_angst)
         volume = np.empty(self.shape, dtype=np.float32)
+        for section, values in self._sections():
+            if self._lies:
+                volume[:, section] = values[::-1]
+            else:
+                volume[section] = values
+        return volume[::-1] if self._flipped else volume
+
+    def check(self) -> None:
+        """Look at every voxel, one section at a time.
+
+        Raises
+        ------
+        InputError
+            As :meth:`read`; also when the size is not the one that its record says.
+        """
+        told = self.shape if self.record is None else self.record.output.shape_zyx
+        if self.shape != told:
+            sizes = [" x ".join(map(str, shape[::-1])) for shape in (self.shape, told)]
+            raise InputError(
+                f"{self.path} has {sizes[0]} voxels (x, y, z), but its record tells of {sizes[1]}: "
+                "it is not the volume that the record was written for"
+            )
+        for _ in self._sections():
+            pass
+
+    def part(self, z_start: int, y_start: int, shape: tuple[int, int, int]) -> Float32:
+        """Some planes and rows of the volume, (planes, rows, x), all of x."""
+        source = MrcStack(self.path, self.voxel_angst)
+        planes, rows, _ = shape
+        z = np.arange(z_start, z_start + planes)
+        if self._flipped:
+            z = self.shape[0] - 1 - z
+        if not self._lies:
+            return np.stack([source.read(int(i), y_start, y_start + rows) for i in z])
+        sections = [source.read(y)[::-1][z] for y in range(y_start, y_start + rows)]
+        return np.stack(sections, axis=1)
+
+    def _sections(self) -> Iterator[tuple[int, Float32]]:
+        """Every section of the file, after which the whole is known to be finite and not empty."""
+        source = MrcStack(self.path, self.voxel_angst)
         low, high = np.inf, -np.inf
         for section in range(source.shape[0]):
             values = source.read(section)
             # min and max return NaN when there is one
             low, high = np.minimum(low, values.min()), np.maximum(high, values.max())
-            if self._lies:
-                volume[:, section] = values[::-1]
-            else:
-                volume[section] = values
+            yield section, values
         if not np.isfinite([low, high]).all():
             raise InputError(
                 f"{self.path} holds NaN or infinite voxels: find out where they come from before "
@@ -145,9 +182,11 @@ class Tomogram:
             )
         if low == high:
             raise InputError(f"{self.path} is empty: every voxel is {low:g}")
-        if self.record is not None and self.record.output.flip_z:
-            return volume[::-1]
-        return volume
+
+    @property
+    def _flipped(self) -> bool:
+        """Whether it was mirrored in z."""
+        return self.record is not None and self.record.output.flip_z
 
     @property
     def _lies(self) -> bool:
