@@ -84,7 +84,6 @@ def shim_path() -> None:
 
 def _run(arguments: Sequence[str], *, external: bool) -> int:
     """Run a job from RELION's command line; return the exit code."""
-    from tomofilt.jobs import many as batch
     from tomofilt_relion.job import (
         JobControl,
         JobReporter,
@@ -96,12 +95,14 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
     labels = split_labels(arguments)
     try:
         with JobControl(control_folder(labels)) as control:
+            from tomofilt.jobs import many as batch  # takes a while: RELION may ask to stop
+
             command = _option_parser()
             request = Request.read(labels, _known_options(command))
             settings, jobs = _prepare(command, request)
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
-            summary = batch.run(jobs, settings, JobReporter(control))
+            summary = batch.run(jobs, settings, JobReporter())
             _conclude(summary, control, request.folder, external=external)
     except KeyboardInterrupt as error:
         typer.echo(f"aborted: {error or 'interrupted'}; Continue goes on from here", err=True)

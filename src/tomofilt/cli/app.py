@@ -21,6 +21,7 @@ from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
 from tomofilt.cli.train import train
 from tomofilt.cli.values import Command
+from tomofilt.util.signals import stoppable
 
 __all__ = ["app", "main"]
 
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the way out, costs a third of a second of every command
     atexit.register(gc.freeze)
     try:
-        app(args=arguments, prog_name="tomofilt")
+        with stoppable():
+            app(args=arguments, prog_name="tomofilt")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     except Exception as error:

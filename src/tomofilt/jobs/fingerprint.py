@@ -53,10 +53,12 @@ class Inputs:
                     "written; run the same command again when it is there"
                 ) from error
             if (now.st_size, now.st_mtime_ns) != (then.bytes, then.modified_ns):
+                size = f"{then.bytes:,} bytes then, {now.st_size:,} now"
+                what = size if now.st_size != then.bytes else "its size is the same, its time not"
                 raise InputError(
-                    f"{path} was changed while it was read ({then.bytes:,} bytes then, "
-                    f"{now.st_size:,} now): nothing was written, for it would be made of both; run "
-                    "the same command again when nothing writes to the file any more"
+                    f"{path} was changed while it was read ({what}): nothing was written, for it "
+                    "would be made of both states; run the same command again when nothing writes "
+                    "to the file any more"
                 )
 
 
