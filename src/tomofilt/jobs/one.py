@@ -228,7 +228,7 @@ def _make_volume(
             background=plan.background,
             across_axis=plan.across_axis,
             log_base=series.log_base,
-            threads=plan.threads,
+            threads=plan.image_threads,
         )
     for view in surveyed.blank:
         number = int(series.views[members[view]]) + 1

@@ -89,7 +89,7 @@ def measured_and_aligned(
             "0.1 say"
         )
     sources = plan.series.halves or (plan.series.images,)
-    room = max(0, plan.allowed_bytes - plan.memory_bytes) // len(sources)
+    room = plan.room_bytes // len(sources)
     aligned = [_aligned(plan, source, room, stack) for source in sources]
     images = [_whole(each) for each in aligned]
     found = _measure(plan, images, note)
@@ -148,7 +148,7 @@ def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack)
         background=plan.background,
         across_axis=plan.across_axis,
         log_base=plan.series.log_base,
-        threads=plan.threads,
+        threads=plan.image_threads,
     )
     if len(surveyed.blank) == len(plan.series.views):
         raise InputError(
@@ -164,7 +164,7 @@ def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack)
                 image_filter=plan.correction(),
                 like_newstack=False,
                 halo=0,
-                threads=plan.threads,
+                threads=plan.image_threads,
                 memory_bytes=room_bytes,
                 folder=plan.tasks[0].destination.volume.parent,
             )

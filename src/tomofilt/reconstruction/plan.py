@@ -15,7 +15,7 @@ from tomofilt.errors import InputError
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.filters.registry import parse
 from tomofilt.projectors.select import Choice, choose
-from tomofilt.reconstruction.budget import SLAB_ROWS, fit_slabs
+from tomofilt.reconstruction.budget import SLAB_ROWS, allowed_memory, fit_slabs
 from tomofilt.reconstruction.grids import aligned_grid, volume_grid
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
@@ -75,7 +75,11 @@ class Plan:
     interpolation, dtype, threads
         As settled between the settings and the filter's own.
     memory_bytes : int
-        What the work is fitted into.
+        What the work takes.
+    room_bytes : int
+        What is left for aligned images; more of them wait on disk.
+    image_threads : int
+        Threads that may each hold an image as it was read.
     planes : int
         Planes of a slab that are held at a time.
     tasks : sequence of VolumeTask
@@ -104,6 +108,8 @@ class Plan:
     upright: Plan | None = None
     xtilt_rad: float = 0.0
     device: Choice = field(default_factory=Choice)
+    room_bytes: int = 0
+    image_threads: int = 1
 
     @property
     def cpu_only(self) -> str | None:
@@ -131,10 +137,15 @@ class Plan:
         asked = settings.projector == "direct" or settings.normalise == "count"
         return asked or self.series.geometry.local is not None
 
+    @cached_property
+    def allowed(self) -> tuple[int, str | None]:
+        """Memory that the whole process may take, and who says so."""
+        return allowed_memory(self.settings.max_memory_bytes, DEFAULT_BYTES)
+
     @property
     def allowed_bytes(self) -> int:
         """Memory that the whole process may take."""
-        return self.settings.max_memory_bytes or DEFAULT_BYTES
+        return self.allowed[0]
 
     @property
     def background(self) -> Literal["ends", "image", "series"]:

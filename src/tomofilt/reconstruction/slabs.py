@@ -197,8 +197,8 @@ def _on_axis(
             image_filter=image_filter,
             like_newstack=plan.filter.keeps_mean,
             halo=plan.halo,
-            threads=plan.threads,
-            memory_bytes=max(0, plan.allowed_bytes - plan.memory_bytes),
+            threads=plan.image_threads,
+            memory_bytes=plan.room_bytes,
             folder=task.destination.volume.parent,
             advance=progress.advance,
         )
@@ -224,7 +224,7 @@ def _direct_slabs(
                 image_filter=_aligned_filter(plan, task, halo=0),
                 like_newstack=plan.filter.keeps_mean,
                 halo=0,
-                threads=plan.threads,
+                threads=plan.image_threads,
                 memory_bytes=plan.allowed_bytes,
                 folder=task.destination.volume.parent,
                 advance=progress.advance,
@@ -247,7 +247,7 @@ def _direct_slabs(
             _image_filter(plan, task, grid, in_image_frame=True),
         )
         with clock.phase("filter"):
-            stack = crop_images(surveyed, grid, image_filter, plan.threads, progress.advance)
+            stack = crop_images(surveyed, grid, image_filter, plan.image_threads, progress.advance)
     if task.gain != 1:
         stack *= np.float32(task.gain)
     projector = DirectProjector(

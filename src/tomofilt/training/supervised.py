@@ -27,6 +27,7 @@ from tomofilt.training.gradient import Coefficients, Descent, Frozen, Schedule, 
 from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection, Padding
 from tomofilt.training.parametrisation import NODES, ORDER, Parametrisation, empty_filter
+from tomofilt.util.memory import memory_limit
 from tomofilt.util.threads import available_threads
 
 __all__ = ["Outputs", "Reporter", "Result", "Training", "beginning", "train"]
@@ -286,6 +287,11 @@ def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> No
 
 
 def _free_bytes() -> int | None:
+    known = [_available_bytes(), (memory_limit() or (None,))[0]]
+    return min((each for each in known if each is not None), default=None)
+
+
+def _available_bytes() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
