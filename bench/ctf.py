@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
-from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 
 from tomofilt.align.phases import ImageCorrection
 from tomofilt.evaluate.against_truth import compare_with_truth
-from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction import solve
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import ImageGrid, TiltGeometry
-from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents
@@ -37,15 +33,10 @@ DEFOCUS_UM = (3.0, 6.0, 9.0)
 FILTERS = ("wiener-exact:match", "gaussian:0.15")
 WAYS = ("none", "flip", "wiener")
 BANDS = ((0.02, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4))
-NOWHERE = Destination(Path(gettempdir()) / "bench-ctf.mrc")
 
 
 def tomogram(series: TiltSeries, filter: str, ctf: str) -> np.ndarray:
-    plan = make_plan(series, NOWHERE, replace(Settings(), filter=filter, ctf=ctf))
-    volume = np.empty(plan.grid.shape, dtype=np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume
+    return solve.tomogram(series, Settings(filter=filter, ctf=ctf))
 
 
 def truth(specimens: int) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from filters import NOWHERE
 from numpy.typing import NDArray
+from tomofilt.reconstruction.plan import Plan, Settings, make_plan
 
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
@@ -35,7 +36,6 @@ from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation
 from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
 from tomofilt.series.projects import project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
@@ -122,7 +122,7 @@ def truth(seeds: int) -> None:
 
 def series_of(folder: Path) -> TiltSeries:
     project = project_type("imod").open(folder)
-    return project.read(project.names[0], {})
+    return project.read(project.names[0])
 
 
 def left_out(folder: Path) -> None:
@@ -131,8 +131,9 @@ def left_out(folder: Path) -> None:
 
     def denoised_blocks(plan: Plan):
         from tomofilt.align.images import survey
-        from tomofilt.denoise.denoiser import Denoiser
         from tomofilt.reconstruction.slabs import make_slabs
+
+        from tomofilt.denoise.denoiser import Denoiser
         from tomofilt.util.progress import Clock, Progress
 
         class Nobody:

@@ -3,7 +3,6 @@
     python bench/filters.py truth [--specimens 6] [--crowded]
     python bench/filters.py schemes [--count 50]
     python bench/filters.py left-out FOLDER [--thickness-px N]
-    python bench/filters.py refine [FOLDER] [--thickness-px N] [--specimens 3]
 
 `truth`: decibels and detection (area under the ROC curve) of each filter minus those of the ramp
 times the Gaussian that the truth says is best, at three noise levels, with frame halves and
@@ -18,7 +17,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -26,17 +24,14 @@ from numpy.typing import NDArray
 
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
-from tomofilt.evaluate.left_out import left_out_correlation, make_blocks
-from tomofilt.filters.wiener import WienerExact
-from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
-from tomofilt.series.projects import Destination, project_type
+from tomofilt.evaluate.left_out import left_out_correlation
+from tomofilt.reconstruction import solve
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions, project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.scheme import Order
-from tomofilt.training.prediction import Halves
-from tomofilt.training.refine import Refinement, refine
 
 Volume = NDArray[np.float32]
 
@@ -44,16 +39,10 @@ SNRS = (0.03, 0.1, 0.5)
 SIGMAS = (0.02, 0.028, 0.035, 0.042, 0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.15)
 OTHERS = ("ramp", "hamming", "sirt-like:10", "exact")
 CROWDED = {"pixel_angst": 20.0, "crowding": 0.3, "molecules": bundled(("1bxn", "1qvr", "4cr2"))}
-HALVES: tuple[Halves, ...] = ("frames", "tilts", "none")
-NOWHERE = Destination(Path(gettempdir()) / "bench-filters.mrc")
 
 
 def tomogram(series: TiltSeries, name: str) -> Volume:
-    plan = measured(make_plan(series, NOWHERE, Settings(filter=name, dose_weight="off")))
-    volume = np.empty(plan.grid.shape, dtype=np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume
+    return solve.tomogram(series, Settings(filter=name, dose_weight="off"))
 
 
 class Case:
@@ -152,16 +141,14 @@ def schemes(count: int) -> None:
 
 def left_out(folder: Path, thickness_px: float | None) -> None:
     project = project_type("imod").open(folder)
-    series = project.read(project.names[0], {})
+    series = project.read(project.names[0], SeriesOptions(thickness_px=thickness_px))
     names = ["ramp", "gaussian:0.06", "gaussian:0.13"]
     names += [f"sirt-like:{n}" for n in (5, 10, 20, 30)] + ["sirt:10", "sirt:20"]
     names += ["wiener-exact:match", "wiener-exact:view"]
     results = {}
     for name in names:
-        settings = Settings(filter=name, thickness_px=thickness_px, dose_weight="off")
-        results[name] = left_out_correlation(
-            series, settings, blocks_of=lambda plan: make_blocks(measured(plan))
-        )
+        settings = Settings(filter=name, dose_weight="off")
+        results[name] = left_out_correlation(series, settings)
         if len(results) == 1:
             bands = " ".join(f"{low:.3f}-{high:.2f}" for low, high in results[name].bands)
             print(f"{'cycles/px':20s} {bands}")
@@ -170,54 +157,6 @@ def left_out(folder: Path, thickness_px: float | None) -> None:
         mean, error = results["wiener-exact:match"].gain_over(results[name])
         cells = " ".join(f"{m:+.4f}+-{e:.4f}" for m, e in zip(mean, error, strict=True))
         print(f"wiener-exact:match - {name}: {cells}")
-
-
-def refine_truth(specimens: int) -> None:
-    print("PSNR in dB minus that of wiener-exact:match, with the gains whether kept or not;")
-    print(
-        "correlation with left-out views, over all frequencies, minus its; mean +- standard error"
-    )
-    for snr in SNRS:
-        cases = [simulated_series(seed, snr=snr) for seed in range(specimens)]
-        for halves in HALVES:
-            found = [_refined(made, halves) for made in cases]
-            psnr, correlation = np.array([each[:2] for each in found]).T
-            gains = np.median([each[2].learned for each in found], axis=0)
-            kept = sum(each[2].kept for each in found)
-            print(
-                f"SNR {snr:4} {halves:6s} {_mean(psnr)} dB   {_mean(correlation, 4)}   kept {kept} "
-                f"of {specimens}   gains {' '.join(f'{gain:.2f}' for gain in gains)}",
-                flush=True,
-            )
-
-
-def _refined(made: SimulatedSeries, halves: Halves) -> tuple[float, float, Refinement]:
-    """Gain in PSNR, gain in correlation, and all that was found."""
-    series = made.tilt_series()
-    result = refine(series, Settings(), halves)
-    plan = measured(make_plan(series, NOWHERE, Settings(filter="wiener-exact:match")))
-    assert isinstance(plan.filter, WienerExact)
-    learned = replace(
-        result.filter, measurement=plan.filter.measurement, factors=tuple(result.learned)
-    )
-    scores = []
-    for chosen in (plan.filter, learned):
-        volume = np.empty(plan.grid.shape, dtype=np.float32)
-        for y, z, block in make_blocks(replace(plan, filter=chosen)):
-            volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-        scores.append(compare_with_truth(volume, made.truth, made.pixel_angst).psnr_db)
-    return scores[1] - scores[0], float(result.gain[-1]), result
-
-
-def refine_left_out(folder: Path, thickness_px: float | None) -> None:
-    project = project_type("imod").open(folder)
-    series = project.read(project.names[0], {})
-    choices: tuple[Halves, ...] = ("tilts", "none") if series.halves is None else HALVES
-    for halves in choices:
-        result = refine(series, Settings(thickness_px=thickness_px), halves, print)
-        cells = zip(result.gain, result.error, strict=True)
-        print(f"{halves}: {' '.join(f'{gain:+.4f}+-{error:.4f}' for gain, error in cells)}")
-        print(f"gains {' '.join(f'{gain:.2f}' for gain in result.learned)}", flush=True)
 
 
 def _mean(values: NDArray[np.float64], digits: int = 3) -> str:
@@ -236,19 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     views = commands.add_parser("left-out")
     views.add_argument("folder", type=Path)
     views.add_argument("--thickness-px", type=float)
-    refinement = commands.add_parser("refine")
-    refinement.add_argument("folder", type=Path, nargs="?")
-    refinement.add_argument("--thickness-px", type=float)
-    refinement.add_argument("--specimens", type=int, default=3)
     chosen = parser.parse_args(arguments)
     if chosen.command == "truth":
         truth(chosen.specimens, CROWDED if chosen.crowded else {})
     elif chosen.command == "schemes":
         schemes(chosen.count)
-    elif chosen.command == "refine" and chosen.folder is None:
-        refine_truth(chosen.specimens)
-    elif chosen.command == "refine":
-        refine_left_out(chosen.folder, chosen.thickness_px)
     else:
         left_out(chosen.folder, chosen.thickness_px)
 

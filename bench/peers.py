@@ -31,13 +31,12 @@ from rich.table import Table
 
 from tomofilt.evaluate.against_truth import TruthScores, compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
-from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.filters.registry import available
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction import solve
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid, VolumeGrid
-from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import write_series
 from tomofilt.simulate.series import SimulatedSeries
@@ -107,11 +106,7 @@ class Data:
 def tomofilt_filter(data: Data, spec: str) -> Volume:
     """One of tomofilt's filters."""
     series = data.made.tilt_series()
-    plan = make_plan(series, Destination(Path("peer.mrc")), Settings(filter=spec))
-    volume = np.empty(plan.grid.shape, dtype=np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume
+    return solve.tomogram(series, Settings(filter=spec))
 
 
 def iradon(data: Data, window: str) -> Volume:

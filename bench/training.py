@@ -85,7 +85,7 @@ class Problem:
         """Coefficients with the best validation, and those of the last step."""
         start = np.zeros(self.empty.coefficients.shape)
         if init != "zero":
-            context = self.cases.train[0].plan.filter_context
+            context = self.cases.train[0].problem.filter_context
             start = fit(parse(init), self.empty, context).coefficients
         coefficients = Coefficients(start)
         state = descend(self.train, self.validation, coefficients, loss, schedule)

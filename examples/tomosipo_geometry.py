@@ -19,8 +19,7 @@ from tomofilt.series.geometry import ImageGrid
 
 def main() -> None:
     """Make tomosipo's geometry of the example series, check it, and back-project where possible."""
-    project = tomofilt.detect(Path(__file__).parent / "mycoplasma")
-    series = project.read(project.names[0], {})
+    series = tomofilt.open(Path(__file__).parent / "mycoplasma")
     _, ny, nx = series.images.shape
     images = ImageGrid.centred((ny, nx), series.images.pixel_angst)
 

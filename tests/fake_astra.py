@@ -1,7 +1,8 @@
 """ASTRA without a GPU: its CUDA back-projection stated in numpy, behind the calls tomofilt makes.
 
-The statement reads the very dictionaries that ASTRA would get. tests/projectors/test_astra_projector.py
-holds it against a back-projection made elsewhere (tests/data/geometry).
+The statement reads the very dictionaries that ASTRA would get.
+tests/projectors/test_astra_projector.py holds it against a back-projection made elsewhere
+(tests/data/geometry).
 """
 
 import sys

@@ -2,23 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
+import runs
 
 from tomofilt.cli.app import main
-from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.reconstruction.plan import Settings, make_plan
-from tomofilt.series.projects import Destination
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mycoplasma"
 
 
 def tomogram_of(series, **settings):
     """The tomogram of a series, (z, y, x) float32."""
-    plan = make_plan(series, Destination(Path("tomogram.mrc")), Settings(**settings))
-    volume = np.empty(plan.grid.shape, np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume
+    return runs.tomogram_of(make_problem(series, Settings(**settings)))
 
 
 def tomograms_of_the_example(folder):

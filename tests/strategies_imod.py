@@ -6,6 +6,8 @@ import mrcfile
 import numpy as np
 from hypothesis import strategies as st
 
+from tomofilt.series.projects import SeriesOptions
+
 VIEWS, NY, NX = 5, 12, 10
 PIXEL_ANGST = 2.0
 TILTS = (-40.0, -20.0, 1.0, 20.0, 40.0)
@@ -77,10 +79,10 @@ class ImodFolder:
         write_stack(self.path / f"{self.name}.st", shape)
         self.write(".xf", format_xf(transforms))
 
-    def read(self, **overrides):
+    def read(self, **options):
         from tomofilt_imod.project import PROJECT_TYPE
 
-        return PROJECT_TYPE.open(self.path).read(self.name, overrides)
+        return PROJECT_TYPE.open(self.path).read(self.name, SeriesOptions(**options))
 
 
 def seen_px(series, points_px):

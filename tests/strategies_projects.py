@@ -6,7 +6,7 @@ import numpy as np
 
 from tomofilt.errors import InputError
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import AS_IT_IS, Destination
 from tomofilt.series.tiltseries import Sourced, TiltSeries
 
 
@@ -47,8 +47,8 @@ class FakeProject:
         self.names, self.folder = tuple(names), folder
         self.read_with, self.committed = {}, []
 
-    def read(self, name, overrides):
-        self.read_with[name] = dict(overrides)
+    def read(self, name, options=AS_IT_IS):
+        self.read_with[name] = options
         if name.startswith("bad"):
             raise InputError(f"{name}.tlt has 41 angles but {name}.xf has 40 transforms")
         return tilt_series(name)

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from tomofilt.errors import TomofiltError
 from tomofilt.evaluate.against_truth import compare_with_truth
-from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import Filter
 from tomofilt.filters.transfer import transfer
@@ -134,7 +133,7 @@ def regenerated(
     Of the truth alone, as the report did it, or of the simulated specimen, which goes on beyond
     the tomogram as real ones do.
     """
-    grid = case.plan.grid
+    grid = case.problem.grid
     density, of_density = case.truth, grid
     if specimen is not None:
         density, of_density = specimen.phantom.density, specimen.phantom.grid
@@ -173,11 +172,10 @@ def tomogram(case: Case, chosen: str | Filter) -> np.ndarray:
         return case.tomogram(chosen)
     if isinstance(chosen, LearnedFilter) and chosen.angles == "per-tilt":
         # tilts of one scheme may differ a little between the models of SHREC 2021
-        chosen = transfer(chosen, case.plan.slices.tilt_deg, "nearest")
-    volume = np.empty(case.plan.grid.shape, dtype=np.float32)
-    for y, z, block in make_blocks(replace(case.plan, filter=chosen)):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume * np.float32(case.scale)
+        chosen = transfer(chosen, case.problem.frame.slices.tilt_deg, "nearest")
+    problem = case.problem.with_filter(chosen)
+    with problem.images(in_place=True) as images:
+        return problem.volume(images) * np.float32(case.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +201,7 @@ def compare(chosen: Mapping[str, str | Filter], cases: Sequence[Case]) -> dict[s
 def _score(name: str, chosen: str | Filter, cases: Sequence[Case]) -> Score:
     volumes = [tomogram(case, chosen) for case in cases]
     found = [
-        compare_with_truth(volume, case.truth, case.plan.grid.voxel_angst, case.series.tilt_deg)
+        compare_with_truth(volume, case.truth, case.problem.grid.voxel_angst, case.series.tilt_deg)
         for volume, case in zip(volumes, cases, strict=True)
     ]
     numbers = {
@@ -357,15 +355,15 @@ def write_page(setup: Setup, sections: Sequence[Section], seconds: float) -> Pat
     light = style.replace("color-scheme: light dark", "color-scheme: light").replace(
         "(prefers-color-scheme: dark)", "not all"
     )
-    cases, plan = setup.cases, setup.cases.train[0].plan
-    nz, ny, nx = plan.grid.shape
+    cases, problem = setup.cases, setup.cases.train[0].problem
+    nz, ny, nx = problem.grid.shape
     source = "simulated specimens" if setup.specimens else "models of SHREC 2021"
     about = (
         f"{len(cases.train)} {source} to train on, {len(cases.validation)} for early stopping and "
         f"shrinkage, {len(cases.test)} to test; {nx} x {ny} x {nz} voxels (x, y, z) of "
-        f"{plan.grid.voxel_angst:g} A, {len(plan.slices.a)} views, SNR {SNR:g} where noise is "
-        f"ours, {setup.steps} steps of AdamW. Made in {seconds / 60:.1f} minutes. PSNR and SSIM "
-        "are after an affine match to the truth unless 'as it is'; FSC is the mean up to 0.35 "
+        f"{problem.grid.voxel_angst:g} A, {len(problem.series.views)} views, SNR {SNR:g} where "
+        f"noise is ours, {setup.steps} steps of AdamW. Made in {seconds / 60:.1f} minutes. "
+        "PSNR and SSIM are after an affine match to the truth unless 'as it is'; FSC is the mean up to 0.35 "
         "cycles per voxel in the directions that the views saw."
     )
     title = "Optimal back-projection: the experiments of the seed report"

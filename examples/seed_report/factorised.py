@@ -29,14 +29,14 @@ from tomofilt.training.supervised import Training
 
 def ball(like: Case) -> tuple[Case, float]:
     """A ball of density 1 without noise in the views of a case, and its radius in voxels."""
-    shape, scheme = like.plan.grid.shape, tilt_scheme(like.series.tilt_deg, "continuous", 0.0)
+    shape, scheme = like.problem.grid.shape, tilt_scheme(like.series.tilt_deg, "continuous", 0.0)
     radius = 0.35 * min(shape)
     z, y, x = np.ogrid[tuple(slice(-(n - 1) / 2, n / 2) for n in shape)]
     truth = (z**2 + y**2 + x**2 <= radius**2).astype(np.float32)
     chord = 2 * np.sqrt(np.maximum(radius**2 - y[0] ** 2 - x[0] ** 2, 0)).astype(np.float32)
     clean = np.repeat(chord[None], len(scheme.tilt_deg), axis=0)  # the same from everywhere
     halves = np.stack([clean, clean]) / 2
-    return case_of("ball", truth, clean, halves, scheme, like.plan.grid.voxel_angst), radius
+    return case_of("ball", truth, clean, halves, scheme, like.problem.grid.voxel_angst), radius
 
 
 def edge(volume: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, float]:

@@ -21,9 +21,9 @@ RING = 0.1, 0.3
 def noise(like: Case) -> Case:
     """White noise in the views of a case."""
     scheme = tilt_scheme(like.series.tilt_deg, "continuous", 0.0)
-    shape = 2, len(scheme.tilt_deg), *like.plan.aligned.shape
+    shape = 2, len(scheme.tilt_deg), *like.problem.frame.grid.shape
     halves = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return case_of("noise", like.truth, halves[0], halves, scheme, like.plan.grid.voxel_angst)
+    return case_of("noise", like.truth, halves[0], halves, scheme, like.problem.grid.voxel_angst)
 
 
 def spectrum(volume: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def anisotropy_db(power: np.ndarray) -> float:
 def run(setup: Setup) -> Section:
     """Train from both, and solve for the one minimum."""
     test = setup.cases.test
-    nodes = RadialNodes(np.array([0.5 / test[0].plan.grid.voxel_angst]))
+    nodes = RadialNodes(np.array([0.5 / test[0].problem.grid.voxel_angst]))
     tilts = test[0].series.tilt_deg
     inits = {"ramp": "ramp", "round ramp": "radial-ramp"}
     chosen: dict[str, str | LearnedFilter] = {

@@ -39,7 +39,7 @@ def descent(
 ) -> tuple[Course, LearnedFilter]:
     """AdamW on every frequency of every view, to the last step, and its course."""
     held = [FilteredBackProjection(case, empty) for case in setup.cases.validation]
-    start = beginning(init, empty, models[0].case.plan.filter_context)
+    start = beginning(init, empty, models[0].case.problem.filter_context)
     coefficients = Coefficients(start)
     course = Course([0], [], [])
 

@@ -35,7 +35,7 @@ CYCLES = np.linspace(-0.5, 0.5, 129)
 
 def gain_image(chosen: Filter, case: Case, tilt_deg: float) -> np.ndarray:
     """Gains of the view nearest a tilt: (along, across) the tilt axis."""
-    context = case.plan.filter_context
+    context = case.problem.filter_context
     view = int(np.abs(context.tilt_deg - tilt_deg).argmin())
     k = CYCLES / context.pixel_angst
     return chosen.gains(k[None, :], k[:, None], context)[view]
@@ -43,7 +43,7 @@ def gain_image(chosen: Filter, case: Case, tilt_deg: float) -> np.ndarray:
 
 def profile(chosen: Filter, case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Mean gain over all views and directions at each length of the frequency, cycles per pixel."""
-    context = case.plan.filter_context
+    context = case.problem.filter_context
     cycles, turn = np.linspace(0.004, 0.5, 96), np.linspace(0, np.pi, 61)[:-1]
     k = cycles[:, None] / context.pixel_angst
     return cycles, chosen.gains(k * np.cos(turn), k * np.sin(turn), context).mean(axis=(0, 2))

@@ -1,7 +1,23 @@
 """Filtered back-projection for cryo-electron tomography.
 
-The names below are loaded when first used. The modules hold the rest:
-:mod:`tomofilt.jobs.one` makes one tomogram, :mod:`tomofilt.jobs.many` many.
+The names below are the library's face. Each is loaded when it is first used, so that importing
+tomofilt costs nothing.
+
+=====================  ==========================================================================
+:func:`open`           a tilt series from an IMOD folder, a RELION STAR file or another project,
+                       with :class:`SeriesOptions`: its views, pixel size and box
+:class:`TiltSeries`    its images, geometry, exposure and CTF; ``select`` takes some of its views
+:func:`aligned`        its images on the tilt axis, an :class:`AlignedStack`
+:class:`Operator`      projection ``A`` and back-projection ``A.T``, with gradients in torch
+:class:`Filter`        what a filter is; :class:`RampTimes` makes one of a function of frequency
+:class:`Settings`      everything that can be chosen about a reconstruction
+:func:`tomogram`       a tomogram in memory
+:func:`reconstruct`    a tomogram on disk, with its record and its picture
+:func:`read_volume`    an MRC file into an array; :func:`write_volume` the other way round
+:func:`save_filter`    a filter of one's own as a bundle for ``tomofilt reconstruct -m``
+:func:`to_tomosipo`    the geometry for tomosipo; :func:`to_astra` for ASTRA
+:func:`simulate`       a tilt series of a known specimen
+=====================  ==========================================================================
 """
 
 from __future__ import annotations
@@ -10,59 +26,79 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tomofilt.errors import InputError, ResourceError, TomofiltError
+    from tomofilt.align.stack import AlignedStack
+    from tomofilt.errors import InputError, OutputError, ResourceError, TomofiltError
+    from tomofilt.filters.analytic import RampTimes
+    from tomofilt.filters.learned import save_filter
     from tomofilt.filters.protocol import Filter
-    from tomofilt.filters.registry import parse
-    from tomofilt.jobs.many import Job, run
+    from tomofilt.io.volumes import read_volume, write_volume
+    from tomofilt.jobs.one import reconstruct
+    from tomofilt.projectors.operator import Operator
     from tomofilt.projectors.vectors import to_astra, to_tomosipo
     from tomofilt.reconstruction.settings import Settings
-    from tomofilt.series.geometry import TiltGeometry, VolumeGrid
-    from tomofilt.series.projects import Destination, detect
+    from tomofilt.reconstruction.solve import aligned, tomogram
+    from tomofilt.series.projects import SeriesOptions
+    from tomofilt.series.projects import open_series as open
     from tomofilt.series.tiltseries import TiltSeries
+    from tomofilt.simulate.series import simulated_series as simulate
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Destination",
+    "AlignedStack",
     "Filter",
     "InputError",
-    "Job",
+    "Operator",
+    "OutputError",
+    "RampTimes",
     "ResourceError",
+    "SeriesOptions",
     "Settings",
-    "TiltGeometry",
     "TiltSeries",
     "TomofiltError",
-    "VolumeGrid",
     "__version__",
-    "detect",
-    "parse",
-    "run",
+    "aligned",
+    "open",
+    "read_volume",
+    "reconstruct",
+    "save_filter",
+    "simulate",
     "to_astra",
     "to_tomosipo",
+    "tomogram",
+    "write_volume",
 ]
 
+#: Where each name is, and what it is called there if that is something else.
 _HOMES = {
-    "Destination": "series.projects",
+    "AlignedStack": "align.stack",
     "Filter": "filters.protocol",
     "InputError": "errors",
-    "Job": "jobs.many",
+    "Operator": "projectors.operator",
+    "OutputError": "errors",
+    "RampTimes": "filters.analytic",
     "ResourceError": "errors",
+    "SeriesOptions": "series.projects",
     "Settings": "reconstruction.settings",
-    "TiltGeometry": "series.geometry",
     "TiltSeries": "series.tiltseries",
     "TomofiltError": "errors",
-    "VolumeGrid": "series.geometry",
-    "detect": "series.projects",
-    "parse": "filters.registry",
-    "run": "jobs.many",
+    "aligned": "reconstruction.solve",
+    "open": "series.projects:open_series",
+    "read_volume": "io.volumes",
+    "reconstruct": "jobs.one",
+    "save_filter": "filters.learned",
+    "simulate": "simulate.series:simulated_series",
     "to_astra": "projectors.vectors",
     "to_tomosipo": "projectors.vectors",
+    "tomogram": "reconstruction.solve",
+    "write_volume": "io.volumes",
 }
 
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
-        value: object = getattr(import_module(f"tomofilt.{_HOMES[name]}"), name)
+        module, _, there = _HOMES[name].partition(":")
+        value: object = getattr(import_module(f"tomofilt.{module}"), there or name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'tomofilt' has no attribute {name!r}")

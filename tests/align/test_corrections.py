@@ -1,17 +1,15 @@
 """What is corrected, when, and what is said about it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
 from tomofilt.filters.imod import ImodFilter
-from tomofilt.reconstruction.plan import make_plan
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid
-from tomofilt.series.projects import Destination
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.series import simulated_series
 
@@ -25,9 +23,7 @@ def series():
 def settled(series, filter="gaussian:0.1", **given):
     native = ImodFilter(radial_cutoff=0.35, radial_falloff=0.05)
     made = replace(series, native_filter=native)
-    return make_plan(
-        made, Destination(Path("rec.mrc")), Settings(filter=filter, **given)
-    ).corrections
+    return make_problem(made, Settings(filter=filter, **given)).corrections
 
 
 def test_by_itself(series):

@@ -17,7 +17,7 @@ class Stage:
     def __init__(self):
         self.names = ["TS_01"]
         self.opened, self.calls = [], []
-        self.work = lambda series, destination, settings, reporter: None
+        self.work = lambda series, destination, settings, tell: None
 
     def open(self, kind, path):
         if "absent" in str(path):
@@ -27,10 +27,10 @@ class Stage:
         self.opened.append((kind, path, project))
         return project
 
-    def reconstruct(self, series, destination, settings, reporter):
+    def reconstruct(self, series, destination, settings, tell):
         self.calls.append((series.name, destination, settings))
-        self.work(series, destination, settings, reporter)
-        seconds = {"read": 0.5, "align": 1.0, "filter": 0.25, "back-project": 2.0, "write": 0.25}
+        self.work(series, destination, settings, tell)
+        seconds = {"align": 1.5, "filter": 0.25, "back-project": 2.0, "write": 0.25}
         return Result(destination, False, seconds, a_record())
 
     @property

@@ -10,7 +10,8 @@ from PIL import Image
 
 import tomofilt
 from tomofilt.cli import doctor
-from tomofilt.reconstruction.plan import DEFAULT_BYTES, Settings
+from tomofilt.reconstruction.budget import DEFAULT_BYTES
+from tomofilt.reconstruction.settings import Settings
 
 
 def test_version(run):

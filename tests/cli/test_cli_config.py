@@ -2,7 +2,8 @@
 
 import pytest
 
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions
 
 
 @pytest.fixture
@@ -36,7 +37,6 @@ def test_every_kind_of_value(stage, run, config):
         filter="ramp",
         cutoff="0.3",
         pixel_angst=10.0,
-        shape_px=(512, 400, 200),
         flip_z=True,
         preview=False,
         max_memory_bytes=2_000_000_000,
@@ -44,13 +44,15 @@ def test_every_kind_of_value(stage, run, config):
         halves="tilts",
     )
     assert [str(path) for _, path, _ in stage.opened] == ["A", "B"]
-    assert stage.opened[0][2].read_with["A"]["exclude"] == (1, 2, 3, 7)
+    assert stage.opened[0][2].read_with["A"] == SeriesOptions(
+        exclude=(1, 2, 3, 7), shape_px=(512, 400, 200)
+    )
 
 
 def test_lists_and_single_values_may_stand_for_each_other(stage, run, config):
     path = config('imod_dir = "A"\nexclude = [2, 5]\n')
     assert run("reconstruct", "--config", path)[0] == 0
-    assert stage.opened[0][2].read_with["A"]["exclude"] == (2, 5)
+    assert stage.opened[0][2].read_with["A"] == SeriesOptions(exclude=(2, 5))
 
 
 def test_the_command_line_overrides(stage, run, config):
@@ -58,7 +60,8 @@ def test_the_command_line_overrides(stage, run, config):
     given = ["-f", "hann", "--preview", "--imod-dir", "B", "--pixel-size", "20"]
     assert run("reconstruct", "--config", path, *given)[0] == 0
     # --pixel-size stands against bin, although the file does not name it
-    assert stage.settings == Settings(filter="hann", pixel_angst=20.0, thickness_px=200)
+    assert stage.settings == Settings(filter="hann", pixel_angst=20.0)
+    assert stage.opened[0][2].read_with["B"] == SeriesOptions(thickness_px=200)
     assert [str(path) for _, path, _ in stage.opened] == ["B"]
 
 
@@ -79,7 +82,12 @@ def test_the_command_lines_project_overrides(stage, run, config):
         ("[reconstruct]\nbin = 4", "reconstruct is no option"),
         ("bin = 4\npixel-size = 10", "--pixel-size and --bin exclude each other"),
         ("filter = { name = 'ramp' }", "filter = {'name': 'ramp'} is no value"),
-        ("halves = 'thirds'", "--halves"),
+        ("halves = 'thirds'", "--halves 'thirds' is not one of"),
+        ("thickness = '5um'", "--thickness 5um: give a length in angstrom"),
+        ("thickness = nan", "--thickness nan: give a length in angstrom"),
+        ("bin = -2", "--bin -2: give a factor above 0"),
+        ("shape = [512, 400]", "--shape"),
+        ("threads = 2.5", "--threads 2.5: give a whole number"),
         ("bin =", "not a readable TOML file"),
     ],
 )

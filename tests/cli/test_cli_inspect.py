@@ -8,6 +8,7 @@ from strategies_projects import FakeProject, tilt_series
 
 from tomofilt.cli.inspect import describe
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry
+from tomofilt.series.projects import SeriesOptions
 
 
 def test_views_are_those_the_geometry_was_made_from():
@@ -53,7 +54,7 @@ def test_json_holds_everything(stage, run):
     assert first["files"] == ["blank.mrc", "tilt.com"]
     assert first["halves"] == []
     assert len(first["views"]) == 5
-    assert stage.opened[0][2].read_with["TS_01"] == {"exclude": (2,)}
+    assert stage.opened[0][2].read_with["TS_01"] == SeriesOptions(exclude=(2,))
 
 
 def test_text(stage, run):
@@ -75,7 +76,7 @@ def test_local_alignment_is_told(stage, run, monkeypatch):
     local = LocalGeometry(np.arange(3.0), np.arange(2.0), maps.copy())
     geometry = TiltGeometry(series.geometry.image_from_volume, local)
     monkeypatch.setattr(
-        FakeProject, "read", lambda self, name, overrides: tilt_series(geometry=geometry)
+        FakeProject, "read", lambda self, name, options: tilt_series(geometry=geometry)
     )
     assert "alignment in 3 x 2 patches" in run("inspect", "TS_01")[1]
 

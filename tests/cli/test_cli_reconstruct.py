@@ -1,13 +1,15 @@
 """`tomofilt reconstruct`: options become settings and jobs; outcomes become exit codes and text."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.projectors import select
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions
 
 
 def test_defaults_are_the_librarys(stage, run):
@@ -17,7 +19,7 @@ def test_defaults_are_the_librarys(stage, run):
     assert stage.settings == Settings()
     assert [(kind, path) for kind, path, _ in stage.opened] == [("imod", Path("TS_01"))]
     project = stage.opened[0][2]
-    assert project.read_with == {"TS_01": {}}
+    assert project.read_with == {"TS_01": SeriesOptions()}
     assert [list(finished) for finished, _ in project.committed] == [["TS_01"]]
 
 
@@ -69,9 +71,6 @@ def test_all_series_of_a_project_by_default(stage, run):
         (["--apix=13.48"], {"pixel_angst": 13.48}),
         (["--binned_angpix", "13.48"], {"pixel_angst": 13.48}),
         (["--bin", "2.5"], {"bin": 2.5}),
-        (["--thickness", "1500"], {"thickness_angst": 1500.0}),
-        (["--thickness-px", "800"], {"thickness_px": 800.0}),
-        (["--shape", "512", "400", "200"], {"shape_px": (512, 400, 200)}),
         (["--halves", "tilts"], {"halves": "tilts"}),
         (["--interpolation", "imod"], {"interpolation": "imod"}),
         (["--ctf", "wiener"], {"ctf": "wiener"}),
@@ -96,14 +95,20 @@ def test_each_option_arrives(stage, run, arguments, changes):
     assert stage.settings == Settings(**changes)
 
 
-def test_what_the_user_says_about_the_input(stage, run):
-    arguments = ["--input-pixel-size", "1.35", "--exclude", "1-3,40, 2", "--thickness", "900"]
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--input-pixel-size", "1.35"], {"input_pixel_angst": 1.35}),
+        (["--exclude", "1-3,40, 2"], {"exclude": (1, 2, 3, 40)}),
+        (["--thickness", "1500"], {"thickness_angst": 1500.0}),
+        (["--thickness-px", "800"], {"thickness_px": 800.0}),
+        (["--shape", "512", "400", "200"], {"shape_px": (512, 400, 200)}),
+    ],
+)
+def test_what_the_user_says_about_the_input(stage, run, arguments, options):
     assert run("reconstruct", "--imod-dir", "TS_01", *arguments)[0] == 0
-    assert stage.opened[0][2].read_with["TS_01"] == {
-        "input_pixel_angst": 1.35,
-        "exclude": (1, 2, 3, 40),
-        "thickness_angst": 900.0,
-    }
+    assert stage.settings == Settings()
+    assert stage.opened[0][2].read_with["TS_01"] == SeriesOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +125,25 @@ def test_what_the_user_says_about_the_input(stage, run):
         (["A", "--exclude", "0-3"], "'0-3' is no view"),
         (["A", "--exclude", "5-3"], "'5-3' is no view"),
         (["A", "--exclude", "three"], "'three' is no view"),
+        (["A", "--exclude", "1-99999999999"], "give numbers from 1 to 9999"),
+        (
+            ["A", "--thickness", "5um"],
+            "--thickness 5um: give a length in angstrom, above 0, without",
+        ),
+        (["A", "--thickness", "5um"], "without a unit: 50000"),
+        (["A", "--thickness", "1500px"], "--thickness 1500px: give a length in angstrom, above 0"),
+        (["A", "--thickness", "nan"], "--thickness nan: give a length"),
+        (["A", "--thickness-px", "-300"], "--thickness-px -300: give a number of unbinned pixels"),
+        (["A", "--pixel-size", "inf"], "--pixel-size inf: give a length"),
+        (["A", "--input-pixel-size", "0"], "--input-pixel-size 0: give a length"),
+        (["A", "--shape", "512", "4e2", "200"], "--shape 4e2: give three whole numbers"),
+        (["A", "--shape", "512", "-4", "200"], "--shape -4: give three whole numbers"),
         (["A", "--max-memory", "lots"], "--max-memory lots is no size"),
         (["A", "--max-memory", "0GB"], "no memory"),
         (["A", "--device", "tpu"], "--device tpu is unknown"),
         (["A", "--halves", "thirds"], "--halves"),
-        (["A", "--bin", "two"], "--bin"),
-        (["A", "--threads", "0"], "--threads"),
+        (["A", "--bin", "two"], "--bin two: give a factor above 0"),
+        (["A", "--threads", "0"], "--threads 0: give a whole number of threads, 1 or more"),
         (["A", "--frobnicate"], "--frobnicate"),
     ],
 )
@@ -231,7 +249,7 @@ def test_json_of_a_plan(stage, run):
 
 
 def test_quiet_and_verbose(stage, run):
-    stage.work = lambda series, destination, settings, reporter: reporter.note("a remark")
+    stage.work = lambda *_: logging.getLogger("tomofilt.test").info("a remark")
     assert run("reconstruct", "A", "--quiet") == (0, "", "")
     err = run("reconstruct", "A")[2]
     assert "a remark" in err

@@ -85,7 +85,7 @@ def test_refusals(tomograms, call, tmp_path, monkeypatch, arguments, message):
 
 
 def test_tilt_file(tomograms, call, tmp_path):
-    (tmp_path / "some.tlt").write_text("-30\n  0.0 x\n\n30\n")
+    (tmp_path / "some.tlt").write_text("-30\n  0.0\n\n30\n")
     given = ("--truth", tomograms[1], "--tilts")
     code, out, _ = call("evaluate", tomograms[0], *given, tmp_path / "some.tlt", "--json")
     assert code == 0
@@ -95,7 +95,7 @@ def test_tilt_file(tomograms, call, tmp_path):
     assert same == out
     (tmp_path / "bad.tlt").write_text("-30\nleft\n")
     code, _, err = call("evaluate", tomograms[0], *given, tmp_path / "bad.tlt")
-    assert (code, "one angle a line" in err) == (2, True)
+    assert (code, "one angle in degrees on each line" in err) == (2, True)
 
 
 def test_two_tomograms_do_not_share_halves(tomograms, call):

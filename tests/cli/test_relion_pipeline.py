@@ -179,7 +179,7 @@ def test_marker_files_go_where_relion_looks(project):
         (["--filter", "sharp"], "there is no filter 'sharp'"),
         (["--in_movies", "x.star"], "two inputs are given"),
         (["--tn", "TS_03"], "there is no series of this name"),
-        (["--bin", "much"], "tomofilt: Invalid value for '--bin'"),
+        (["--bin", "much"], "tomofilt: --bin much: give a factor above 0"),
     ],
 )
 def test_options_that_cannot_be_used(project, capsys, arguments, message):

@@ -99,7 +99,7 @@ def test_like_a_real_series(simulate, tmp_path):
     ("arguments", "message"),
     [
         (("--from", "volume.mrc"), "belong together"),
-        (("--tilts", "60:-60:3"), "no tilt"),
+        (("--tilts", "60:-60:3"), "give first, last and step"),
         (("--tilts", "a:b:c"), "-60:60:3"),
         (("--tilts", "absent.tlt"), "absent.tlt"),
         (("--tilts", "0:6:3", "--exclude", "1-3"), "no tilt is left"),
@@ -146,3 +146,15 @@ def test_help_loads_nothing_heavy():
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_tilts_mean_the_same_to_every_command(simulate, tmp_path):
+    """29 angles, the last at 48 degrees: never beyond the one that was given."""
+    table = tmp_path / "gains.csv"
+    tilts = ("--tilts", "-50:50:3.5")
+    assert main(["filters", "export", "ramp", *tilts, "-o", str(table)]) == 0
+    columns = table.read_text().splitlines()[0].split(",")
+    assert (len(columns), columns[-1]) == (30, "48 deg")
+    assert simulate("--shape", 40, 32, 24, "--molecule", "1bxn", "--membranes", 1, *tilts)[0] == 0
+    angles = (tmp_path / "out/imod/TS_01.tlt").read_text().split()
+    assert (len(angles), float(angles[-1])) == (29, 48.0)

@@ -1,46 +1,39 @@
 """Bands of a tomogram, and the network on them."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import problem_of, tomogram_of
 
+from tomofilt.denoise import denoiser
 from tomofilt.denoise.bands import BANDS, COARSE, Splitter, windows
 from tomofilt.denoise.head import UNITS, Head
 from tomofilt.denoise.kernel import apply_head, bands_at
 from tomofilt.denoise.middle import Middle
 from tomofilt.filters.protocol import Filter
-from tomofilt.reconstruction.budget import BAND_IMAGES, BAND_LINES, BAND_VOXELS
-from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
-from tomofilt.series.projects import Destination
+from tomofilt.reconstruction.problem import Problem
 from tomofilt.simulate import simulated_series
 
 
-def plan_of(folder: Path, shape=(40, 56, 96), **settings) -> Plan:
-    made = simulated_series(1, shape=shape, snr=0.5, tilt_deg=np.arange(-54, 55, 6.0))
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    made = simulated_series(1, shape=(40, 56, 96), snr=0.5, tilt_deg=np.arange(-54, 55, 6.0))
     series = replace(made.tilt_series(), halves=None)
-    return measured(
-        make_plan(
-            series,
-            Destination(folder / "TS.mrc"),
-            Settings(filter="wiener-exact:match", device="cpu", threads=2, **settings),
-        )
-    )
+    return problem_of(series, filter="wiener-exact:match", threads=2)
 
 
 @pytest.fixture(scope="module")
-def middle(tmp_path_factory: pytest.TempPathFactory) -> Middle:
-    plan = plan_of(tmp_path_factory.mktemp("bands"))
-    return Middle(plan, np.arange(len(plan.series.views)))
+def middle(problem: Problem) -> Middle:
+    with problem.images() as images:
+        return Middle(problem, images.aligned(), np.arange(len(problem.series.views)))
 
 
 @pytest.fixture(scope="module")
 def tomogram(middle: Middle):
-    return middle.volume(np.arange(len(middle.plan.series.views)))
+    return middle.volume(np.arange(len(middle.problem.series.views)))
 
 
 def some_head(seed: int, limit: float = 0.1) -> Head:
@@ -72,8 +65,8 @@ def test_room_for_bands_is_planned() -> None:
     images = sum((b.stop - b.start) * 2 / f**2 for f, b in COARSE)
     voxels = sum((b.stop - b.start) / f**3 for f, b in COARSE)
     lines = sum((b.stop - b.start) / f**2 for f, b in COARSE)
-    assert (images, lines) == (BAND_IMAGES, BAND_LINES)
-    assert voxels <= BAND_VOXELS < 1.1 * voxels
+    assert (images, lines) == (denoiser._IMAGES, denoiser._LINES)
+    assert voxels <= denoiser._VOXELS < 1.1 * voxels
 
 
 class Banded(Filter):
@@ -92,41 +85,17 @@ class Banded(Filter):
 
 def test_bands_on_coarse_grids_are_those_of_the_fine_one(middle: Middle, tomogram) -> None:
     coarse, block = tomogram
-    plan = middle.plan
+    problem = middle.problem
     voxels = np.argwhere(np.ones(block.shape, bool))
     found = bands_at(coarse, block, 0, 0, voxels).reshape(BANDS, *block.shape)
     np.testing.assert_allclose(found.sum(axis=0), block, atol=1e-5)
     inside = np.s_[8:-8, 8:-8, 24:-24]
     for band in range(1, BANDS):
-        fine = _fine(plan, Banded(plan.filter, band, plan.grid.voxel_angst))
+        banded = Banded(problem.filter, band, problem.grid.voxel_angst)
+        fine = tomogram_of(problem.with_filter(banded))
         error = (found[band] - fine)[inside].std() / fine[inside].std()
         # gains come from a table, whose error at the edge of a window is some per cent
         assert error < 0.08, band
-
-
-def _fine(plan: Plan, banded: Filter):
-    from tomofilt.align.images import survey
-    from tomofilt.reconstruction.slabs import make_slabs
-    from tomofilt.util.progress import Clock, Progress
-
-    plan = replace(plan, filter=banded)
-    surveyed = survey(
-        plan.series.images,
-        plan.series.views,
-        background="ends",
-        across_axis=plan.across_axis,
-        log_base=None,
-        threads=2,
-    )
-    volume = np.empty(plan.grid.shape, dtype=np.float32)
-
-    class Nobody:
-        def note(self, message): ...
-        def progress(self, done, total): ...
-
-    for y, z, block in make_slabs(plan, plan.tasks[0], surveyed, Clock(), Progress(Nobody(), 0, 1)):
-        volume[z : z + len(block), y : y + block.shape[1]] = block
-    return volume
 
 
 def test_the_kernel_is_the_network(tomogram) -> None:
@@ -186,14 +155,14 @@ def test_a_head_follows_the_deviations_of_the_bands() -> None:
 def test_splitter_filters_as_the_filter_does(middle: Middle) -> None:
     from tomofilt.filters.apply import ImageFilter
 
-    plan = middle.plan
-    image = np.random.default_rng(2).normal(size=plan.aligned.shape).astype(np.float32)
+    problem, grid = middle.problem, middle.problem.frame.grid
+    image = np.random.default_rng(2).normal(size=grid.shape).astype(np.float32)
     plain = ImageFilter(
-        plan.filter,
-        plan.slices,
-        plan.aligned.shape,
-        pixel_angst=plan.aligned.pixel_angst,
-        density_pixel_angst=plan.series.images.pixel_angst,
-        thickness_angst=plan.thickness_angst,
+        problem.filter,
+        problem.frame.slices,
+        grid.shape,
+        pixel_angst=grid.pixel_angst,
+        density_pixel_angst=problem.series.images.pixel_angst,
+        thickness_angst=problem.thickness_angst,
     )
-    assert np.array_equal(Splitter(plan).filter_image(3, image), plain.filter_image(3, image))
+    assert np.array_equal(Splitter(problem).filter_image(3, image), plain.filter_image(3, image))

@@ -1,12 +1,13 @@
 """When a series is denoised, and when not."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+from runs import problem_of, reconstructed
 
 from tomofilt.denoise import supervision, verdict
 from tomofilt.denoise.bands import BANDS, CoarseBands
@@ -16,25 +17,14 @@ from tomofilt.denoise.supervision import Lesson, displacement_px
 from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.errors import InputError
 from tomofilt.io.bundle import load_bundle, save_bundle
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.jobs.one import make_plan
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import ImagesInMemory
+from tomofilt.util.log import notes_told_to
 
 MATCH = Settings(filter="wiener-exact:match", device="cpu", threads=2, preview=False)
-
-
-class Listener:
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def progress(self, done, total):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +39,13 @@ def series():
 
 
 @pytest.fixture(scope="module")
-def plan(series, tmp_path_factory):
-    return measured(
-        make_plan(series, Destination(tmp_path_factory.mktemp("verdict") / "TS.mrc"), MATCH)
-    )
+def problem(series):
+    return problem_of(series, **asdict(MATCH))
+
+
+def judged(problem, **how):
+    with problem.images() as images:
+        return judge(problem, images, **how)
 
 
 def plain_head(**changes) -> Head:
@@ -73,9 +66,10 @@ def given(**changes) -> Taught:
     return Taught(plain_head(**changes), np.ones(BANDS))
 
 
-def refusal(plan, **how) -> str:
+def refusal(problem, **how) -> str:
     notes = []
-    found = judge(plan, notes.append, **how)
+    with notes_told_to(notes.append):
+        found = judged(problem, **how)
     assert found.taught is None
     assert found.facts["refused"] == found.reason
     assert found.reason in notes[-1]
@@ -83,14 +77,14 @@ def refusal(plan, **how) -> str:
     return found.reason
 
 
-def with_snr(plan, factor: float, **changes):
-    found = plan.filter.measurement
+def with_snr(problem, factor: float, **changes):
+    found = problem.filter.measurement
     snr = replace(found.snr, log_factor=found.snr.log_factor + np.log(factor), **changes)
-    return replace(plan, filter=replace(plan.filter, measurement=replace(found, snr=snr)))
+    return problem.with_filter(replace(problem.filter, measurement=replace(found, snr=snr)))
 
 
-def test_a_head_is_trained_and_taken(plan):
-    found = judge(plan)
+def test_a_head_is_trained_and_taken(problem):
+    found = judged(problem)
     assert found.taught is not None, found.reason
     facts = found.facts
     json.dumps(facts)
@@ -100,69 +94,61 @@ def test_a_head_is_trained_and_taken(plan):
     for head in facts["heads"]:
         assert head["held_out_loss"] < head["held_out_loss_of_linear"]
         assert head["halves_agree"]["after"] > head["halves_agree"]["before"]
-    again = judge(plan)
+    again = judged(problem)
     for name in ("hidden", "output", "linear"):
         assert np.array_equal(getattr(found.taught.head, name), getattr(again.taught.head, name))
 
 
-def test_no_signal(plan):
-    assert "no signal" in refusal(with_snr(plan, 1.0, has_signal=False))
+def test_no_signal(problem):
+    assert "no signal" in refusal(with_snr(problem, 1.0, has_signal=False))
 
 
-def test_little_signal(plan):
-    assert "below 0.05" in refusal(with_snr(plan, 1e-4))
+def test_little_signal(problem):
+    assert "below 0.05" in refusal(with_snr(problem, 1e-4))
 
 
-def test_a_small_volume(plan, monkeypatch):
+def test_a_small_volume(problem, monkeypatch):
     monkeypatch.setattr(verdict, "FEWEST_VOXELS", 300_000)
-    assert "too few to learn" in refusal(plan)
+    assert "too few to learn" in refusal(problem)
 
 
-def test_few_views(plan, series):
+def test_few_views(problem):
     few = np.arange(0, 41, 7)
-    some = replace(
-        series,
-        geometry=series.geometry.select(few),
-        views=series.views[few],
-        tilt_deg=series.tilt_deg[few],
-        dose_e_per_a2=None,
-    )
-    short = make_plan(some, plan.tasks[0].destination, MATCH)
-    found = plan.filter.measurement
+    found = problem.filter.measurement
     snr = replace(
         found.snr,
         log_factor=found.snr.log_factor[few],
         decay_angst2=found.snr.decay_angst2[few],
     )
-    chosen = replace(plan.filter, measurement=replace(found, snr=snr))
-    assert "cannot be tried" in refusal(replace(short, filter=chosen))
+    chosen = replace(problem.filter, measurement=replace(found, snr=snr))
+    assert "cannot be tried" in refusal(problem.select(few).with_filter(chosen))
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_halves_that_are_displaced(plan, series, axis):
+def test_halves_that_are_displaced(problem, series, axis):
     stack = np.stack([series.images.read(i) for i in range(len(series.views))])
     order = np.argsort(series.tilt_deg)
     stack[order[::2]] = np.roll(stack[order[::2]], 2, axis=axis)
-    moved = replace(plan, series=replace(series, images=ImagesInMemory(stack, 10.0)))
+    moved = replace(problem, series=replace(series, images=ImagesInMemory(stack, 10.0)))
     assert "apart" in refusal(moved)
 
 
-def test_halves_that_agree_no_better(plan):
+def test_halves_that_agree_no_better(problem):
     noisy = np.zeros(BANDS, np.float32)
     noisy[-1] = 1
-    assert "agree no better" in refusal(plan, given=given(linear=noisy))
+    assert "agree no better" in refusal(problem, given=given(linear=noisy))
 
 
-def test_a_head_that_loses_on_left_out_views(plan):
+def test_a_head_that_loses_on_left_out_views(problem):
     # all but the lowest band is thrown away: halves agree, views are not predicted
     low = np.zeros(BANDS, np.float32)
     low[0] = 1
-    assert "left-out views" in refusal(plan, given=given(linear=low))
+    assert "left-out views" in refusal(problem, given=given(linear=low))
 
 
-def test_the_tomogram_itself_is_no_gain(plan, monkeypatch):
+def test_the_tomogram_itself_is_no_gain(problem, monkeypatch):
     monkeypatch.setattr(verdict, "_agreement", lambda halves, head: float(head is not None))
-    assert "left-out views" in refusal(plan, given=given())
+    assert "left-out views" in refusal(problem, given=given())
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.0, -3.0), (0.7, 0.4)])
@@ -224,17 +210,18 @@ def test_a_head_is_passed_on(tmp_path):
 
 
 def run(series, folder: Path, **settings):
-    listener = Listener()
     destination = Destination(folder / "TS.mrc")
-    result = reconstruct(series, destination, replace(MATCH, **settings), listener)
-    return destination, result, listener
+    result, heard = reconstructed(series, destination, replace(MATCH, **settings))
+    return destination, result, heard
 
 
 def test_both_tomograms_are_written(series, tmp_path, monkeypatch):
     shrunk = plain_head(linear=np.full(BANDS, 0.5, np.float32))
     accepted = Verdict(Taught(shrunk, np.ones(BANDS)), "good", {"head": "half"})
     asked = []
-    monkeypatch.setattr(verdict, "judge", lambda plan, note, given: asked.append(plan) or accepted)
+    monkeypatch.setattr(
+        verdict, "judge", lambda problem, images, given: asked.append(problem) or accepted
+    )
     plain, _, _ = run(series, tmp_path / "plain")
     destination, _, _ = run(series, tmp_path / "out", denoise=True)
     linear = mrcfile.read(destination.volume)
@@ -260,7 +247,7 @@ def test_both_tomograms_are_written(series, tmp_path, monkeypatch):
 
 def test_a_refused_series_has_its_tomogram(series, tmp_path, monkeypatch):
     refused = Verdict(None, "because", {"refused": "because"})
-    monkeypatch.setattr(verdict, "judge", lambda plan, note, given: refused)
+    monkeypatch.setattr(verdict, "judge", lambda problem, images, given: refused)
     destination, result, _ = run(series, tmp_path / "out", denoise=True)
     assert destination.volume.exists()
     assert not destination.denoised.volume.exists()
@@ -287,8 +274,9 @@ def test_a_head_from_the_truth_and_its_use(tmp_path):
 
     made = simulated_series(4, shape=(48, 72, 80), snr=0.5)
     series = replace(made.tilt_series(), halves=None)
-    plan = measured(make_plan(series, Destination(tmp_path / "TS.mrc"), MATCH))
-    taught, metadata = teach_from_truth(plan, made.truth)
+    problem = problem_of(series, **asdict(MATCH))
+    with problem.images() as images:
+        taught, metadata = teach_from_truth(problem, images, made.truth)
     told = metadata["training"]
     assert told["held_out_loss"] < 0.95 * told["held_out_loss_of_linear"]
     path = tmp_path / "x.tomofilt.safetensors"
@@ -296,7 +284,7 @@ def test_a_head_from_the_truth_and_its_use(tmp_path):
     _, result, _ = run(series, tmp_path / "out", denoise=True, head=path)
     heads = result.record.denoising.measured["heads"]
     assert [head["from"] for head in heads] == ["a bundle"]
-    with pytest.raises(InputError, match="voxels"):
-        teach_from_truth(plan, made.truth[1:])
+    with problem.images() as images, pytest.raises(InputError, match="voxels"):
+        teach_from_truth(problem, images, made.truth[1:])
     with pytest.raises(InputError, match="--denoise"):
         run(series, tmp_path / "other", head=path)

@@ -7,11 +7,11 @@ import pytest
 from strategies_evaluate import tomogram_of
 
 from tomofilt.errors import InputError
-from tomofilt.evaluate.left_out import LeftOut, left_out_correlation, make_blocks, spread_views
+from tomofilt.evaluate.left_out import LeftOut, left_out_correlation, measured_slabs, spread_views
 from tomofilt.evaluate.views import columns_inside, halves_by_view, volumes_by_view
 from tomofilt.filters.registry import parse
-from tomofilt.reconstruction import slabs
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.methods import fbp
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.projection import project
@@ -88,7 +88,7 @@ def test_what_is_left_out_does_not_come_in(made):
     values = len(left) * np.pi * (found.bands[:, 1] ** 2 - found.bands[:, 0] ** 2) * SHAPE[1] * 50
     assert (abs(found.mean) < 4 / np.sqrt(values))[2:].all(), found.mean
     whole = tomogram_of(noise, filter="ramp")
-    shown = left_out_correlation(noise, Settings(), [folds[0]], blocks_of=lambda _: [(0, 0, whole)])
+    shown = left_out_correlation(noise, Settings(), [folds[0]], slabs_of=lambda *_: [(0, 0, whole)])
     assert (shown.mean > 8 / np.sqrt(values))[4:].all(), shown.mean
 
 
@@ -116,14 +116,14 @@ def test_any_maker_of_tomograms_can_be_judged(made):
     by_name = left_out_correlation(series, Settings(filter="hann:0.3", dose_weight="off"))
     kept = []
 
-    def filtered(plan):
-        kept.append(plan.series.views)
-        return make_blocks(replace(plan, filter=parse("hann:0.3")))
+    def filtered(problem, images):
+        kept.append(problem.series.views)
+        return problem.with_filter(parse("hann:0.3")).slabs(images)
 
-    by_object = left_out_correlation(series, Settings(), blocks_of=filtered)
+    by_object = left_out_correlation(series, Settings(), slabs_of=filtered)
     np.testing.assert_array_equal(by_object.correlation, by_name.correlation)
     assert [len(views) for views in kept] == [36, 36]
-    truth = left_out_correlation(series, Settings(), blocks_of=lambda _: [(0, 0, made.truth)])
+    truth = left_out_correlation(series, Settings(), slabs_of=lambda *_: [(0, 0, made.truth)])
     assert (truth.mean[2:7] > by_name.mean[2:7]).all()
 
 
@@ -132,15 +132,15 @@ def test_rows_blocks_and_memory_do_not_change_the_figures(made, monkeypatch):
     series = seen_through(made, geometry)
     whole = left_out_correlation(series, Settings(filter="exact"))
 
-    def in_pieces(plan):
-        for y, z, block in make_blocks(plan):
+    def in_pieces(problem, images):
+        for y, z, block in measured_slabs(problem, images):
             for row in range(0, block.shape[1], 13):
                 for plane in range(0, len(block), 7):
                     yield y + row, z + plane, block[plane : plane + 7, row : row + 13]
 
-    cut = left_out_correlation(series, Settings(filter="exact"), blocks_of=in_pieces)
+    cut = left_out_correlation(series, Settings(filter="exact"), slabs_of=in_pieces)
     np.testing.assert_allclose(cut.correlation, whole.correlation, atol=1e-5)
-    monkeypatch.setattr(slabs, "SLAB_ROWS", 16)
+    monkeypatch.setattr(fbp, "SLAB_ROWS", 16)
     few = left_out_correlation(series, Settings(filter="exact"), rows_px=48)
     np.testing.assert_allclose(few.mean[2:6], whole.mean[2:6], atol=0.03)
     with pytest.raises(InputError, match="0 rows"):
@@ -185,10 +185,12 @@ def test_columns_whose_rays_stay_inside():
 
 def test_too_thick_a_tomogram_is_refused(made):
     series = made.tilt_series()
+    _, ny, nx = series.grid.shape
+    thick = replace(series, grid=series.grid.resized((90, ny, nx)))
     with pytest.raises(
         InputError, match=r"-45.0 deg stays inside a tomogram 96 voxels wide and 90"
     ):
-        left_out_correlation(series, Settings(thickness_px=90), [[5]])
+        left_out_correlation(thick, Settings(), [[5]])
 
 
 def test_only_like_is_compared_with_like(made):

@@ -18,14 +18,6 @@ from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
 
 
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
-
-
 @pytest.fixture(scope="module")
 def series():
     return simulated_series(seed=3, shape=(24, 140, 64), snr=0.5).tilt_series()
@@ -35,7 +27,7 @@ def series():
 def made(series, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     settings = Settings(filter="hann:0.4", halves="tilts", preview=False)
-    reconstruct(series, Destination(folder / "rec.mrc"), settings, Silent())
+    reconstruct(series, Destination(folder / "rec.mrc"), settings)
     return folder
 
 
@@ -62,7 +54,7 @@ def check(path, series):
 )
 def test_every_way_to_write_a_tomogram_is_recognised(series, tmp_path, how):
     place = Destination(tmp_path / "rec.mrc")
-    reconstruct(series, place, Settings(preview=False, **how), Silent())
+    reconstruct(series, place, Settings(preview=False, **how))
     check(place.volume, series)
 
 

@@ -16,19 +16,11 @@ from tomofilt.evaluate.table import names, rows
 from tomofilt.evaluate.tomograms import Tomogram, check_alike
 from tomofilt.io.star import Table, write_star
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series import projects
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import Destination, SeriesOptions
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import cut_out
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 def write(path, volume, voxel=10.0):
@@ -52,7 +44,7 @@ def folder(made, tmp_path_factory):
         "exact": Settings(filter="exact", halves="frames", preview=False),
         "ramp": Settings(filter="ramp", preview=False),
     }.items():
-        reconstruct(made.tilt_series(), Destination(folder / f"{name}.mrc"), settings, Silent())
+        reconstruct(made.tilt_series(), Destination(folder / f"{name}.mrc"), settings)
     write(folder / "truth.mrc", made.truth)
     phantom, shape = made.phantom, np.array(made.grid.shape)
     write(folder / "labels.mrc", cut_out(phantom.labels, phantom.grid, made.grid))
@@ -79,9 +71,9 @@ def test_everything_at_once(folder, made, monkeypatch):
     class Project:
         names = ("other", "TS")
 
-        def read(self, name, overrides):
+        def read(self, name, options):
             assert name == "TS"
-            assert overrides == {"exclude": []}
+            assert options == SeriesOptions(shape_px=series.grid.shape[::-1])
             return series
 
     monkeypatch.setattr(projects, "detect", lambda path: Project())
@@ -163,7 +155,7 @@ def test_axes_and_mirrors_are_undone(made, tmp_path):
         "both": {"orientation": "xzy", "flip_z": True},
     }.items():
         settings = Settings(filter="exact", preview=False, **changes)
-        reconstruct(series, Destination(tmp_path / f"{name}.mrc"), settings, Silent())
+        reconstruct(series, Destination(tmp_path / f"{name}.mrc"), settings)
         tomogram = Tomogram(tmp_path / f"{name}.mrc")
         volumes[name] = tomogram.read()
         assert tomogram.shape == volumes[name].shape == (40, 96, 96)

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.ndimage import shift as moved
 from strategies_imod import seen_px, write_stack
 
+from tomofilt.series.projects import SeriesOptions
 from tomofilt_imod.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "imod"
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 def read(path):
     project = PROJECT_TYPE.open(path)
-    return project.read(project.names[0], {})
+    return project.read(project.names[0])
 
 
 def blob_centre(image, x, y, radius=5, sigma=2.0):
@@ -188,7 +189,7 @@ def test_etomo_folder_without_com_files(tmp_path):
     source = DATA / "etomofiles"
     shutil.copytree(source, tmp_path / "TS_001")
     project = PROJECT_TYPE.open(tmp_path / "TS_001")
-    series = project.read("TS_001", {"thickness_px": 300, "input_pixel_angst": 6.192})
+    series = project.read("TS_001", SeriesOptions(thickness_px=300, input_pixel_angst=6.192))
     assert series.images.path.name == "TS_001.st"
     assert series.excluded == (39,)
     assert len(series.views) == 39

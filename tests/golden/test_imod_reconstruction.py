@@ -13,7 +13,7 @@ from scipy.optimize import curve_fit
 
 from tomofilt.io.mrc import MrcStack
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt_imod.project import PROJECT_TYPE
 
 GOLDEN = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
@@ -33,19 +33,11 @@ VARIANTS = {
 }
 
 
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
-
-
 def run(folder, settings):
     project = PROJECT_TYPE.open(folder)
     (name,) = project.names
     destination = project.destination(name, folder / "out")
-    return reconstruct(project.read(name, {}), destination, settings, Silent())
+    return reconstruct(project.read(name), destination, settings)
 
 
 def imod_folder(tmp_path, entries, files=("TS_01_ali.mrc", "TS_01.tlt", "TS_01.xf", "TS_01.xtilt")):
@@ -153,27 +145,27 @@ def test_own_aligned_stack_is_newstacks(tmp_path):
 
     newstack rounded to integers, and tapered the edges of areas without data (TaperAtFill).
     """
-    from tomofilt.align.images import align, survey
-    from tomofilt.reconstruction.plan import make_plan
+    from tomofilt.align.levels import LevelledImages
+    from tomofilt.align.stack import align
+    from tomofilt.reconstruction.setup import make_problem
 
     for file in ("TS_01.mrc", "TS_01.tlt", "TS_01.xf", "newst.com", "tilt.com", "TS_01.xtilt"):
         shutil.copy(GOLDEN / file, tmp_path / file)
     project = PROJECT_TYPE.open(tmp_path)
-    series = project.read("TS_01", {})
-    plan = make_plan(series, project.destination("TS_01", tmp_path), Settings())
-    images = survey(
+    series = project.read("TS_01")
+    frame = make_problem(series).frame
+    images = LevelledImages(
         series.images, series.views, background="series", across_axis=0, log_base=None, threads=1
     )
     newstack = MrcStack(GOLDEN / "TS_01_ali.mrc")
     for like_newstack, least in ((False, 0.998), (True, 0.9998)):
         aligned = align(
             images,
-            plan.slices,
-            plan.image_from_aligned,
-            plan.aligned,
-            image_filter=None,
+            frame,
+            "TS_01",
+            correct=None,
             like_newstack=like_newstack,
-            halo=0,
+            keep=False,
             threads=1,
             memory_bytes=2**30,
             folder=tmp_path,
@@ -194,7 +186,7 @@ def test_real_series_equals_imod(tmp_path):
     project = PROJECT_TYPE.open(folder)
     destination = project.destination("00254", tmp_path)
     settings = Settings(filter="imod", orientation="xzy", preview=False)
-    result = reconstruct(project.read("00254", {}), destination, settings, Silent())
+    result = reconstruct(project.read("00254"), destination, settings)
     imod = mrcfile.read(folder / "imod_tilt_rows300-315.mrc")
     own = mrcfile.mmap(result.destination.volume).data[300:316]
     rms, correlation, slope = compare(own, imod)
@@ -202,6 +194,6 @@ def test_real_series_equals_imod(tmp_path):
     assert correlation > 0.9999
     assert slope == pytest.approx(1, abs=1e-3)
     linear = replace(settings, interpolation="linear", overwrite=True)
-    reconstruct(project.read("00254", {}), destination, linear, Silent())
+    reconstruct(project.read("00254"), destination, linear)
     own = mrcfile.mmap(destination.volume).data[300:316]
     assert compare(own, imod)[1] > 0.99

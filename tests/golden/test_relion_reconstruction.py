@@ -9,6 +9,7 @@ from scipy.optimize import least_squares
 
 from tomofilt.io.mrc import MrcStack, read_header
 from tomofilt.jobs.one import Settings, reconstruct
+from tomofilt.series.projects import SeriesOptions
 from tomofilt_relion.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "relion"
@@ -16,20 +17,13 @@ ALIGNED = DATA / "AlignTiltSeries/job005/aligned_tilt_series.star"
 SIZE = (88, 76, 32)
 
 
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
-
-
 def make(star, name, folder, shape_px, **settings):
     """Reconstruct one series; return its destination."""
     project = PROJECT_TYPE.open(star)
     destination = project.destination(name, folder)
-    settings = Settings(shape_px=shape_px, preview=False, threads=2, **settings)
-    reconstruct(project.read(name, {"shape_px": shape_px}), destination, settings, Silent())
+    settings = Settings(preview=False, threads=2, **settings)
+    series = project.read(name, SeriesOptions(shape_px=shape_px))
+    reconstruct(series, destination, settings)
     return destination
 
 

@@ -4,7 +4,7 @@ import pytest
 from strategies_imod import ImodFolder, format_xf, rotation_xf, write_stack
 
 from tomofilt.errors import InputError
-from tomofilt.series.projects import project_type
+from tomofilt.series.projects import SeriesOptions, project_type
 from tomofilt_imod.layout import find_layout, looks_like_imod
 from tomofilt_imod.project import PROJECT_TYPE
 
@@ -177,7 +177,7 @@ def test_many_series_in_one_folder(tmp_path):
         (tmp_path / f"{series}.tlt").write_text("-2\n-1\n0\n1\n2\n")
     project = PROJECT_TYPE.open(tmp_path / "TS_2.xf")
     assert project.names == ("TS_2",)
-    series = project.read("TS_2", {"thickness_px": 6})
+    series = project.read("TS_2", SeriesOptions(thickness_px=6))
     assert series.images.path == tmp_path / "TS_2.mrc"
     assert series.grid.shape[0] == 6
     assert series.native_filter is None

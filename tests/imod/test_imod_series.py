@@ -80,7 +80,7 @@ def test_views_excluded_on_request_add_up(folder):
 
 
 @pytest.mark.parametrize(
-    ("lines", "overrides", "message"),
+    ("lines", "options", "message"),
     [
         (["EXCLUDELIST 1-9"], {}, r"tilt\.com EXCLUDELIST2 has view 6, but .* views 1 to 5"),
         (["INCLUDE 0-3"], {}, r"tilt\.com INCLUDE has view 0, but .* views 1 to 5"),
@@ -89,10 +89,10 @@ def test_views_excluded_on_request_add_up(folder):
         (["EXCLUDELIST 1-5"], {}, "all 5 views of .* are excluded"),
     ],
 )
-def test_wrong_exclude_lists(folder, lines, overrides, message):
+def test_wrong_exclude_lists(folder, lines, options, message):
     folder.tilt(*lines)
     with pytest.raises(InputError, match=message):
-        folder.read(**overrides)
+        folder.read(**options)
 
 
 def test_fewer_angles_than_sections(folder):
@@ -239,19 +239,27 @@ def test_thickness_has_to_come_from_somewhere(folder):
 
 
 @pytest.mark.parametrize(
-    "overrides",
-    [{"thickness_px": 7}, {"thickness_angst": 7 * PIXEL_ANGST}, {"shape_px": (20, 30, 7)}],
+    "options",
+    [{"thickness_px": 7}, {"thickness_angst": 7 * PIXEL_ANGST}, {"shape_px": (NX, NY, 7)}],
 )
-def test_thickness_on_request(folder, overrides):
+def test_thickness_on_request(folder, options):
     folder.tilt(thickness=None)
-    series = folder.read(**overrides)
+    series = folder.read(**options)
     assert series.grid.shape == (7, NY, NX)
     assert series.grid.centre[0] == 3.5
     assert series.facts["thickness_px"].value == 7
 
 
-def test_thickness_of_tilt_com_comes_first(folder):
-    assert folder.read(thickness_px=7).grid.shape[0] == 8
+def test_another_size_than_tilt_com_says(folder):
+    own, asked = folder.read(), folder.read(thickness_px=7, shape_px=(4, 6, 99))
+    assert asked.grid.shape == (7, 6, 4)
+    assert asked.facts["thickness_px"].value == 8
+    # the specimen centre has the same coordinates in both headers
+    place = [
+        np.subtract(np.multiply(s.grid.centre[::-1], s.grid.voxel_angst), s.origin_angst)
+        for s in (own, asked)
+    ]
+    np.testing.assert_allclose(*place, atol=1e-9)
 
 
 def test_pixel_size_on_request(folder):
@@ -371,7 +379,7 @@ def test_excluded_views_of_etomo_without_tilt_com(folder):
 
 def test_other_name(folder):
     with pytest.raises(InputError, match="holds the tilt series TS, not TS_2"):
-        PROJECT_TYPE.open(folder.path).read("TS_2", {})
+        PROJECT_TYPE.open(folder.path).read("TS_2")
 
 
 def test_destination(folder, tmp_path):
@@ -386,7 +394,7 @@ def test_destination(folder, tmp_path):
 def test_reading_loads_neither_torch_nor_numba(folder):
     code = (
         "import sys; from pathlib import Path; from tomofilt_imod.project import PROJECT_TYPE; "
-        "PROJECT_TYPE.open(Path(sys.argv[1])).read('TS', {}); "
+        "PROJECT_TYPE.open(Path(sys.argv[1])).read('TS'); "
         "sys.exit(', '.join({'torch', 'numba'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code, folder.path], check=True)

@@ -9,7 +9,8 @@ from tomofilt.errors import InputError, MissingFileError, OutputError, ResourceE
 from tomofilt.jobs import many as batch
 from tomofilt.jobs.many import Job, exit_code, explain
 from tomofilt.jobs.one import Result
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import SeriesOptions
 
 
 class Listener:
@@ -22,9 +23,6 @@ class Listener:
     def finish(self, outcome):
         self.heard.append(("finish", outcome.name))
 
-    def note(self, message):
-        self.heard.append(("note", message))
-
     def progress(self, done, total):
         self.heard.append(("progress", done, total))
 
@@ -34,7 +32,7 @@ def engine(monkeypatch):
     """Stands in for reconstruct(): keeps its calls, fails where it is told to."""
     calls, failures = [], {}
 
-    def reconstruct(series, destination, settings, reporter):
+    def reconstruct(series, destination, settings, tell):
         calls.append((series.name, destination.volume, settings))
         if series.name in failures:
             raise failures[series.name]
@@ -45,8 +43,8 @@ def engine(monkeypatch):
     return reconstruct
 
 
-def jobs_of(project, output_dir=None, **overrides):
-    return [Job(project, name, output_dir, overrides) for name in project.names]
+def jobs_of(project, output_dir=None, **options):
+    return [Job(project, name, output_dir, SeriesOptions(**options)) for name in project.names]
 
 
 def test_all_go_well(engine):
@@ -58,7 +56,7 @@ def test_all_go_well(engine):
     assert engine.calls == [
         (name, Path(f"data/{name}_rec.mrc"), settings) for name in project.names
     ]
-    assert project.read_with == {key: {"exclude": (3,)} for key in project.names}
+    assert project.read_with == {key: SeriesOptions(exclude=(3,)) for key in project.names}
     assert listener.heard == [
         ("start", "TS_01", 1, 2),
         ("finish", "TS_01"),
@@ -139,7 +137,7 @@ def test_plan_works_out_and_does_nothing(engine, tmp_path):
     summary = batch.plan(jobs_of(project), Settings(bin=2), Listener())
     good, bad = summary.outcomes
     assert good.plan is not None
-    assert good.plan.grid.shape == (6, 15, 20)
+    assert good.plan.problem.grid.shape == (6, 15, 20)
     assert isinstance(bad.error, InputError)
     assert summary.exit_code == 1
     assert engine.calls == []

@@ -27,7 +27,7 @@ assert main(["inspect", "here"]) == 0
         "from tomofilt.cli.app import main; assert main(['--help']) == 0",
         "from tomofilt.cli.app import main; assert main(['reconstruct', '--help']) == 0",
         "from tomofilt.cli.app import main; assert main(['filters', 'list']) == 0",
-        "import tomofilt; tomofilt.Settings, tomofilt.TiltSeries, tomofilt.run",
+        "import tomofilt; tomofilt.Settings, tomofilt.TiltSeries, tomofilt.open",
         INSPECT,
     ],
     ids=["import", "help", "reconstruct help", "filters list", "names", "inspect"],

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import tomogram_of
 from skimage.transform import radon
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.evaluate.left_out import make_blocks
-from tomofilt.filters import parse
-from tomofilt.filters.sirt import Sirt
+from tomofilt.jobs.outputs import Outputs
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import pack_rows
 from tomofilt.projectors.sirt import SirtSolver, widened
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction.methods.registry import parse
+from tomofilt.reconstruction.methods.sirt import Sirt
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
@@ -162,12 +164,8 @@ def series_of(stack, geometry, shape, pixel_angst=10.0):
     )
 
 
-def tomogram(series, tmp_path, **settings):
-    plan = make_plan(series, Destination(tmp_path / "TS.mrc"), Settings(device="cpu", **settings))
-    volume = np.full(plan.grid.shape, np.nan, np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
-    return volume
+def tomogram(series, **settings):
+    return tomogram_of(make_problem(series, Settings(device="cpu", **settings)))
 
 
 @pytest.mark.parametrize("bin", [1, 2])
@@ -179,9 +177,7 @@ def test_density_to_the_very_edge_at_any_bin_and_magnification(tmp_path, bin):
     density = np.cos(2 * np.pi * (np.arange(192) - 95.5) / 24)
     path = 16 / np.cos(np.radians(tilts))
     stack = path[:, None, None] * density[:, None] * np.ones(50)
-    volume = tomogram(
-        series_of(stack, TiltGeometry(maps), (16, 192, 50)), tmp_path, filter="sirt:2", bin=bin
-    )
+    volume = tomogram(series_of(stack, TiltGeometry(maps), (16, 192, 50)), filter="sirt:2", bin=bin)
     assert volume.shape == (16 / bin, 192 / bin, 50 / bin)
     y = (np.arange(192 / bin) - (192 / bin - 1) / 2) * bin
     expected = np.cos(2 * np.pi * y / 24)[:, None]
@@ -194,8 +190,8 @@ def test_low_pass_of_the_images_is_one_of_the_tomogram(tmp_path):
     rng = np.random.default_rng(4)
     tilts = np.linspace(-60, 60, 13)
     series = series_of(rng.normal(size=(13, 64, 64)), TiltGeometry.from_angles(tilts), (20, 64, 64))
-    plain = tomogram(series, tmp_path, filter="sirt:5")
-    smooth = tomogram(series, tmp_path, filter="sirt:5,0.1")
+    plain = tomogram(series, filter="sirt:5")
+    smooth = tomogram(series, filter="sirt:5,0.1")
     expected = gaussian_filter(plain, 1 / (2 * np.pi * 0.1), mode="nearest")
     inner = np.s_[6:-6, 12:-12, 12:-12]
     assert np.corrcoef(smooth[inner].ravel(), expected[inner].ravel())[0, 1] > 0.98
@@ -207,18 +203,16 @@ def test_slabs_threads_and_halves(tmp_path):
     tilts = np.linspace(-50, 55, 8)
     stack = rng.normal(size=(8, 150, 30))
     series = series_of(stack, TiltGeometry.from_angles(tilts), (12, 150, 30))
-    whole_volume = tomogram(series, tmp_path, filter="sirt:3", threads=2)
-    np.testing.assert_array_equal(
-        tomogram(series, tmp_path, filter="sirt:3", threads=1), whole_volume
-    )
+    whole_volume = tomogram(series, filter="sirt:3", threads=2)
+    np.testing.assert_array_equal(tomogram(series, filter="sirt:3", threads=1), whole_volume)
     top = replace(series, grid=VolumeGrid((12, 40, 30), 10.0, (5.5, 74.5, 14.5)))
-    rows = tomogram(top, tmp_path, filter="sirt:3")
+    rows = tomogram(top, filter="sirt:3")
     np.testing.assert_allclose(rows, whole_volume[:, :40], atol=1e-5)
     # half of the views weigh as much as all: nothing is doubled
-    plan = make_plan(
-        series, Destination(tmp_path / "TS.mrc"), Settings(filter="sirt:3", halves="tilts")
-    )
-    assert [task.gain for task in plan.tasks] == [1.0, 1.0, 1.0]
+    settings = Settings(filter="sirt:3", halves="tilts")
+    problem = make_problem(series, settings)
+    wanted = Outputs.wanted(problem, Destination(tmp_path / "TS.mrc"), settings)
+    assert [output.part.gain for output in wanted] == [1.0, 1.0, 1.0]
 
 
 def test_a_tilt_about_x_that_all_views_share_is_turned_back(tmp_path):
@@ -232,13 +226,11 @@ def test_a_tilt_about_x_that_all_views_share_is_turned_back(tmp_path):
         for view, where in enumerate(geometry.project(points)):
             for u, v in where / 10:
                 stack[view] += np.exp(-((x - 29.5 - u) ** 2 + (y - 39.5 - v) ** 2) / 12.5)
-        volumes.append(
-            tomogram(series_of(stack, geometry, (24, 80, 60)), tmp_path, filter="sirt:10")
-        )
+        volumes.append(tomogram(series_of(stack, geometry, (24, 80, 60)), filter="sirt:10"))
     assert np.corrcoef(volumes[0].ravel(), volumes[1].ravel())[0, 1] > 0.98
 
 
-def test_refuses_what_it_cannot_do(tmp_path):
+def test_refuses_what_it_cannot_do():
     tilts = np.linspace(-50, 55, 8)
     geometry = TiltGeometry.from_angles(tilts)
     series = series_of(np.zeros((8, 20, 20)), geometry, (12, 20, 20))
@@ -250,30 +242,28 @@ def test_refuses_what_it_cannot_do(tmp_path):
     ]
     for changed, words in cases:
         with pytest.raises(InputError, match=words):
-            plan_of(series, tmp_path, **changed)
+            sirt_problem(series, **changed)
     swaying = TiltGeometry.from_angles(tilts, 0.0, np.linspace(-3, 3, 8))
     with pytest.raises(InputError, match=r"not all tilted about x alike.*sirt-like:10"):
-        plan_of(replace(series, geometry=swaying), tmp_path)
+        sirt_problem(replace(series, geometry=swaying))
     maps = geometry.image_from_volume
     local = LocalGeometry(np.zeros(1), np.zeros(1), maps[:, None, None])
     with pytest.raises(InputError, match=r"aligned locally.*sirt-like:10"):
-        plan_of(replace(series, geometry=replace(geometry, local=local)), tmp_path)
+        sirt_problem(replace(series, geometry=replace(geometry, local=local)))
 
 
-def plan_of(series, tmp_path, **settings):
-    return make_plan(
-        series, Destination(tmp_path / "TS.mrc"), Settings(**{"filter": "sirt:10", **settings})
-    )
+def sirt_problem(series, **settings):
+    return make_problem(series, Settings(**{"filter": "sirt:10", **settings}))
 
 
-def test_memory_is_asked_for_beforehand(tmp_path):
+def test_memory_is_asked_for_beforehand():
     series = series_of(
         np.zeros((3, 8, 900)), TiltGeometry.from_angles(np.array([-60.0, 0, 60])), (300, 8, 900)
     )
-    needed = plan_of(series, tmp_path).memory_bytes
+    needed = sirt_problem(series).room.used_bytes
     assert needed > 300 * 128 * 4 * (900 + 2 * 300 * np.sqrt(3))
     with pytest.raises(ResourceError, match="--max-memory"):
-        plan_of(series, tmp_path, max_memory_bytes=needed // 2)
+        sirt_problem(series, max_memory_bytes=needed // 2)
 
 
 @pytest.mark.parametrize("spec", ["sirt:10", "sirt:30,0.1", "sirt:5,60A"])

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from fake_astra import install
+from runs import reconstructed
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.jobs.one import reconstruct
+from tomofilt.jobs.one import make_plan
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.select import Choice
-from tomofilt.reconstruction import plan as plan_module
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction import budget, setup
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
@@ -29,17 +31,6 @@ class Images:
 
     def read(self, image, y_start=0, y_stop=None):
         return self.stack[image, y_start:y_stop]
-
-
-class Listener:
-    def __init__(self):
-        self.notes, self.steps = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def progress(self, done, total):
-        self.steps.append(done / total)
 
 
 @pytest.fixture
@@ -62,11 +53,10 @@ def make_series(tmp_path):
 @pytest.fixture
 def run(tmp_path):
     def call(series, name, **settings):
-        listener = Listener()
         destination = Destination(tmp_path / "out" / f"{name}.mrc")
         chosen = Settings(**{"preview": False, "threads": 2, **settings})
-        result = reconstruct(series, destination, chosen, listener)
-        return mrcfile.read(destination.volume), result, listener
+        result, heard = reconstructed(series, destination, chosen)
+        return mrcfile.read(destination.volume), result, heard
 
     return call
 
@@ -76,7 +66,7 @@ def gpus(monkeypatch):
     """ASTRA on two GPUs, as far as the plan knows."""
     fake = install(monkeypatch)
     monkeypatch.setattr(
-        plan_module,
+        setup,
         "choose",
         lambda device: Choice(("cpu", "cpu")) if device.startswith("cuda") else Choice(),
     )
@@ -104,8 +94,8 @@ def test_slabs_fit_into_memory(make_series, run, gpus, monkeypatch):
     series = make_series(shape=(300, 24))
     whole, _, _ = run(series, "whole", device="cuda:0,1")
     shapes = set(gpus.made)
-    frugal = make_plan(series, Destination(Path("x.mrc")), Settings()).memory_bytes
-    monkeypatch.setattr(plan_module, "DEFAULT_BYTES", frugal - 60_000)
+    frugal = make_problem(series).room.used_bytes
+    monkeypatch.setattr(budget, "DEFAULT_BYTES", frugal - 60_000)
     gpus.made.clear()
     cut, _, _ = run(series, "cut", device="cuda:0,1")
     assert max(shape[1] for shape in gpus.made) < max(shape[1] for shape in shapes)
@@ -133,7 +123,6 @@ def test_finished_on_one_device_is_finished_on_the_other(make_series, run, gpus)
     ("settings", "reason"),
     [
         ({"filter": "imod"}, "IMOD's filtering"),
-        ({"interpolation": "imod"}, "IMOD's filtering"),
         ({"projector": "direct"}, "the direct projector"),
         ({"normalise": "count", "filter": "none"}, "the direct projector"),
     ],
@@ -143,7 +132,7 @@ def test_what_is_left_to_the_cpu(make_series, gpus, settings, reason):
     with pytest.raises(InputError, match=f"TS: {reason}.*--device auto"):
         make_plan(make_series(), destination, Settings(device="cuda:0", **settings))
     plan = make_plan(make_series(), destination, Settings(device="auto", **settings))
-    assert not plan.device.gpus
+    assert not plan.problem.device.gpus
     assert any(f"on the CPU ({reason}" in line for line in plan.lines())
     plan = make_plan(make_series(), destination, Settings(device="cpu", **settings))
     assert not any("on the CPU" in line for line in plan.lines())
@@ -155,7 +144,7 @@ def test_local_alignment_is_left_to_the_cpu(make_series, gpus):
     local = LocalGeometry(np.zeros(1), np.zeros(1), maps[:, None, None])
     series = replace(series, geometry=TiltGeometry(maps, local))
     with pytest.raises(InputError, match="a local alignment is computed on the CPU only"):
-        make_plan(series, Destination(Path("x.mrc")), Settings(device="cuda:0"))
+        make_problem(series, Settings(device="cuda:0"))
 
 
 @pytest.mark.parametrize("operator", [backproject, project])

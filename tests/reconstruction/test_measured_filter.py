@@ -1,33 +1,21 @@
 """The filter that is computed from the series itself, end to end on simulated series."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import mrcfile
 import numpy as np
 import pytest
+from runs import problem_of, reconstructed, tomogram_of
 
-from tomofilt.align.images import AlignedImages
+from tomofilt.align.stack import AlignedStack
 from tomofilt.errors import InputError
-from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.filters.registry import parse
 from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
-
-
-class Listener:
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def progress(self, done, total):
-        pass
 
 
 class Noise:
@@ -83,11 +71,10 @@ def test_a_noisy_view_counts_less():
 
 
 def run(series, tmp_path, **settings):
-    listener = Listener()
     destination = Destination(tmp_path / "rec.mrc")
     chosen = Settings(**{"preview": False, "overwrite": True, "device": "cpu", **settings})
-    result = reconstruct(series, destination, chosen, listener)
-    return mrcfile.read(destination.volume), result, "\n".join(listener.notes)
+    result, heard = reconstructed(series, destination, chosen)
+    return mrcfile.read(destination.volume), result, heard.text
 
 
 def psnr(volume, truth):
@@ -130,13 +117,7 @@ def test_pure_noise_is_told(tmp_path):
 
 def test_series_it_cannot_be_computed_for(tmp_path):
     series = simulated_series(seed=1, snr=0.1).tilt_series()
-    two = replace(
-        series,
-        views=series.views[:2],
-        tilt_deg=series.tilt_deg[:2],
-        geometry=series.geometry.select([0, 1]),
-        halves=None,
-    )
+    two = replace(series.select([0, 1]), halves=None)
     with pytest.raises(InputError, match="needs three or more"):
         run(two, tmp_path)
     with pytest.raises(InputError, match="no preset"):
@@ -145,12 +126,7 @@ def test_series_it_cannot_be_computed_for(tmp_path):
 
 def test_measuring_does_not_depend_on_threads(tmp_path):
     series = simulated_series(seed=2, snr=0.3).tilt_series()
-    facts = [
-        measured(
-            make_plan(series, Destination(tmp_path / "rec.mrc"), Settings(threads=n, device="cpu"))
-        ).filter.facts()
-        for n in (1, 2)
-    ]
+    facts = [problem_of(series, threads=n).filter.facts() for n in (1, 2)]
     assert facts[0] == facts[1]
 
 
@@ -162,22 +138,20 @@ def test_images_aligned_to_be_measured_make_the_same_tomogram(tmp_path, monkeypa
     destination = Destination(tmp_path / "TS_rec.mrc")
     settings = Settings(halves="tilts", preview=False)
     if where == "disk":
-        needed = make_plan(series, destination, settings).memory_bytes
+        needed = make_problem(series, settings).room.used_bytes
         settings = replace(settings, max_memory_bytes=needed + 1000)
-    stores, filter_in_place = [], AlignedImages.apply
+    stores, filtered = [], AlignedStack.filtered
 
-    def apply(images, *arguments):
-        stores.append(type(images._put.__self__).__name__)
-        filter_in_place(images, *arguments)
+    def noticed(stack, *arguments, in_place, **more):
+        stores.append((stack.memory_bytes > 0, in_place))
+        return filtered(stack, *arguments, in_place=in_place, **more)
 
-    monkeypatch.setattr(AlignedImages, "apply", apply)
-    reconstruct(series, destination, settings, Listener())
-    assert stores == [{"memory": "_Memory", "disk": "_Disk"}[where]]
-    plan = measured(make_plan(series, destination, settings))
-    assert plan.filter.measurement.snr.has_signal
-    volume = np.empty(plan.grid.shape, np.float32)
-    for y, z, block in make_blocks(plan):
-        volume[z : z + block.shape[0], y : y + block.shape[1]] = block
+    monkeypatch.setattr(AlignedStack, "filtered", noticed)
+    reconstructed(series, destination, settings)
+    assert stores == [(where == "memory", True)]
+    problem = problem_of(series, **asdict(settings))
+    assert problem.filter.measurement.snr.has_signal
+    volume = tomogram_of(problem)
     np.testing.assert_array_equal(mrcfile.read(destination.volume), volume)
     halves = [mrcfile.read(destination.half(number).volume) for number in (1, 2)]
     np.testing.assert_allclose(np.mean(halves, axis=0), volume, atol=1e-4 * np.abs(volume).max())

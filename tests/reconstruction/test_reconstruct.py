@@ -13,13 +13,14 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from runs import reconstructed
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction import plan as plan_module
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction import budget
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 
 
@@ -35,17 +36,6 @@ class Images:
 
     def read(self, image, y_start=0, y_stop=None):
         return self.stack[image, y_start:y_stop]
-
-
-class Listener:
-    def __init__(self):
-        self.notes, self.steps = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def progress(self, done, total):
-        self.steps.append(done / total)
 
 
 def make_series(tmp_path, *, shape=(24, 20), views=9, nz=14, geometry=None, seed=0, **changes):
@@ -65,7 +55,6 @@ def make_series(tmp_path, *, shape=(24, 20), views=9, nz=14, geometry=None, seed
 @pytest.fixture
 def run(tmp_path):
     def call(series, name="rec", **settings):
-        listener = Listener()
         destination = Destination(tmp_path / "out" / f"{name}.mrc")
         chosen = Settings(
             **{
@@ -76,8 +65,8 @@ def run(tmp_path):
                 **settings,
             }
         )
-        result = reconstruct(series, destination, chosen, listener)
-        return mrcfile.read(destination.volume), result, listener
+        result, heard = reconstructed(series, destination, chosen)
+        return mrcfile.read(destination.volume), result, heard
 
     return call
 
@@ -90,10 +79,9 @@ def test_results_do_not_depend_on_how_the_work_is_cut(tmp_path, run, monkeypatch
     assert whole.shape == (14, 300, 20)
     one_thread, _, _ = run(series, "b", threads=1)
     np.testing.assert_array_equal(one_thread, whole)
-    frugal = make_plan(series, Destination(tmp_path / "c.mrc"), Settings()).memory_bytes
-    monkeypatch.setattr(plan_module, "DEFAULT_BYTES", frugal - 100_000)
-    planned = make_plan(series, Destination(tmp_path / "c.mrc"), Settings())
-    assert planned.planes < 14
+    frugal = make_problem(series).room.used_bytes
+    monkeypatch.setattr(budget, "DEFAULT_BYTES", frugal - 100_000)
+    assert make_problem(series).room.planes < 14
     cut, _, _ = run(series, "c")
     np.testing.assert_array_equal(cut, whole)
     top = replace(series, grid=VolumeGrid((14, 90, 20), 10.0, (6.5, 149.5, 9.5)))
@@ -101,7 +89,7 @@ def test_results_do_not_depend_on_how_the_work_is_cut(tmp_path, run, monkeypatch
     np.testing.assert_array_equal(rows, whole[:, :90])
 
 
-@pytest.mark.parametrize("filter", ["ramp", "gaussian:0.2", "imod"])
+@pytest.mark.parametrize("filter", ["ramp", "gaussian:0.2"])
 def test_fast_and_direct_agree_on_smooth_images(tmp_path, run, filter):
     """In-plane rotation, magnification, x tilt and shifts through two independent ways."""
     rng = np.random.default_rng(3)
@@ -186,12 +174,6 @@ def test_tomograms_that_particles_are_looked_up_in_are_not_turned(tmp_path, run,
         run(series, "turned", **change)
 
 
-@pytest.mark.parametrize("change", [{"thickness_px": -5.0}, {"thickness_angst": np.nan}])
-def test_thicknesses_that_leave_nothing(tmp_path, run, change):
-    with pytest.raises(InputError, match=r"thickness of .* leaves no tomogram"):
-        run(make_series(tmp_path), "nothing", **change)
-
-
 def test_output_variants(tmp_path, run):
     series = make_series(tmp_path)
     plain, _, _ = run(series, "plain")
@@ -231,7 +213,7 @@ def test_record_tells_everything(tmp_path, run):
     assert record["excluded"] == [10]
     assert record["output"]["minimum"] == pytest.approx(volume.min())
     assert record["output"]["mean"] == pytest.approx(volume.mean(), abs=1e-6)
-    assert set(record["seconds"]) == {"read", "align", "filter", "back-project", "write"}
+    assert set(record["seconds"]) == {"align", "filter", "back-project", "write"}
     assert record["peak_memory_bytes"] > 1e7
     assert len(record["views"]) == 9
     assert any("something is not used" in note for note in listener.notes)
@@ -318,7 +300,7 @@ class TestNothingIsLost:
 
         def interrupted(image, y_start=0, y_stop=None):
             calls.append(image)
-            if len(calls) > 12:
+            if len(calls) > 5:
                 raise KeyboardInterrupt
             return read(image, y_start, y_stop)
 
@@ -332,7 +314,7 @@ class TestNothingIsLost:
         script = tmp_path / "slow.py"
         script.write_text(
             "import sys, time, pathlib\n"
-            f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
             "import test_reconstruct as t\n"
             "from tomofilt.jobs.sink import VolumeSink\n"
             "put = VolumeSink.put\n"
@@ -344,7 +326,7 @@ class TestNothingIsLost:
             "folder = pathlib.Path(sys.argv[1])\n"
             "series = t.make_series(folder, shape=(300, 20))\n"
             "out = t.Destination(folder / 'rec.mrc')\n"
-            "t.reconstruct(series, out, t.Settings(), t.Listener())\n"
+            "t.reconstructed(series, out)\n"
         )
         command = [sys.executable, str(script), str(tmp_path)]
         with subprocess.Popen([*command, "60"], stdout=subprocess.PIPE) as process:
@@ -380,7 +362,7 @@ class TestRefusals:
         series = make_series(tmp_path)
         series.images.stack[2] = 7.0
         _, _, listener = run(series)
-        assert any("image 3 is blank" in note for note in listener.notes)
+        assert any("--exclude 3" in note for note in listener.notes)
         series.images.stack[:] = 7.0
         with pytest.raises(InputError, match="every image is blank"):
             run(series, "blank")
@@ -389,8 +371,6 @@ class TestRefusals:
         series = make_series(tmp_path)
         with pytest.raises(InputError, match="--bin and --pixel-size"):
             run(series, bin=2.0, pixel_angst=20.0)
-        with pytest.raises(InputError, match="--thickness and --thickness-px"):
-            run(series, thickness_angst=100.0, thickness_px=10)
         with pytest.raises(InputError, match=r"5 A is smaller than .* 10 A"):
             run(series, pixel_angst=5.0)
         with pytest.raises(InputError, match="no voxel left"):
@@ -403,13 +383,10 @@ class TestRefusals:
 
 def test_sizes_asked_for(tmp_path, run):
     series = make_series(tmp_path)
-    volume, _, _ = run(series, "thick", thickness_angst=200.0)
-    assert volume.shape == (20, 24, 20)
-    shaped, _, _ = run(series, "shaped", shape_px=(16, 22, 10))
-    assert shaped.shape == (10, 22, 16)
     # a smaller box about the same middle holds the same densities
     whole, _, _ = run(series, "whole", filter="ramp")
-    cut, _, _ = run(series, "cut", filter="ramp", shape_px=(16, 22, 10))
+    smaller = replace(series, grid=SeriesOptions(shape_px=(16, 22, 10)).grid(series.grid))
+    cut, _, _ = run(smaller, "cut", filter="ramp")
     np.testing.assert_allclose(cut, whole[2:12, 1:23, 2:18], atol=1e-4)
 
 

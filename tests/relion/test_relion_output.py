@@ -168,8 +168,8 @@ def test_relion_4_alignment_survives(project):
         found, expected = (np.array(t[f"rlnTomo{column}"], float) for t in (written, truth))
         assert found == pytest.approx(expected, abs=5e-6)
 
-    five = PROJECT_TYPE.open(project / "Tomograms/job020/tomograms.star").read("TS_02", {})
-    four = opened.read("TS_02", {})
+    five = PROJECT_TYPE.open(project / "Tomograms/job020/tomograms.star").read("TS_02")
+    four = opened.read("TS_02")
     assert five.grid == four.grid
     assert five.geometry.image_from_volume == pytest.approx(
         four.geometry.image_from_volume, abs=1e-5

@@ -8,6 +8,7 @@ import pytest
 
 from tomofilt.errors import InputError, MissingFileError
 from tomofilt.io.star import Table, read_star, write_star
+from tomofilt.series.projects import SeriesOptions
 from tomofilt_relion.project import PROJECT_TYPE
 
 DATA = Path(__file__).parents[1] / "data" / "relion"
@@ -41,8 +42,9 @@ def change_set(project, **changes):
     change(project / ALIGNED, "global", **changes)
 
 
-def read(project, name="TS_02", star=ALIGNED, **overrides):
-    return PROJECT_TYPE.open(project / star).read(name, {"thickness_px": 32, **overrides})
+def read(project, name="TS_02", star=ALIGNED, **options):
+    asked = SeriesOptions(**{"thickness_px": 32, **options})
+    return PROJECT_TYPE.open(project / star).read(name, asked)
 
 
 def facts(series):
@@ -77,7 +79,7 @@ def test_series_in_a_stack(project):
 
 def test_relion_4_set_reads_as_the_same_series(project):
     ours = read(project, shape_px=(64, 61, 31), thickness_px=31)
-    theirs = PROJECT_TYPE.open(project / "relion4_tomograms.star").read("TS_02", {})
+    theirs = PROJECT_TYPE.open(project / "relion4_tomograms.star").read("TS_02")
     assert theirs.grid == ours.grid
     assert np.array_equal(theirs.views, ours.views)
     assert theirs.geometry.image_from_volume == pytest.approx(
@@ -101,11 +103,11 @@ def test_missing_xtilt_is_zero(project):
 def test_tilt_offset_is_added(project):
     opened = PROJECT_TYPE.open(project / ALIGNED)
     moved = type(opened)(opened.tomograms, tilt_offset_deg=-2.0)
-    given = opened.read("TS_02", {"thickness_px": 32})
-    found = moved.read("TS_02", {"thickness_px": 32})
+    given = opened.read("TS_02", SeriesOptions(thickness_px=32))
+    found = moved.read("TS_02", SeriesOptions(thickness_px=32))
     assert found.tilt_deg == pytest.approx(given.tilt_deg - 2.0)
     four = PROJECT_TYPE.open(project / "relion4_tomograms.star")
-    found4 = type(four)(four.tomograms, tilt_offset_deg=-2.0).read("TS_02", {})
+    found4 = type(four)(four.tomograms, tilt_offset_deg=-2.0).read("TS_02")
     assert found4.geometry.image_from_volume == pytest.approx(
         found.geometry.image_from_volume, abs=1e-4
     )
@@ -122,7 +124,7 @@ def test_excluded_views(project):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "shape"),
+    ("options", "shape"),
     [
         ({"thickness_px": 31.0}, (31, 62, 66)),
         ({"thickness_angst": 300.0}, (38, 62, 66)),
@@ -130,8 +132,8 @@ def test_excluded_views(project):
         ({"shape_px": (64, 61, 30), "thickness_px": 20}, (20, 61, 64)),
     ],
 )
-def test_sizes_asked_for(project, overrides, shape):
-    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02", overrides)
+def test_sizes_asked_for(project, options, shape):
+    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02", SeriesOptions(**options))
     assert series.grid.shape == shape
     assert series.grid.centre == tuple(n // 2 for n in shape)
     assert facts(series)["size_px"] == list(reversed(shape))
@@ -140,7 +142,7 @@ def test_sizes_asked_for(project, overrides, shape):
 def test_sizes_and_binning_of_the_set(project):
     sizes = {"rlnTomoSizeX": ["0", "70"], "rlnTomoSizeY": ["0", "61"], "rlnTomoSizeZ": ["0", "34"]}
     change_set(project, columns=sizes | {"rlnTomoTomogramBinning": ["0", "2.5"]})
-    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02", {})
+    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02")
     assert series.grid.shape == (34, 61, 70)
     assert series.binning == 2.5
     # RELION writes zeros where it did not reconstruct
@@ -150,13 +152,13 @@ def test_sizes_and_binning_of_the_set(project):
 
 def test_thickness_of_the_alignment_is_in_nanometres(project):
     change_set(project, columns={"rlnTomoTomogramThickness": ["30", "30"]})
-    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02", {})
+    series = PROJECT_TYPE.open(project / ALIGNED).read("TS_02")
     assert series.grid.shape == (38, 62, 66)
 
 
 def test_unknown_thickness(project):
     with pytest.raises(InputError, match=r"thickness of TS_02 is unknown.*--thickness-px"):
-        PROJECT_TYPE.open(project / ALIGNED).read("TS_02", {})
+        PROJECT_TYPE.open(project / ALIGNED).read("TS_02")
 
 
 def test_wide_tomograms_are_remarked_upon(project):
@@ -277,7 +279,7 @@ def test_names_that_cannot_be_files(project, name):
     change_set(project, columns={"rlnTomoName": ["TS_01", name]})
     opened = PROJECT_TYPE.open(project / ALIGNED)
     with pytest.raises(InputError, match=r"cannot become a file name"):
-        opened.read(name, {"thickness_px": 32})
+        opened.read(name, SeriesOptions(thickness_px=32))
     with pytest.raises(InputError, match=r"cannot become a file name"):
         opened.destination(name, project / "out")
 
@@ -299,7 +301,7 @@ def test_matrices_without_shifts(project):
     columns = {f"rlnTomoProj{row}": warp[f"rlnTomoProj{row}"][:19] for row in "XYZW"}
     change(path, "TS_02", columns=columns)
     with pytest.raises(InputError, match=r"the matrices have no shifts.*Warp"):
-        PROJECT_TYPE.open(path).read("TS_02", {})
+        PROJECT_TYPE.open(path).read("TS_02")
 
 
 @pytest.mark.parametrize("text", ["[1,0,0]", "1,x,0,0", "[1,0,0,nan]"])
@@ -307,7 +309,7 @@ def test_matrices_that_are_none(project, text):
     path = project / "relion4_tomograms.star"
     change(path, "TS_02", columns={"rlnTomoProjY": [text] * 19})
     with pytest.raises(InputError, match=r"rlnTomoProj.* (vectors such as|four numbers)"):
-        PROJECT_TYPE.open(path).read("TS_02", {})
+        PROJECT_TYPE.open(path).read("TS_02")
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_incomplete_relion_4_set(project, block, changes, message):
     path = project / "relion4_tomograms.star"
     change(path, block, **changes)
     with pytest.raises(InputError, match=message):
-        PROJECT_TYPE.open(path).read("TS_02", {})
+        PROJECT_TYPE.open(path).read("TS_02")
 
 
 @pytest.mark.parametrize(

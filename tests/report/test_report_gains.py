@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import problem_of
 
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.filters.imod import ImodFilter
@@ -12,19 +13,10 @@ from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.io.bundle import SUFFIX, save_bundle
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.report.gains import gains_of
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +33,22 @@ NATIVE = ImodFilter(fake_sirt_iterations=12, cosine_stretch=False, output_mul=3.
 def test_gains_from_the_record(made, tmp_path, spec):
     series = replace(made.tilt_series(), native_filter=NATIVE)
     destination = Destination(tmp_path / "rec.mrc")
-    reconstruct(series, destination, Settings(filter=spec, preview=False), Silent())
+    reconstruct(series, destination, Settings(filter=spec, preview=False))
     found = gains_of(Tomogram(destination.volume))
     np.testing.assert_allclose(found.tilt_deg, made.scheme.tilt_deg, atol=1e-3)
     assert found.gains.shape == (41, 129)
     assert np.isfinite(found.gains).all()
-    plan = measured(make_plan(series, destination, Settings(filter=spec)))
+    problem = problem_of(series, filter=spec)
     context = FilterContext(
-        plan.slices.tilt_deg,
-        plan.slices.scale,
+        problem.frame.slices.tilt_deg,
+        problem.frame.slices.scale,
         10.0,
         10.0,
         320.0,
         80,
-        plan.row_filter.padded_px,
+        problem.row_filter.padded_px,
     )
-    expected = plan.filter.gains(found.cycles_per_px / 10, np.zeros(1), context)
+    expected = problem.filter.gains(found.cycles_per_px / 10, np.zeros(1), context)
     np.testing.assert_allclose(found.gains, expected, rtol=5e-3)
 
 
@@ -70,7 +62,7 @@ def test_gains_of_a_learned_filter_outlive_its_bundle(made, tmp_path):
     save_bundle(bundle, learned.to_bundle({}))
     plain = Destination(tmp_path / "rec.mrc")
     chosen = Settings(model=bundle, preview=False)
-    reconstruct(made.tilt_series(), plain, chosen, Silent())
+    reconstruct(made.tilt_series(), plain, chosen)
     sha256 = read_filter(bundle).bundle.sha256
     bundle.unlink()
     found = gains_of(Tomogram(plain.volume))

@@ -5,10 +5,10 @@ from dataclasses import replace
 import mrcfile
 import numpy as np
 import pytest
+from runs import reconstructed
 
 from tomofilt.evaluate.against_truth import compare_with_truth
-from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import detect
 from tomofilt.simulate.folder import write_series
 from tomofilt.simulate.molecules import bundled
@@ -18,17 +18,6 @@ from tomofilt.simulate.scheme import tilt_scheme
 from tomofilt.simulate.series import Simulation, simulate
 
 PIXEL, TILTS = 10.0, np.arange(-60.0, 61, 5)
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def note(self, message):
-        self.lines.append(message)
-
-    def progress(self, done, total):
-        pass
 
 
 def simulated(hand, rotation_deg):
@@ -67,11 +56,10 @@ def score(path, settings, folder, truth):
     """Correlation with the truth beyond the first zero, the record and the log."""
     opened = detect(path)
     (name,) = opened.names
-    log = Log()
     destination = opened.destination(name, folder)
-    result = reconstruct(opened.read(name, {}), destination, settings, log)
+    result, heard = reconstructed(opened.read(name), destination, settings)
     scores = compare_with_truth(mrcfile.read(destination.volume), truth, PIXEL, TILTS)
-    return beyond_zero(scores), result.record, "\n".join(log.lines)
+    return beyond_zero(scores), result.record, heard.text
 
 
 def test_both_projects_tell_the_same_ctf(project):
@@ -80,7 +68,7 @@ def test_both_projects_tell_the_same_ctf(project):
     slope, origin = expected.gradient(series.geometry)
     for path in (imod, relion):
         opened = detect(path)
-        read = opened.read(opened.names[0], {})
+        read = opened.read(opened.names[0])
         for field in ("voltage_kv", "cs_mm", "amplitude_contrast", "hand"):
             assert getattr(read.ctf, field) == pytest.approx(getattr(expected, field))
         np.testing.assert_allclose(read.ctf.defocus_u_angst, 90000.0)
@@ -100,7 +88,7 @@ def test_tomograms_show_the_truth_beyond_the_first_zero(project, route, tmp_path
         settings = Settings(filter="gaussian:0.4", ctf=ctf, preview=False)
         scores[ctf], record, log = score(paths[route], settings, tmp_path / ctf, series.truth)
         done = {"none": "none", "auto": "flip", "wiener": "wiener"}[ctf]
-        assert record["corrections"]["ctf"] == done
+        assert record.corrections["ctf"] == done
         assert ("not corrected: --ctf none" in log) == (ctf == "none")
     assert scores["none"] < 0
     assert scores["auto"] > 0.55

@@ -12,20 +12,12 @@ from scipy.spatial.transform import Rotation
 from tomofilt.errors import OutputExistsError
 from tomofilt.io.star import read_star
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.series.projects import detect
 from tomofilt.simulate import simulated_series
 from tomofilt.simulate.folder import refuse_occupied, write_series
 from tomofilt.simulate.series import damaged_projections
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 def lone(shape, rotation_deg):
@@ -85,7 +77,7 @@ def test_truth_and_tomogram_coincide_by_both_routes(tmp_path, shape, rotation_de
         project = detect(path)
         (name,) = project.names
         destination = project.destination(name, tmp_path / path.name)
-        series = project.read(name, {})
+        series = project.read(name)
         # one geometry, up to the digits in the files, though about different centres
         moved = (np.array(series.grid.centre) - simulated.grid.centre)[::-1] * 10.0
         np.testing.assert_allclose(
@@ -93,7 +85,7 @@ def test_truth_and_tomogram_coincide_by_both_routes(tmp_path, shape, rotation_de
             simulated.geometry.project(corners),
             atol=0.02,
         )
-        reconstruct(series, destination, Settings(filter="ramp", preview=False), Silent())
+        reconstruct(series, destination, Settings(filter="ramp", preview=False))
         volumes.append(mrcfile.read(destination.volume))
         assert volumes[-1].shape == truth.shape
         np.testing.assert_allclose(offset_px(volumes[-1], truth), 0.0, atol=0.05)
@@ -126,7 +118,7 @@ def test_imod_folder_holds_images_halves_and_metadata(written):
     for path in imod.glob("*.mrc"):
         assert mrcfile.validate(path)
     np.testing.assert_array_equal(mrcfile.read(imod / "TS_01.mrc"), series.images)
-    read = detect(imod).read("TS_01", {})
+    read = detect(imod).read("TS_01")
     np.testing.assert_array_equal(read.halves[1].read(3), series.halves[1, 3])
     np.testing.assert_allclose(read.tilt_deg, series.scheme.tilt_deg, atol=1e-4)
     doses = [
@@ -164,7 +156,7 @@ def test_relion_project_has_every_column_that_relion_needs(written):
         "rlnTomoXShiftAngst",
         "rlnTomoYShiftAngst",
     } <= set(table.columns)
-    read = detect(relion).read("TS_01", {})
+    read = detect(relion).read("TS_01")
     np.testing.assert_array_equal(read.images.read(4), series.images[4])
     np.testing.assert_array_equal(read.halves[0].read(4), series.halves[0, 4])
     np.testing.assert_allclose(read.dose_e_per_a2, series.scheme.exposure_before_e_per_a2)

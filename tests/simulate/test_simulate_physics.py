@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tomofilt.series.angles import angles_of_range
 from tomofilt.series.dose import critical_exposure
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.simulate.camera import count_electrons, expected_counts, frequencies
@@ -17,7 +18,7 @@ from tomofilt.simulate.physics import (
     mtf,
     transmission,
 )
-from tomofilt.simulate.scheme import TiltScheme, angles_of_range, tilt_scheme
+from tomofilt.simulate.scheme import TiltScheme, tilt_scheme
 from tomofilt.simulate.series import Simulation, simulate
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tomofilt.errors import InputError, MissingFileError
-from tomofilt.simulate.scheme import angles_of_range, read_angles, tilt_scheme
+from tomofilt.errors import InputError
+from tomofilt.series.angles import angles_of_range
+from tomofilt.simulate.scheme import tilt_scheme
 
 
 def test_dose_symmetric_order_starts_at_the_flat_slab():
@@ -28,12 +29,6 @@ def test_continuous_order_and_lost_views():
     np.testing.assert_allclose(scheme.exposure_before_e_per_a2, [0, 9, 12])
 
 
-def test_range_includes_its_ends():
-    np.testing.assert_allclose(angles_of_range(-60, 60, 3), np.arange(-60, 61, 3))
-    np.testing.assert_allclose(angles_of_range(-1, 1, 0.1), np.linspace(-1, 1, 21))
-    np.testing.assert_allclose(angles_of_range(0, 5, 2), [0, 2, 4])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -48,20 +43,3 @@ def test_range_includes_its_ends():
 def test_refusals(arguments, message):
     with pytest.raises(InputError, match=message):
         tilt_scheme(order="continuous", dose_e_per_a2=1.0, **arguments)
-
-
-@pytest.mark.parametrize("arguments", [(0, 60, 0), (0, 60, -3), (60, 0, 3)])
-def test_empty_range(arguments):
-    with pytest.raises(InputError, match="no tilt"):
-        angles_of_range(*arguments)
-
-
-def test_angles_of_a_real_file(tmp_path):
-    path = tmp_path / "TS.tlt"
-    path.write_text(" -3.10\n\n0.0, 2.95\r\n")
-    np.testing.assert_allclose(read_angles(path), [-3.1, 0, 2.95])
-    path.write_text("view 1\n")
-    with pytest.raises(InputError, match=r"TS\.tlt"):
-        read_angles(path)
-    with pytest.raises(MissingFileError, match=r"absent\.tlt"):
-        read_angles(tmp_path / "absent.tlt")

@@ -6,7 +6,7 @@ import pytest
 
 from tomofilt.errors import InputError
 from tomofilt.jobs.one import reconstruct
-from tomofilt.reconstruction.plan import Settings
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import ImageGrid, TiltGeometry
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
@@ -22,14 +22,6 @@ from tomofilt.simulate.series import (
     damaged_projections,
     simulate,
 )
-
-
-class Silent:
-    def note(self, message):
-        pass
-
-    def progress(self, done, total):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +109,7 @@ def test_fully_sampled_series_returns_the_densities(tmp_path, shape, step):
         specimen.grid,
     )
     destination = Destination(tmp_path / "rec.mrc")
-    reconstruct(found, destination, Settings(filter="ramp", preview=False), Silent())
+    reconstruct(found, destination, Settings(filter="ramp", preview=False))
     volume = mrcfile.read(destination.volume)
     slope, offset = np.polyfit(truth.ravel(), volume.ravel(), 1)
     assert slope == pytest.approx(1.0, abs=0.02)

@@ -247,7 +247,7 @@ def as_array(tensor):
 def test_descent_begins_where_it_is_told_to(cases, tmp_path):
     case = cases.train[0]
     empty = empty_filter("grid", case, nodes=None)
-    context = case.plan.filter_context
+    context = case.problem.filter_context
     found = {
         init: beginning(init, empty, context)[0]
         for init in ("ramp", "radial-ramp", "zero", "cosine")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from runs import tomogram_of
 
-from tomofilt.evaluate.left_out import make_blocks
 from tomofilt.series.ctf import Ctf
 from tomofilt.training.cases import Case, simulated_cases
 from tomofilt.training.model import FilteredBackProjection
@@ -48,8 +48,6 @@ def _assert_agreement(case, name):
     coefficients = 1 + 0.3 * rng.standard_normal(empty.coefficients.shape)
     model = FilteredBackProjection(case, empty)
     trained = reconstruct(model, torch.from_numpy(coefficients).float())
-    plan = replace(case.plan, filter=replace(empty, coefficients=coefficients))
-    applied = np.empty_like(trained)
-    for y, z, block in make_blocks(plan):
-        applied[z : z + block.shape[0], y : y + block.shape[1]] = block
+    learned = replace(empty, coefficients=coefficients)
+    applied = tomogram_of(case.problem.with_filter(learned))
     assert np.abs(trained - applied).max() < 2e-4 * np.abs(applied).max()

@@ -67,8 +67,8 @@ def shrec(tmp_path_factory):
 def test_geometry_sign_and_scale_are_found(shrec, number):
     folder, made = shrec
     case = shrec_case(folder, number, downsample=2)
-    assert case.plan.grid.voxel_angst == 2 * PIXEL_ANGST
-    assert case.plan.grid.shape == case.truth.shape == (THICKNESS // 2, WIDTH // 2, WIDTH // 2)
+    assert case.problem.grid.voxel_angst == 2 * PIXEL_ANGST
+    assert case.problem.grid.shape == case.truth.shape == (THICKNESS // 2, WIDTH // 2, WIDTH // 2)
     known = made[number].geometry.image_from_volume.copy()
     known[:, :, 3] *= PIXEL_ANGST / MADE_ANGST
     listed = case.series.geometry.image_from_volume

@@ -54,14 +54,30 @@ class Layout:
         return _first_file([self.tilt.file("InputProjections"), *self._aligned(self.name)])
 
     def raw_stack(self) -> Path | None:
-        """Find the raw stack: newst.com's, else the one named by etomo or either style."""
-        return _first_file([self.newst.file("InputFile"), *self._raw(self.name)])
+        """Find the raw stack: newst.com's, else the one named by etomo or either style.
+
+        AreTomo's newst.com (-OutImod 1) names a stack that it leaves one folder up.
+        """
+        named = self.newst.file("InputFile")
+        found = _first_file([named, *self._raw(self.name)])
+        if found is None and named is not None and self.folder.name.endswith("_Imod"):
+            return _first_file([self.folder.parent / named.name])
+        return found
 
     def halves(self, aligned: bool) -> list[Path]:
         """Find stacks of even and odd frames, aligned or raw, as far as there are any."""
         candidates = self._aligned if aligned else self._raw
-        found = [_first_file(candidates(f"{self.name}_{half}")) for half in ("EVN", "ODD")]
+        halves = ("EVN", "ODD")
+        found = [_first_file(candidates(f"{self.name}_{half}")) for half in halves]
+        raw = None if aligned or any(found) else self.raw_stack()
+        if raw is not None:  # of another name, as AreTomo's
+            found = [_first_file([raw.with_stem(f"{raw.stem}_{half}")]) for half in halves]
         return [path for path in found if path is not None]
+
+    def defocus_file(self) -> Path | None:
+        """Find the defocus file of this name, or AreTomo's, which is of the same format."""
+        aretomo = self.folder / f"{self.name.removesuffix('_st')}_ctf.txt"
+        return _first_file([self.beside(".defocus"), aretomo])
 
     def _aligned(self, name: str) -> list[Path]:
         return [self.folder / f"{name}_ali.mrc", self.folder / f"{name}.ali"]

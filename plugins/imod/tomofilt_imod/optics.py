@@ -72,7 +72,7 @@ def read_ctf(
     """
     commands = [_command(layout, name, ledger) for name in ("ctfphaseflip", "ctfplotter")]
     named = [path for command in commands if (path := command.file("DefocusFile")) is not None]
-    path = next((path for path in (*named, layout.beside(".defocus")) if path.is_file()), None)
+    path = next((path for path in named if path.is_file()), layout.defocus_file())
     if path is None:
         if named:
             ledger.notes.append(f"{named[0].name} is not there: the CTF is not known")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomofilt.errors import InputError
-from tomofilt.series.projects import Acquisition, Destination
+from tomofilt.series.projects import AS_IT_IS, Acquisition, Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.create import create_folder
 from tomofilt_imod.layout import Layout, find_layout, looks_like_imod
@@ -32,10 +32,10 @@ class ImodProject:
         """The base name of the data set."""
         return (self.layout.name,)
 
-    def read(self, name: str, overrides: Mapping[str, object]) -> TiltSeries:
+    def read(self, name: str, options: SeriesOptions = AS_IT_IS) -> TiltSeries:
         """Read the tilt series; see :func:`~tomofilt_imod.series.read_series`."""
         self._check(name)
-        return read_series(self.layout, overrides)
+        return read_series(self.layout, options)
 
     def destination(self, name: str, output_dir: Path | None) -> Destination:
         """Place ``<name>_tomofilt_rec.mrc`` in the folder asked for, else beside the data."""

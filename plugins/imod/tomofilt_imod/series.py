@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.com import Command
 from tomofilt_imod.geometry import TiltOptions, ViewAngles, tilt_geometry
@@ -65,7 +66,7 @@ _NOT_FOLLOWED = (
 )
 
 
-def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
+def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
     """Read the tilt series of a folder.
 
     The aligned stack is used if there is one, else the raw stack through its .xf and newst.com.
@@ -73,10 +74,9 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
     Parameters
     ----------
     layout : Layout
-    overrides : mapping
-        ``input_pixel_angst`` (float); ``exclude`` (1-based view numbers, left out besides those
-        that tilt.com excludes); and, where tilt.com has no THICKNESS, ``thickness_px``,
-        ``thickness_angst`` or ``shape_px`` (x, y, z), in pixels of the images.
+    asked : SeriesOptions
+        The size that it asks for lies about the middle of tilt.com's tomogram. It has to name a
+        thickness where tilt.com has no THICKNESS.
 
     Raises
     ------
@@ -89,11 +89,12 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
     ledger = Ledger(files=[com.path for com in (tilt, layout.newst) if com.entries])
     if layout.edf_path is not None:
         ledger.files.append(layout.edf_path)
-    images = read_images(layout, overrides.get("input_pixel_angst"), ledger)
+    images = read_images(layout, asked.input_pixel_angst, ledger)
     stack = images.stack
     angles = _read_angles(layout, stack, ledger)
     local = _read_local(layout, stack, ledger)
-    options = TiltOptions.read(tilt, images.frame, _thickness_px(overrides, stack.pixel_angst))
+    planes = asked.shape((0, 0, 0), stack.pixel_angst)[0] if asked.chooses_planes else None
+    options = TiltOptions.read(tilt, images.frame, planes)
     _record_options(tilt, options, ledger)
     geometry = tilt_geometry(
         angles,
@@ -104,7 +105,7 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
         local_scale=1.0 if local is None else _local_scale(tilt, local, images),
     )
     tilt_deg = angles.tilt_deg + options.angle_offset_deg
-    excluded = _excluded(layout, overrides.get("exclude") or (), stack, ledger)
+    excluded = _excluded(layout, asked.exclude, stack, ledger)
     used = np.setdiff1d(np.arange(stack.shape[0]), excluded)
     if used.size == 0:
         raise InputError(f"all {count(stack.shape[0], 'view')} of {stack.path} are excluded")
@@ -116,6 +117,12 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
     exposure = read_exposure(mdoc, tilt_deg, ledger)
     ctf = read_ctf(layout, images, angles.tilt_deg, mdoc, ledger)
     ctf_done, dose_done = told_by_stack(stack, layout)
+    own_grid = options.grid(images.frame)
+    grid = asked.grid(own_grid)
+    # the specimen keeps its coordinates at any size
+    origin = options.origin_angst(images.frame, _stack_origin(layout, images))
+    moved = np.subtract(grid.centre, own_grid.centre)[::-1] * grid.voxel_angst
+    x, y, z = (float(value) for value in origin + moved)
     voltage_kv = ctf.voltage_kv if ctf else mdoc.voltage_kv if mdoc else None
     return TiltSeries(
         name=layout.name,
@@ -123,10 +130,10 @@ def read_series(layout: Layout, overrides: Mapping[str, Any]) -> TiltSeries:
         geometry=geometry.select(views),
         views=views,
         tilt_deg=tilt_deg[views],
-        grid=options.grid(images.frame),
+        grid=grid,
         aligned_shape=images.frame.shape,
         binning=images.binning,
-        origin_angst=options.origin_angst(images.frame, _stack_origin(layout, images)),
+        origin_angst=(x, y, z),
         excluded=excluded,
         halves=halves,
         dose_e_per_a2=None if exposure is None else exposure[views],
@@ -233,16 +240,6 @@ def _local_scale(tilt: Command, local: LocalAlignment, images: Images) -> float:
     if local.pixel_angst and header_angst > 0:
         return local.pixel_angst / header_angst
     return float(images.binning)
-
-
-def _thickness_px(overrides: Mapping[str, Any], pixel_angst: float) -> int | None:
-    """Return the thickness that the user asks for, in pixels of the images."""
-    thickness = overrides.get("thickness_px")
-    if thickness is None and overrides.get("thickness_angst") is not None:
-        thickness = overrides["thickness_angst"] / pixel_angst
-    if thickness is None and overrides.get("shape_px") is not None:
-        thickness = overrides["shape_px"][2]
-    return None if thickness is None else round(thickness)
 
 
 def _record_options(tilt: Command, options: TiltOptions, ledger: Ledger) -> None:

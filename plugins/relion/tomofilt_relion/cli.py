@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Job, Summary
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
     from tomofilt_relion.job import JobControl, Request
 
 __all__ = ["app"]
@@ -95,14 +94,18 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
     labels = split_labels(arguments)
     try:
         with JobControl(control_folder(labels)) as control:
-            from tomofilt.jobs import many as batch  # takes a while: RELION may ask to stop
+            # these take a while, and RELION may ask to stop
+            from tomofilt.jobs import many as batch
+            from tomofilt.util.log import notes_told_to
 
             command = _option_parser()
             request = Request.read(labels, _known_options(command))
             settings, jobs = _prepare(command, request)
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
-            summary = batch.run(jobs, settings, JobReporter())
+            reporter = JobReporter()
+            with notes_told_to(reporter.note):
+                summary = batch.run(jobs, settings, reporter)
             _conclude(summary, control, request.folder, external=external)
     except KeyboardInterrupt as error:
         typer.echo(f"aborted: {error or 'interrupted'}; Continue goes on from here", err=True)
@@ -111,22 +114,18 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
 
 
 def _option_parser() -> Any:
-    """A command with the options of `tomofilt reconstruct`, which returns their values."""
-    from tomofilt.cli.reconstruct import reconstruct
-    from tomofilt.cli.values import Command
-
-    @wraps(reconstruct)
-    def values(**given: Any) -> dict[str, Any]:
-        return given
+    """A command with the options of `tomofilt reconstruct`, which returns what they ask for."""
+    from tomofilt.cli.command import Command
+    from tomofilt.cli.reconstruct import requested
 
     parser = typer.Typer(add_completion=False)
-    parser.command(cls=Command)(values)
+    parser.command(cls=Command)(requested)
     return typer.main.get_command(parser)
 
 
 def _known_options(command: Any) -> dict[str, int | None]:
     """Every spelling of its options, with the number of values, None for any number."""
-    from tomofilt.cli.values import ALIASES
+    from tomofilt.cli.command import ALIASES
 
     known: dict[str, int | None] = {}
     for parameter in command.params:
@@ -140,6 +139,7 @@ def _known_options(command: Any) -> dict[str, int | None]:
 #: Options of reconstruct that RELION's own take the place of, or that make no sense in a job.
 _NOT_HERE = (
     "imod_dir",
+    "aretomo",
     "relion_star",
     "output_dir",
     "dry_run",
@@ -151,22 +151,19 @@ _NOT_HERE = (
 
 
 def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
-    from tomofilt.cli.reconstruct import build_jobs, build_settings
-
     try:
-        values = command.main(list(request.options), standalone_mode=False)
+        work = command.main(list(request.options), standalone_mode=False)
     except Exception as error:
         explain = getattr(error, "format_message", None)  # of typer's own errors
         if explain is None:
             raise
         raise InputError(explain()) from error
-    context = values["context"]
-    jobs = build_jobs(context, values)
+    jobs = work.jobs
     if request.tilt_offset_deg:
         opened: Any = jobs[0].project
         project = replace(opened, tilt_offset_deg=request.tilt_offset_deg)
         jobs = [replace(each, project=project) for each in jobs]
-    return build_settings(context, values), jobs
+    return work.settings, jobs
 
 
 def _conclude(summary: Summary, control: JobControl, folder: Path, *, external: bool) -> None:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from tomofilt.io.files import safe_name
 from tomofilt.io.star import Table, write_star
-from tomofilt.series.geometry import TiltGeometry
 from tomofilt.series.projects import Acquisition, geometry_about, write_stack
-from tomofilt.series.tiltseries import ImageSource, TiltSeries
-from tomofilt_relion.geometry import Alignment, alignment_from_matrices
+from tomofilt.series.tiltseries import TiltSeries
+from tomofilt_relion.geometry import alignment_from_maps
 
 __all__ = ["create_project"]
 
@@ -89,8 +88,8 @@ def _numbers(series: TiltSeries, acquisition: Acquisition) -> dict[str, NDArray[
     nz, ny, nx = series.grid.shape
     # RELION has the specimen centre at floor(N / 2)
     geometry = geometry_about(series.geometry, series.grid, (nz // 2, ny // 2, nx // 2))
-    alignment = _alignment(geometry, series.images)
     pixel = series.images.pixel_angst
+    alignment = alignment_from_maps(geometry, series.images.shape[1:], pixel)
     zero = np.zeros(len(geometry))
     exposure = zero if series.dose_e_per_a2 is None else series.dose_e_per_a2
     return {
@@ -108,14 +107,3 @@ def _numbers(series: TiltSeries, acquisition: Acquisition) -> dict[str, NDArray[
         "rlnTomoXShiftAngst": alignment.shift_px[:, 0] * pixel,
         "rlnTomoYShiftAngst": alignment.shift_px[:, 1] * pixel,
     }
-
-
-def _alignment(geometry: TiltGeometry, images: ImageSource) -> Alignment:
-    """Angles and shifts of view maps."""
-    maps, image_shape = geometry.image_from_volume, images.shape[1:]
-    matrices = np.zeros((len(maps), 4, 4))
-    matrices[:, :2, :3] = maps[:, :, :3]
-    matrices[:, 2, :3] = np.cross(maps[:, 0, :3], maps[:, 1, :3])
-    middle = (np.array(image_shape[::-1]) - 1) / 2
-    matrices[:, :2, 3] = maps[:, :, 3] / images.pixel_angst + middle
-    return alignment_from_matrices(matrices, (0, 0, 0), image_shape)

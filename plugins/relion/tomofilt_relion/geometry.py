@@ -21,6 +21,7 @@ from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 
 __all__ = [
     "Alignment",
+    "alignment_from_maps",
     "alignment_from_matrices",
     "default_xy",
     "geometry_from_matrices",
@@ -93,6 +94,21 @@ def alignment_from_matrices(
         zrot_deg=np.degrees(np.arctan2(r[:, 1, 0], r[:, 0, 0])),
         shift_px=_specimen_centre_px(matrices, size_px) - _floor(image_shape),
     )
+
+
+def alignment_from_maps(
+    geometry: TiltGeometry, image_shape: tuple[int, int], pixel_angst: float
+) -> Alignment:
+    """Angles and shifts of view maps about the specimen centre of RELION, floor(N / 2).
+
+    A magnification or stretch is dropped, as by :func:`alignment_from_matrices`.
+    """
+    maps = geometry.image_from_volume
+    matrices = np.zeros((len(maps), 4, 4))
+    matrices[:, :2, :3] = maps[:, :, :3]
+    matrices[:, 2, :3] = np.cross(maps[:, 0, :3], maps[:, 1, :3])
+    matrices[:, :2, 3] = maps[:, :, 3] / pixel_angst + _middle(image_shape)
+    return alignment_from_matrices(matrices, (0, 0, 0), image_shape)
 
 
 def volume_grid(size_px: tuple[int, int, int], pixel_angst: float) -> VolumeGrid:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tomofilt.errors import InputError
 from tomofilt.io.files import safe_name
-from tomofilt.series.projects import Acquisition, Destination
+from tomofilt.series.projects import AS_IT_IS, Acquisition, Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.create import create_project
 from tomofilt_relion.output import refuse_foreign_set, write_set
@@ -37,10 +37,10 @@ class RelionProject:
         """Every rlnTomoName, in the file's order."""
         return tuple(self.tomograms.rows)
 
-    def read(self, name: str, overrides: Mapping[str, object]) -> TiltSeries:
+    def read(self, name: str, options: SeriesOptions = AS_IT_IS) -> TiltSeries:
         """One tilt series; see :func:`~tomofilt_relion.series.read_series`."""
         self._check(name)
-        return read_series(self.tomograms, name, overrides, self.tilt_offset_deg)
+        return read_series(self.tomograms, name, options, self.tilt_offset_deg)
 
     def destination(self, name: str, output_dir: Path | None) -> Destination:
         """``tomograms/rec_<name>.mrc`` in the job's folder.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.files import safe_name
 from tomofilt.io.star import Table
+from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.geometry import (
     Alignment,
@@ -47,7 +47,7 @@ _HALVES = ("rlnMicrographNameEven", "rlnMicrographNameOdd")
 def read_series(
     tomograms: TomogramSet,
     name: str,
-    overrides: Mapping[str, object],
+    options: SeriesOptions,
     tilt_offset_deg: float = 0.0,
 ) -> TiltSeries:
     """Read a tilt series of a set.
@@ -56,10 +56,9 @@ def read_series(
     ----------
     tomograms : TomogramSet
     name : str
-    overrides : mapping
-        ``input_pixel_angst`` (float), where the set has no pixel size; ``exclude`` (1-based rows);
-        ``shape_px`` (x, y, z), ``thickness_px`` or ``thickness_angst``, instead of the set's size
-        (the specimen centre of RELION depends on them, so that the settings alone do not do).
+    options : SeriesOptions
+        ``input_pixel_angst`` is for a set without pixel size; ``exclude`` counts rows. RELION puts
+        the specimen centre where the size asked for has it, whatever the set's own size.
     tilt_offset_deg : float
         Added to every rlnTomoYTilt.
 
@@ -74,7 +73,7 @@ def read_series(
     ledger = Ledger()
     path = tomograms.tilts_path(name)
     where = f"{path}: data_{name}"
-    pixel = pixel_angst(tomograms, name, overrides)
+    pixel = pixel_angst(tomograms, name, options.input_pixel_angst)
     ledger.fact("pixel_angst", pixel, tomograms.source(name, "rlnTomoTiltSeriesPixelSize"))
     raw = tomograms.tilts(name)
     tilts = relion5_tilts(tomograms, name, raw, pixel)
@@ -91,8 +90,8 @@ def read_series(
     if tilt_offset_deg:
         ledger.fact("tilt_offset_deg", tilt_offset_deg, "--tiltangle_offset")
 
-    size_px = _size(tomograms, name, overrides, default_xy(image_shape, alignment.zrot_deg), ledger)
-    excluded = _excluded(overrides, len(tilts), where, ledger)
+    size_px = _size(tomograms, name, options, default_xy(image_shape, alignment.zrot_deg), ledger)
+    excluded = _excluded(options.exclude, len(tilts), where, ledger)
     used = np.setdiff1d(np.arange(len(tilts)), excluded)
     if used.size == 0:
         raise InputError(f"{where}: all {len(tilts)} images are excluded")
@@ -127,7 +126,7 @@ def read_series(
     )
 
 
-def pixel_angst(tomograms: TomogramSet, name: str, overrides: Mapping[str, object]) -> float:
+def pixel_angst(tomograms: TomogramSet, name: str, given: float | None = None) -> float:
     """Pixel size of the motion-corrected images of a series.
 
     Raises
@@ -136,15 +135,13 @@ def pixel_angst(tomograms: TomogramSet, name: str, overrides: Mapping[str, objec
         The set has none and none was given, or two different ones are known.
     """
     found = _positive(tomograms.rows[name].get("rlnTomoTiltSeriesPixelSize", ""))
-    asked = overrides.get("input_pixel_angst")
-    if asked is None:
+    if given is None:
         if found is None:
             raise InputError(
                 f"{tomograms.path}: {name} has no rlnTomoTiltSeriesPixelSize (from RELION's Motion "
                 "correction job): run that job, or give --input-pixel-size"
             )
         return found
-    given = cast(float, asked)
     if found is not None and not math.isclose(found, given, rel_tol=1e-3):
         raise InputError(
             f"{tomograms.path}: {name} has rlnTomoTiltSeriesPixelSize {found:g} A, but "
@@ -264,7 +261,7 @@ def _size_of_matrices(tomograms: TomogramSet, name: str) -> tuple[int, int, int]
 def _size(
     tomograms: TomogramSet,
     name: str,
-    overrides: Mapping[str, object],
+    options: SeriesOptions,
     filled_px: tuple[int, int],
     ledger: Ledger,
 ) -> tuple[int, int, int]:
@@ -281,13 +278,11 @@ def _size(
     elif thickness_nm:
         nz = 2 * round(thickness_nm * 10 / pixel / 2)
         source += f"; {tomograms.source(name, 'rlnTomoTomogramThickness')}"
-    if "shape_px" in overrides:
-        nx, ny, nz = cast(Sequence[int], overrides["shape_px"])
+    if options.shape_px is not None:
         source = "the size asked for"
-    if "thickness_px" in overrides or "thickness_angst" in overrides:
-        angst = cast(float, overrides.get("thickness_angst", 0.0)) / pixel
-        nz = round(cast(float, overrides.get("thickness_px", angst)))
+    if options.thickness_px is not None or options.thickness_angst is not None:
         source += "; the thickness asked for"
+    nz, ny, nx = options.shape((nz, ny, nx), pixel)
     if nz < 1:
         raise InputError(
             f"{tomograms.path}: the thickness of {name} is unknown, for the set has neither "
@@ -304,10 +299,8 @@ def _size(
     return nx, ny, nz
 
 
-def _excluded(
-    overrides: Mapping[str, object], count: int, where: str, ledger: Ledger
-) -> tuple[int, ...]:
-    asked = sorted(set(cast(Sequence[int], overrides.get("exclude", ()))))
+def _excluded(exclude: tuple[int, ...], count: int, where: str, ledger: Ledger) -> tuple[int, ...]:
+    asked = sorted(set(exclude))
     outside = [number for number in asked if not 1 <= number <= count]
     if outside:
         raise InputError(

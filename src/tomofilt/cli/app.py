@@ -12,15 +12,14 @@ from typing import Annotated
 
 import typer
 
-from tomofilt.cli import filters
+from tomofilt.cli import filters, train
+from tomofilt.cli.command import Command
 from tomofilt.cli.doctor import doctor
 from tomofilt.cli.evaluate import evaluate
 from tomofilt.cli.inspect import inspect
 from tomofilt.cli.reconstruct import reconstruct
 from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
-from tomofilt.cli.train import train
-from tomofilt.cli.values import Command
 from tomofilt.util.signals import stoppable
 
 __all__ = ["app", "main"]
@@ -34,16 +33,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command)(reconstruct)
+app.command("reconstruct", cls=Command)(reconstruct)
 app.command(cls=Command)(inspect)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(report)
 app.command(cls=Command)(simulate)
-app.command(cls=Command)(train)
+app.add_typer(train.app, name="train")
 app.add_typer(filters.app, name="filters")
 app.command(cls=Command)(doctor)
 for plugin in entry_points(group="tomofilt.commands"):
-    app.add_typer(plugin.load(), name=plugin.name)
+    command = plugin.load()
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=plugin.name)
+    else:
+        app.command(plugin.name, cls=Command)(command)
 
 
 def _print_version(wanted: bool) -> None:

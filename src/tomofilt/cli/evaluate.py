@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tomofilt.cli import options
-from tomofilt.errors import InputError, MissingFileError
-from tomofilt.io.files import read_input
+from tomofilt.cli.values import parse_tilts, whole
+from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.console import RenderableType
 
     from tomofilt.evaluate.scores import References, Scores
 
-__all__ = ["evaluate", "references"]
+__all__ = ["evaluate", "references", "table"]
 
 BY = "Measured by"
 
 Tomograms = Annotated[
     list[Path],
-    typer.Argument(metavar="REC...", help="Tomograms, of the same specimen when there are more."),
+    typer.Argument(
+        metavar="REC...", help="Finished tomograms. When there are several: of the same specimen."
+    ),
 ]
 Truth = Annotated[
     Path | None,
     typer.Option(
         "--truth",
         metavar="FILE.mrc",
-        help="What the specimen really is, on the same voxels: PSNR, SSIM, Fourier shell "
-        "correlation.",
+        help="The true specimen, on the same voxels. Gives PSNR, SSIM and the Fourier shell "
+        "correlation (FSC) with it.",
         rich_help_panel=BY,
     ),
 ]
@@ -43,22 +43,22 @@ Half1 = Annotated[
     typer.Option(
         "--half1",
         metavar="FILE.mrc",
-        help="First half tomogram, with --half2: their Fourier shell correlation.  [default: those "
-        "that tomofilt wrote beside the tomogram]",
+        help="First half tomogram, with --half2. Gives the Fourier shell correlation of the two.  "
+        "[default: the halves that tomofilt wrote beside the tomogram]",
         rich_help_panel=BY,
     ),
 ]
 Half2 = Annotated[
     Path | None,
-    typer.Option("--half2", metavar="FILE.mrc", help="Second half.", rich_help_panel=BY),
+    typer.Option("--half2", metavar="FILE.mrc", help="Second half tomogram.", rich_help_panel=BY),
 ]
 Series = Annotated[
     Path | None,
     typer.Option(
         "--series",
         metavar="PROJECT",
-        help="IMOD folder or RELION STAR file that the tomogram was made from: it is made again "
-        "without some views, as its record says, and has to predict them.",
+        help="IMOD folder or RELION STAR file that the tomogram was made from. Some views are left "
+        "out, the tomogram is made again as its record says, and it has to predict these views.",
         rich_help_panel=BY,
     ),
 ]
@@ -67,8 +67,9 @@ Rows = Annotated[
     typer.Option(
         "--rows",
         metavar="N",
-        min=1,
-        help="With --series: use only so many rows in the middle, in unbinned pixels; faster.",
+        parser=whole("a whole number of rows, 1 or more", least=1),
+        help="With --series: use only so many rows in the middle, in unbinned pixels. This is "
+        "faster.  [default: all rows]",
         rich_help_panel=BY,
     ),
 ]
@@ -77,8 +78,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE.mrc",
-        help="A whole number for each kind of object, 0 for none, on the same voxels: contrast to "
-        "noise of each.",
+        help="Label volume on the same voxels: a whole number for each kind of object, 0 for none. "
+        "Gives the contrast-to-noise ratio of each kind.",
         rich_help_panel=BY,
     ),
 ]
@@ -87,7 +88,7 @@ Particles = Annotated[
     typer.Option(
         "--particles",
         metavar="FILE.star",
-        help="Where particles are, with --truth: how well a matched filter finds each kind.",
+        help="List of particles, with --truth. Gives how well a matched filter finds each kind.",
         rich_help_panel=BY,
     ),
 ]
@@ -95,9 +96,9 @@ Tilts = Annotated[
     str | None,
     typer.Option(
         "--tilts",
-        metavar="FILE|FIRST:LAST:STEP",
-        help="Tilt angles, for the missing wedge and correlations view by view.  [default: those "
-        "in the tomogram's record]",
+        metavar="FIRST:LAST:STEP|FILE",
+        help="Tilt angles in degrees, for the missing wedge and for correlations view by view: "
+        "-60:60:3, or a file with angles.  [default: as in the tomogram's record]",
         rich_help_panel=BY,
     ),
 ]
@@ -120,13 +121,25 @@ def evaluate(
 ) -> None:
     """Measure tomograms: against the truth, between halves, or by the views they predict.
 
-    Several tomograms stand side by side, the best figure in bold. docs/evaluation.md says what each
-    figure means. Nothing is written.
+    Several tomograms are shown side by side, with the best figure in bold. docs/evaluation.md says
+    what each figure means. Nothing is written.
     """
-    chosen = references(locals())
-    scores = measure_all(tomograms, chosen, threads)
+    from tomofilt.evaluate.scores import measure
     from tomofilt.evaluate.table import rows as figures
 
+    chosen = references(
+        tomograms,
+        truth=truth,
+        half1=half1,
+        half2=half2,
+        series=series,
+        rows=rows,
+        labels=labels,
+        particles=particles,
+        tilts=tilts,
+        input_pixel_size=input_pixel_size,
+    )
+    scores = [measure(path, chosen, threads) for path in dict.fromkeys(tomograms)]
     if not figures(scores):
         raise InputError(
             f"there is nothing to measure {tomograms[0]} by: give --truth, --half1 and --half2, "
@@ -143,36 +156,48 @@ def evaluate(
     Console(width=width, highlight=False, markup=False, emoji=False).print(made)
 
 
-def references(values: Mapping[str, Any]) -> References:
-    """What to measure by, from the options."""
+def references(
+    tomograms: Sequence[Path],
+    *,
+    truth: Path | None,
+    half1: Path | None,
+    half2: Path | None,
+    series: Path | None,
+    rows: int | None,
+    labels: Path | None,
+    particles: Path | None,
+    tilts: str | None,
+    input_pixel_size: float | None,
+) -> References:
+    """What to measure by, from the options of these names.
+
+    Raises
+    ------
+    InputError
+        Options do not go together, or --tilts are no angles.
+    """
     from tomofilt.evaluate.scores import References
 
-    halves = [values["half1"], values["half2"]]
-    if halves.count(None) == 1:
+    if (half1 is None) != (half2 is None):
         raise InputError("--half1 and --half2 belong together: give both")
-    if halves[0] is not None and len(values["tomograms"]) > 1:
+    if half1 is not None and len(tomograms) > 1:
         raise InputError(
             "--half1 and --half2 belong to one tomogram: give tomograms one at a time, or let "
             "tomofilt find the halves beside each (REC_half1.mrc and REC_half2.mrc)"
         )
-    pixel = values["input_pixel_size"]
+    angles = None if tilts is None else parse_tilts(tilts)
+    if angles is not None and len(angles) < 2:
+        raise InputError(f"--tilts {tilts}: one angle makes no tilt series: give two or more")
     return References(
-        truth=values["truth"],
-        halves=None if halves[0] is None else (halves[0], halves[1]),
-        project=values["series"],
-        overrides={} if pixel is None else {"input_pixel_angst": pixel},
-        rows_px=values["rows"],
-        tilt_deg=_tilts(values["tilts"]),
-        labels=values["labels"],
-        particles=values["particles"],
+        truth=truth,
+        halves=None if half1 is None or half2 is None else (half1, half2),
+        project=series,
+        input_pixel_angst=input_pixel_size,
+        rows_px=rows,
+        tilt_deg=angles,
+        labels=labels,
+        particles=particles,
     )
-
-
-def measure_all(tomograms: Sequence[Path], chosen: References, threads: int | None) -> list[Scores]:
-    """Measure every tomogram."""
-    from tomofilt.evaluate.scores import measure
-
-    return [measure(path, chosen, threads) for path in dict.fromkeys(tomograms)]
 
 
 def table(scores: Sequence[Scores]) -> RenderableType:
@@ -196,31 +221,3 @@ def table(scores: Sequence[Scores]) -> RenderableType:
         ]
         made.add_row(f"  {row.name}", *cells)
     return made
-
-
-def _tilts(text: str | None) -> NDArray[np.float64] | None:
-    """Angles of FIRST:LAST:STEP, or of a file with one a line."""
-    import numpy as np
-
-    if text is None:
-        return None
-    try:
-        if ":" in text and not Path(text).exists():
-            first, last, step = (float(part) for part in text.split(":"))
-            return np.asarray(first + step * np.arange(round((last - first) / step) + 1))
-        angles = np.array([float(line.split()[0]) for line in _lines(Path(text))])
-    except (ValueError, ZeroDivisionError, OverflowError):
-        angles = np.empty(0)
-    if not 1 < len(angles) < 1000 or not np.isfinite(angles).all():
-        raise InputError(
-            f"--tilts {text}: give first, last and step in degrees, -60:60:3, or a file with one "
-            "angle a line"
-        )
-    return angles
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in read_input(path).decode().splitlines() if line.strip()]
-    except MissingFileError:
-        raise MissingFileError(f"--tilts {path}: there is no such file") from None

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomofilt.cli import options
-from tomofilt.cli.values import chosen_series, overrides
+from tomofilt.cli.command import exclusive
+from tomofilt.cli.series import chosen_series
+from tomofilt.cli.values import parse_views
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +28,7 @@ def inspect(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="IMOD folder, RELION STAR file, or another project of an installed kind.",
+            help="IMOD folder, STAR file of RELION, or another kind of project that is installed.",
         ),
     ],
     *,
@@ -38,15 +40,22 @@ def inspect(
     shape: options.Shape = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what would be used: files, sizes, the geometry of every view, and where it is from.
+    """Show what would be used: files, sizes, the geometry of every view, and their sources.
 
     Nothing is written.
     """
-    asked = overrides(context, locals())
     from rich.console import Console
 
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import SeriesOptions, detect
 
+    thickness, thickness_px = exclusive(context, thickness=thickness, thickness_px=thickness_px)
+    asked = SeriesOptions(
+        input_pixel_angst=input_pixel_size,
+        exclude=parse_views(exclude),
+        thickness_angst=thickness,
+        thickness_px=thickness_px,
+        shape_px=shape,
+    )
     described: list[dict[str, Any]] = []
     errors: list[Exception | None] = []
     console = Console(highlight=False, markup=False, emoji=False)
@@ -97,7 +106,7 @@ def describe(series: TiltSeries) -> dict[str, Any]:
         "ctf": _ctf(series),
         "ctf_done": series.ctf_done,
         "dose_done": series.dose_done,
-        "native_filter": series.native_filter.spec if series.native_filter else None,
+        "native_filter": None if series.native_filter is None else "imod",
         "facts": {
             name: {"value": _plain(fact.value), "source": fact.source}
             for name, fact in series.facts.items()

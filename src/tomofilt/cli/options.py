@@ -1,4 +1,4 @@
-"""Every option that commands share, declared once."""
+"""Every option that several commands have, declared once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tomofilt.cli.values import read_config
+from tomofilt.cli.command import read_config
+from tomofilt.cli.values import FACTOR, LENGTH, PIXELS, SIZE, whole
 
 INPUT, TOMOGRAM, FILTER, OUTPUT, RUN = (
     "Input",
@@ -24,7 +25,17 @@ ImodDirs = Annotated[
     typer.Option(
         "--imod-dir",
         metavar="DIR",
-        help="IMOD (etomo) folder. May be repeated, or followed by many: --imod-dir TS_*.",
+        help="Folder of IMOD (etomo). May be given several times, or with many folders behind it: "
+        "--imod-dir TS_*.",
+        rich_help_panel=INPUT,
+    ),
+]
+AretomoPaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--aretomo",
+        metavar="FILE.aln|DIR",
+        help="AreTomo's alignment, or the folder with it. May be repeated, or followed by many.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -33,7 +44,7 @@ RelionStar = Annotated[
     typer.Option(
         "--relion-star",
         metavar="FILE",
-        help="RELION 5 aligned_tilt_series.star or tomograms.star. Also: --t, --in_tomograms.",
+        help="aligned_tilt_series.star or tomograms.star of RELION 5. Also: --t, --in_tomograms.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -42,7 +53,8 @@ TomogramName = Annotated[
     typer.Option(
         "--tomogram-name",
         metavar="NAME",
-        help="Only the series of this name; may be repeated. Also: --tn.  [default: all]",
+        help="Take only the series of this name. May be given several times. Also: --tn.  "
+        "[default: all series]",
         rich_help_panel=INPUT,
     ),
 ]
@@ -51,8 +63,9 @@ InputPixelSize = Annotated[
     typer.Option(
         "--input-pixel-size",
         metavar="A",
-        help="Pixel size of the input images in A.  [default: as the project or the header says; "
-        "a header of 0 or 1 A is an error]",
+        parser=LENGTH,
+        help="Pixel size of the input images in angstrom.  [default: as the project or the image "
+        "header says; a header with 0 or 1 A is refused]",
         rich_help_panel=INPUT,
     ),
 ]
@@ -61,8 +74,8 @@ Exclude = Annotated[
     typer.Option(
         "--exclude",
         metavar="LIST",
-        help="Views to leave out besides the project's own, counted from 1 in the order of the "
-        "images: 1-3,40.",
+        help="Views to leave out, besides those that the project leaves out. Count from 1 in the "
+        "order of the images: 1-3,40.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -74,7 +87,8 @@ PixelSize = Annotated[
     typer.Option(
         "--pixel-size",
         metavar="A",
-        help="Voxel size of the tomogram in A. Also: --angpix, --apix, --binned_angpix.  "
+        parser=LENGTH,
+        help="Voxel size of the tomogram in angstrom. Also: --angpix, --apix, --binned_angpix.  "
         "[default: the project's]",
         rich_help_panel=TOMOGRAM,
     ),
@@ -84,8 +98,9 @@ Bin = Annotated[
     typer.Option(
         "--bin",
         metavar="FACTOR",
-        help="Voxel size of the tomogram in input pixels, instead of --pixel-size; need not be "
-        "whole.",
+        parser=FACTOR,
+        help="Voxel size of the tomogram in pixels of the input images, instead of --pixel-size. "
+        "2.5 is possible.",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -94,7 +109,8 @@ Thickness = Annotated[
     typer.Option(
         "--thickness",
         metavar="A",
-        help="Thickness of the tomogram in A.  [default: the project's]",
+        parser=LENGTH,
+        help="Thickness of the tomogram in angstrom.  [default: the project's]",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -103,7 +119,9 @@ ThicknessPx = Annotated[
     typer.Option(
         "--thickness-px",
         metavar="PX",
-        help="Thickness of the tomogram in unbinned input pixels, instead of --thickness.",
+        parser=PIXELS,
+        help="Thickness of the tomogram in unbinned pixels of the input images, instead of "
+        "--thickness.",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -112,7 +130,9 @@ Shape = Annotated[
     typer.Option(
         "--shape",
         metavar="X Y Z",
-        help="Size of the tomogram in unbinned input pixels.  [default: the project's]",
+        parser=SIZE,
+        help="Size of the tomogram in unbinned pixels of the input images.  [default: the "
+        "project's]",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -120,7 +140,8 @@ Halves = Annotated[
     Literal["none", "frames", "tilts"],
     typer.Option(
         "--halves",
-        help="Also write two half tomograms: from even and odd frames, or from even and odd tilts.",
+        help="Also write two half tomograms: from even and odd frames, or from even and odd "
+        "views (tilts).",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -129,9 +150,9 @@ Denoise = Annotated[
     bool,
     typer.Option(
         "--denoise",
-        help="Also write REC_denoised.mrc, from a small network that is trained on the series in "
-        "seconds, unless left-out views or noise speak against it; the filter is then "
-        "wiener-exact:match.",
+        help="Also write a denoised tomogram, REC_denoised.mrc. A small network is trained on the "
+        "series in seconds. It is tested on views that it has not seen, and where it makes them "
+        "worse nothing is written. The filter is then wiener-exact:match.",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -140,8 +161,8 @@ Head = Annotated[
     typer.Option(
         "--head",
         metavar="BUNDLE",
-        help="With --denoise: use this network, from `tomofilt train --head`, instead of training "
-        "one; it is tried on left-out views like any other.",
+        help="With --denoise: use this network, made by `tomofilt train head`, and train none. It "
+        "is tested on views that it has not seen, as any other.",
         rich_help_panel=TOMOGRAM,
     ),
 ]
@@ -154,7 +175,7 @@ FilterSpec = Annotated[
         "--filter",
         "-f",
         metavar="NAME[:ARG]",
-        help="Filter; `tomofilt filters list` names them.  [default: wiener-exact:view]",
+        help="The filter. `tomofilt filters list` shows all of them.  [default: wiener-exact:view]",
         rich_help_panel=FILTER,
     ),
 ]
@@ -164,8 +185,8 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="BUNDLE",
-        help="Learned filter, NAME.tomofilt.safetensors, instead of --filter. One that was learned "
-        "for other tilts is transferred to the series' own.",
+        help="A learned filter, NAME.tomofilt.safetensors, instead of --filter. If it was learned "
+        "for other tilt angles, it is transferred to those of the series.",
         rich_help_panel=FILTER,
     ),
 ]
@@ -174,8 +195,8 @@ Cutoff = Annotated[
     typer.Option(
         "--cutoff",
         metavar="F",
-        help="Cut-off of the windowed filters: cycles per pixel of the tomogram (0.35), or a "
-        "resolution (60A).",
+        help="Cut-off of the filters that have a window: in cycles per pixel of the tomogram "
+        "(0.35), or as a resolution (60A).",
         rich_help_panel=FILTER,
     ),
 ]
@@ -183,8 +204,8 @@ Interpolate = Annotated[
     Literal["fine", "linear", "imod"] | None,
     typer.Option(
         "--interpolation",
-        help="How filtered images are sampled: on twice finer pixels, linearly, or as IMOD does.  "
-        "[default: the filter's own]",
+        help="How values are taken between pixels of the filtered images. fine: linearly, from "
+        "pixels of half the size. linear: linearly. imod: as IMOD does.  [default: the filter's]",
         rich_help_panel=FILTER,
     ),
 ]
@@ -192,9 +213,9 @@ CtfCorrection = Annotated[
     Literal["auto", "none", "flip", "wiener"],
     typer.Option(
         "--ctf",
-        help="Correct the contrast transfer with the defocus of each place of the tilted specimen. "
-        "auto: flip phases where the project knows the defocus and has not corrected the images; "
-        "wiener: also weight frequencies by the CTF.",
+        help="Correct the contrast transfer, with the defocus of each place of the tilted "
+        "specimen. auto: flip phases if the project knows the defocus and has not corrected the "
+        "images itself. flip: flip phases. wiener: also weight frequencies by the CTF.",
         rich_help_panel=FILTER,
     ),
 ]
@@ -202,8 +223,9 @@ DoseWeight = Annotated[
     Literal["auto", "on", "off"],
     typer.Option(
         "--dose-weight",
-        help="Weight views by what their exposure has left of each frequency. auto: where it is "
-        "known, except with filters that weigh views themselves (wiener-exact, learned, sirt).",
+        help="Weight each frequency of a view by how much of it the exposure has left. auto: if "
+        "the exposure is known, but not with filters that weight views themselves (wiener-exact, "
+        "learned, sirt).",
         rich_help_panel=FILTER,
     ),
 ]
@@ -211,8 +233,8 @@ ProjectorName = Annotated[
     Literal["fast", "direct"],
     typer.Option(
         "--projector",
-        help="fast: images are turned onto the tilt axis first. direct: each voxel looks into the "
-        "images as they are; slower.",
+        help="fast: images are first turned so that the tilt axis is vertical. direct: each voxel "
+        "takes its values from the images as they are, which is slower.",
         rich_help_panel=FILTER,
     ),
 ]
@@ -220,8 +242,9 @@ Normalise = Annotated[
     Literal["sum", "count"],
     typer.Option(
         "--normalise",
-        help="sum: filtered back-projection. count: the mean over the views that see a voxel, by "
-        "the direct projector; with -f none, the unweighted tomogram of RELION (--no_weight).",
+        help="sum: filtered back-projection. count: the mean over the views that see a voxel, "
+        "with the direct projector. With -f none, count gives the unweighted tomogram of RELION "
+        "(--no_weight).",
         rich_help_panel=FILTER,
     ),
 ]
@@ -234,7 +257,8 @@ OutputDir = Annotated[
         "--output-dir",
         "-o",
         metavar="DIR",
-        help="Folder for the results. Also: --o.  [default: beside the data (IMOD)]",
+        help="Folder for the results. Also: --o.  [default for IMOD: beside the data; RELION needs "
+        "it]",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -242,8 +266,8 @@ Orientation = Annotated[
     Literal["zyx", "xzy"],
     typer.Option(
         "--orientation",
-        help="Axes of the file: zyx, sections along z as `trimvol -rx` makes them; xzy, as IMOD's "
-        "`tilt` writes them.",
+        help="Order of axes in the file. zyx: one section for each z, as IMOD's `trimvol -rx` "
+        "makes them. xzy: one section for each y, as IMOD's `tilt` writes them.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -252,17 +276,24 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         metavar="TYPE",
-        help="float32, float16, int16 or int8. Older IMOD does not read float16.  [default: the "
-        "filter's own, float32 in general]",
+        help="Number type of the voxels: float32, float16, int16 or int8. Old versions of IMOD do "
+        "not read float16.  [default: float32; with -f imod, as tilt.com says]",
         rich_help_panel=OUTPUT,
     ),
 ]
-Invert = Annotated[bool, typer.Option("--invert", help="Negate densities.", rich_help_panel=OUTPUT)]
+Invert = Annotated[
+    bool,
+    typer.Option(
+        "--invert",
+        help="Change the sign of densities: dark becomes bright.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 FlipZ = Annotated[
     bool,
     typer.Option(
         "--flip-z",
-        help="Mirror the tomogram in z, which inverts its handedness.",
+        help="Mirror the tomogram in z. This inverts its handedness.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -270,7 +301,7 @@ Preview = Annotated[
     bool,
     typer.Option(
         "--preview/--no-preview",
-        help="Write a PNG with the central slices.",
+        help="Also write a picture (PNG) of the central slices.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -278,8 +309,16 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Make finished tomograms again, rather than skip them. Files that tomofilt did not "
+        help="Make finished tomograms again instead of skipping them. Files that tomofilt did not "
         "make are never replaced.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+OverwriteFile = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace the file if tomofilt made one of this name earlier.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -287,7 +326,7 @@ OnlyDoUnfinished = Annotated[
     bool,
     typer.Option(
         "--only-do-unfinished",
-        help="Skip what is finished; it is the default, and accepted because scripts give it.",
+        help="Skip what is finished. This is what happens anyway; old scripts give the option.",
         hidden=True,
         rich_help_panel=OUTPUT,
     ),
@@ -295,12 +334,23 @@ OnlyDoUnfinished = Annotated[
 
 # ----------------------------------------------------------------------------------- running
 
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        parser=whole("a whole number, 0 or more", least=0),
+        help="Where random numbers start. The same seed gives the same result.",
+        rich_help_panel=RUN,
+    ),
+]
+
 Device = Annotated[
     str,
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda[:N]",
-        help="What computes. auto: a GPU where one works, otherwise the CPU; it says which.",
+        help="Where to compute. auto: on a GPU if one works, else on the CPU. The log says which.",
         rich_help_panel=RUN,
     ),
 ]
@@ -309,7 +359,7 @@ Gpu = Annotated[
     typer.Option(
         "--gpu",
         metavar="N[,N]",
-        help="The GPUs to use, several at a time; as --device cuda:N,N.",
+        help="GPUs to use, by number. The same as --device cuda:N,N.",
         rich_help_panel=RUN,
     ),
 ]
@@ -319,8 +369,9 @@ Threads = Annotated[
         "--threads",
         "-j",
         metavar="N",
-        min=1,
-        help="Threads.  [default: SLURM_CPUS_PER_TASK, else the cores this process may use]",
+        parser=whole("a whole number of threads, 1 or more", least=1),
+        help="Threads to compute with.  [default: SLURM_CPUS_PER_TASK, else the cores that this "
+        "process may use]",
         rich_help_panel=RUN,
     ),
 ]
@@ -329,7 +380,7 @@ MaxMemory = Annotated[
     typer.Option(
         "--max-memory",
         metavar="SIZE",
-        help="Memory to stay below: 16GB, 800MB, 4GiB.  [default: about 1.4 GB]",
+        help="Use no more memory than this: 16GB, 800MB, 4GiB.  [default: about 1.4 GB]",
         rich_help_panel=RUN,
     ),
 ]
@@ -337,7 +388,7 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Say what would be done (inputs, sizes, memory, outputs) and write nothing.",
+        help="Only say what would be done (inputs, sizes, memory, outputs). Nothing is written.",
         rich_help_panel=RUN,
     ),
 ]
@@ -345,7 +396,7 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="One JSON object on standard output; everything else goes to standard error.",
+        help="Print one JSON object to standard output, and everything else to standard error.",
         rich_help_panel=RUN,
     ),
 ]
@@ -354,7 +405,7 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Also say where the time went.", rich_help_panel=RUN),
+    typer.Option("--verbose", "-v", help="Also say how long each step took.", rich_help_panel=RUN),
 ]
 
 
@@ -371,8 +422,8 @@ Config = Annotated[
         metavar="FILE.toml",
         callback=_take_config,
         is_eager=True,
-        help="Options from a TOML file, named as here without the leading dashes. The command "
-        "line overrides it; paths in it are relative to the working folder.",
+        help="Read options from a TOML file: names as here, without the dashes in front. What the "
+        "command line says comes first. Paths in the file start from the working folder.",
         rich_help_panel=RUN,
     ),
 ]

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tomofilt.cli import options
-from tomofilt.cli.values import chosen_series, overrides, parse_memory, settle
+from tomofilt.cli.command import exclusive
+from tomofilt.cli.series import chosen_series
+from tomofilt.cli.values import parse_memory, parse_views
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Job, Outcome, Summary
-    from tomofilt.reconstruction.plan import Settings
+    from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
 
-__all__ = ["reconstruct"]
+__all__ = ["Work", "reconstruct", "requested"]
 
 
-def reconstruct(
+@dataclass(frozen=True)
+class Work:
+    """What a command line asks for.
+
+    Parameters
+    ----------
+    jobs : list of Job
+        One for each series of each project that was named.
+    settings : Settings
+    dry_run, as_json, quiet, verbose : bool
+        See the options of these names.
+    """
+
+    jobs: list[Job]
+    settings: Settings
+    dry_run: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+
+def requested(
     context: typer.Context,
     paths: Annotated[
         list[Path] | None,
@@ -32,6 +57,7 @@ def reconstruct(
     ] = None,
     *,
     imod_dir: options.ImodDirs = None,
+    aretomo: options.AretomoPaths = None,
     relion_star: options.RelionStar = None,
     tomogram_name: options.TomogramName = None,
     input_pixel_size: options.InputPixelSize = None,
@@ -69,7 +95,7 @@ def reconstruct(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-) -> None:
+) -> Work:
     """Reconstruct the tilt series of IMOD folders or of a RELION 5 project.
 
     Finished tomograms are skipped, unless --overwrite is given. A series that fails does not stop
@@ -78,90 +104,105 @@ def reconstruct(
     Exit code: 0 all done, 1 some series failed, 2 input or options that cannot be used,
     3 no memory or no such device, 130 interrupted.
     """
-    values = dict(locals())
+    from tomofilt.jobs.many import Job
+    from tomofilt.projectors.select import choose, device_text
+    from tomofilt.reconstruction.settings import Settings
+    from tomofilt.series.projects import SeriesOptions
+
+    if overwrite and only_do_unfinished:
+        raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
+    pixel_size, bin = exclusive(context, pixel_size=pixel_size, bin=bin)
+    filter, model = exclusive(context, filter=filter, model=model)
+    thickness, thickness_px = exclusive(context, thickness=thickness, thickness_px=thickness_px)
+    imod_dir, aretomo, relion_star = exclusive(
+        context, imod_dir=imod_dir, aretomo=aretomo, relion_star=relion_star
+    )
+    where = device_text(device, gpu)
+    if where.startswith("cuda"):
+        choose(where)  # no GPU is one error, not one for each series
+    if denoise and filter is None and model is None:
+        filter = "wiener-exact:match"
+    settings = Settings(
+        filter=filter or Settings.filter,
+        cutoff=cutoff,
+        model=model,
+        bin=bin,
+        pixel_angst=pixel_size,
+        interpolation=interpolation,
+        projector=projector,
+        normalise=normalise,
+        orientation=orientation,
+        dtype=dtype,
+        ctf=ctf,
+        dose_weight=dose_weight,
+        invert=invert,
+        flip_z=flip_z,
+        device=where,
+        threads=threads,
+        max_memory_bytes=parse_memory(max_memory),
+        overwrite=overwrite,
+        preview=preview,
+        halves=halves,
+        denoise=denoise,
+        head=head,
+    )
+    series = SeriesOptions(
+        input_pixel_angst=input_pixel_size,
+        exclude=parse_views(exclude),
+        thickness_angst=thickness,
+        thickness_px=thickness_px,
+        shape_px=shape,
+    )
+    projects = _open({"imod": imod_dir, "aretomo": aretomo}, relion_star, paths or ())
+    jobs = [
+        Job(project, name, output_dir, series)
+        for project, name in chosen_series(projects, tomogram_name)
+    ]
+    return Work(jobs, settings, dry_run, as_json, quiet, verbose)
+
+
+@wraps(requested)
+def reconstruct(**options: Any) -> None:
+    """Do what is asked for; the command line is that of :func:`requested`."""
     from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.jobs import many as batch
 
-    settings = build_settings(context, values)
-    jobs = build_jobs(context, values)
-    with ConsoleReporter(quiet=quiet, verbose=verbose) as reporter:
+    work = requested(**options)
+    with ConsoleReporter(quiet=work.quiet, verbose=work.verbose) as reporter:
         try:
-            summary = (batch.plan if dry_run else batch.run)(jobs, settings, reporter)
+            run = batch.plan if work.dry_run else batch.run
+            summary = run(work.jobs, work.settings, reporter)
         except KeyboardInterrupt:
             reporter.error("interrupted; the same command goes on where this one stopped")
             raise
-    reporter.summarise(summary)
-    if as_json:
+        reporter.summarise(summary)
+    if work.as_json:
         typer.echo(json.dumps(_as_json(summary), indent=1, default=str))
-    elif dry_run:
+    elif work.dry_run:
         for outcome in summary.outcomes:
             if outcome.plan is not None:
                 typer.echo("\n".join(outcome.plan.lines()))
     raise typer.Exit(summary.exit_code)
 
 
-def build_settings(context: typer.Context, values: dict[str, Any]) -> Settings:
-    """Make settings from the options; what was not given is left to the library's defaults."""
-    from tomofilt.projectors.select import choose, device_text
-    from tomofilt.reconstruction.plan import Settings
-
-    device = device_text(values["device"], values["gpu"])
-    if device.startswith("cuda"):
-        choose(device)  # no GPU is one error, not one for each series
-    size = settle(context, values, "pixel_size", "bin")
-    thickness = settle(context, values, "thickness", "thickness_px")
-    filters = settle(context, values, "filter", "model")
-    if values["overwrite"] and values["only_do_unfinished"]:
-        raise InputError("--overwrite and --only-do-unfinished exclude each other: give one")
-    if values["denoise"] and filters["filter"] is None and filters["model"] is None:
-        filters["filter"] = "wiener-exact:match"
-    chosen = {
-        "filter": filters["filter"],
-        "model": filters["model"],
-        "cutoff": values["cutoff"],
-        "bin": size["bin"],
-        "pixel_angst": size["pixel_size"],
-        "thickness_angst": thickness["thickness"],
-        "thickness_px": thickness["thickness_px"],
-        "shape_px": values["shape"],
-        "device": device,
-        "max_memory_bytes": parse_memory(values["max_memory"]),
-    }
-    same = (
-        "interpolation projector normalise orientation dtype invert flip_z threads overwrite "
-        "preview halves ctf dose_weight denoise head"
-    )
-    chosen |= {name: values[name] for name in same.split()}
-    return Settings(**{name: value for name, value in chosen.items() if value is not None})
-
-
-def build_jobs(context: typer.Context, values: dict[str, Any]) -> list[Job]:
-    """One job for each series of each project that was named."""
-    from tomofilt.jobs.many import Job
-
-    given = settle(context, values, "imod_dir", "relion_star")
-    projects = _open(given["imod_dir"], given["relion_star"], values["paths"] or ())
-    asked = overrides(context, values)
-    return [
-        Job(project, name, values["output_dir"], asked)
-        for project, name in chosen_series(projects, values["tomogram_name"])
-    ]
-
-
 def _open(
-    imod_dirs: Sequence[Path] | None, relion_star: Path | None, paths: Sequence[Path]
+    named: Mapping[str, Sequence[Path] | None], relion_star: Path | None, paths: Sequence[Path]
 ) -> list[Project]:
+    """Open projects whose kind is named, with the paths that follow, or of any kind."""
     from tomofilt.series.projects import detect, project_type
 
-    if imod_dirs:
-        imod = project_type("imod")
-        return [imod.open(path) for path in dict.fromkeys([*imod_dirs, *paths])]
+    for kind, given in named.items():
+        if given:
+            project = project_type(kind)
+            return [project.open(path) for path in dict.fromkeys([*given, *paths])]
     if relion_star:
         if paths:
             raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
         return [project_type("relion").open(relion_star)]
     if not paths:
-        raise InputError("nothing to reconstruct: give --imod-dir DIR or --relion-star FILE")
+        raise InputError(
+            "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
+        )
     return [detect(path) for path in dict.fromkeys(paths)]
 
 

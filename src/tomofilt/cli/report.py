@@ -18,7 +18,11 @@ def report(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE.html", help="The page.", rich_help_panel=options.OUTPUT
+            "--output",
+            "-o",
+            metavar="FILE.html",
+            help="The page to write.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = Path("report.html"),
     truth: evaluate.Truth = None,
@@ -34,12 +38,24 @@ def report(
 ) -> None:
     """Put tomograms on one HTML page: slices, figures, curves, filters and records.
 
-    The page needs no network and no other file. An earlier report of that name is replaced.
+    The page needs no network and no other file. An earlier report of this name is replaced.
     """
-    chosen = evaluate.references(locals())
+    from tomofilt.evaluate.scores import measure
     from tomofilt.report import write_report
     from tomofilt.util.threads import available_threads
 
-    scores = evaluate.measure_all(tomograms, chosen, threads)
+    chosen = evaluate.references(
+        tomograms,
+        truth=truth,
+        half1=half1,
+        half2=half2,
+        series=series,
+        rows=rows,
+        labels=labels,
+        particles=particles,
+        tilts=tilts,
+        input_pixel_size=input_pixel_size,
+    )
+    scores = [measure(path, chosen, threads) for path in dict.fromkeys(tomograms)]
     write_report(output, scores, truth, threads or available_threads())
     typer.echo(f"{output}: {len(scores)} tomogram{'s' if len(scores) > 1 else ''}")

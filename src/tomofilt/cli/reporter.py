@@ -6,12 +6,14 @@ import os
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from tomofilt.jobs.many import explain
+from tomofilt.util.log import notes_told_to
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -43,6 +45,7 @@ class ConsoleReporter:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet, self.verbose = quiet, verbose
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._notes = ExitStack()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._name = ""
@@ -50,6 +53,7 @@ class ConsoleReporter:
         self._said_fraction = 0.0
 
     def __enter__(self) -> ConsoleReporter:
+        self._notes.enter_context(notes_told_to(self.note))
         if self.console.is_terminal and not self.quiet:
             self._bar = _bar(self.console)
             self._bar.start()
@@ -61,6 +65,7 @@ class ConsoleReporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._notes.close()
         if self._bar is not None:
             self._bar.stop()
 

@@ -1,188 +1,158 @@
-"""From the words of a command line, or of a configuration file, to values."""
+"""From the words of a command line, or of a configuration file, to values.
+
+A parser of numbers is given to an option (typer's ``parser``) and names what it wants. The
+command adds the option's name: see :class:`tomofilt.cli.command.Command`.
+"""
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
-from typer.core import TyperCommand
 
 from tomofilt.errors import InputError, MissingFileError
-from tomofilt.io.files import read_input
 
 if TYPE_CHECKING:
-    from tomofilt.series.projects import Project
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
-    "Command",
-    "canonical",
-    "chosen_series",
-    "overrides",
+    "FACTOR",
+    "LENGTH",
+    "PIXELS",
+    "SIZE",
+    "number",
     "parse_memory",
+    "parse_numbers",
+    "parse_tilts",
     "parse_views",
-    "read_config",
-    "relion_sizes",
-    "settle",
+    "whole",
 ]
 
-#: The field's other names for options. Underscores for hyphens are understood everywhere.
-ALIASES = {
-    "--t": "--relion-star",
-    "--in-tomograms": "--relion-star",
-    "--in-mics": "--relion-star",
-    "--in-movies": "--relion-star",
-    "--tn": "--tomogram-name",
-    "--o": "--output-dir",
-    "--angpix": "--pixel-size",
-    "--apix": "--pixel-size",
-    "--binned-angpix": "--pixel-size",
-}
+_ANGST = {"a": 1.0, "å": 1.0, "nm": 10.0, "um": 1e4, "µm": 1e4, "μm": 1e4}
+#: No tilt series has more views.
+_MOST_VIEWS = 9999
 
 
-class Command(TyperCommand):
-    """A command that understands the field's other spellings of options."""
+def number(
+    what: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> Callable[[object], float]:
+    """Make a parser of finite numbers.
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102
-        options = args.index("--") if "--" in args else len(args)
-        own = relion_sizes([canonical(argument) for argument in args[:options]])
-        return super().parse_args(ctx, [*own, *args[options:]])
+    Parameters
+    ----------
+    what : str
+        What is wanted, with its unit and its limits: "a thickness in angstrom, above 0".
+    above, least, most : float
+        The limits: greater than ``above``, at least ``least``, at most ``most``.
+    """
+
+    def parse(text: object) -> float:
+        try:
+            value = float(str(text))
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and above < value and least <= value <= most):
+            raise typer.BadParameter(f"{text}: give {what}{_in_angstrom(text, what)}")
+        return value
+
+    return parse
 
 
-def relion_sizes(arguments: Sequence[str]) -> list[str]:
-    """Put ``--shape`` for RELION's ``--w``, ``--h`` and ``--d``, ``--thickness-px`` for ``--d``.
+def _in_angstrom(text: object, what: str) -> str:
+    """What a length with a unit is in angstrom, in words."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*(\D+)", str(text).strip())
+    if "angstrom" not in what or not match or match[2].lower() not in _ANGST:
+        return ""
+    return f", without a unit: {float(match[1]) * _ANGST[match[2].lower()]:g}"
+
+
+def whole(what: str, *, least: int, most: float = math.inf) -> Callable[[object], int]:
+    """Make a parser of whole numbers from ``least`` to ``most``; see :func:`number`."""
+
+    def parse(text: object) -> int:
+        try:
+            value = int(str(text))
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise typer.BadParameter(f"{text}: give {what}")
+        return value
+
+    return parse
+
+
+LENGTH = number("a length in angstrom, above 0", above=0)
+PIXELS = number("a number of unbinned pixels, above 0", above=0)
+FACTOR = number("a factor above 0, such as 2.5", above=0)
+SIZE = whole("three whole numbers of pixels, x y z, each 1 or more", least=1)
+
+
+def parse_numbers(option: str, text: str, what: str, least: int, most: int) -> tuple[int, ...]:
+    """Whole numbers from a list such as ``"1-3,40"``, ascending, each once.
+
+    Parameters
+    ----------
+    option : str
+        Whose value it is, for errors.
+    text : str
+    what : str
+        What one of the numbers is: "view".
+    least, most : int
+        Lowest and highest number there may be.
 
     Raises
     ------
     InputError
-        When only some of them are given.
+        A part of the list is no number or range within the limits.
     """
-    rest: list[str] = []
-    sizes: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name in ("--w", "--h", "--d"):
-            sizes[name] = value if equals else next(words, "")
-        else:
-            rest.append(word)
-    if sizes.keys() == {"--w", "--h", "--d"}:
-        return [*rest, "--shape", sizes["--w"], sizes["--h"], sizes["--d"]]
-    if sizes.keys() == {"--d"}:
-        return [*rest, "--thickness-px", sizes["--d"]]
-    if sizes:
-        raise InputError("--w, --h and --d belong together: give all three, or --d alone")
-    return rest
+    numbers: set[int] = set()
+    for part in filter(None, text.replace(" ", "").split(",")):
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not least <= first <= last <= most:
+            raise InputError(
+                f"{option} {text}: {part!r} is no {what} and no range of {what}s; "
+                f"give numbers from {least} to {most}, such as 1-3,7"
+            )
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))
 
 
-def canonical(argument: str) -> str:
-    """Turn another spelling of a long option, ``--imod_dir=X`` say, into tomofilt's own."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    name = name.replace("_", "-")
-    return ALIASES.get(name, name) + equals + value
+def parse_views(text: str | None) -> tuple[int, ...]:
+    """View numbers, counted from 1, of ``--exclude``; none without it."""
+    return parse_numbers("--exclude", text or "", "view", 1, _MOST_VIEWS)
 
 
-def read_config(path: Path, parameters: Iterable[Any]) -> dict[str, Any]:
-    """Values of a TOML file, by parameter, as the command line would have them.
+def parse_tilts(text: str) -> NDArray[np.float64]:
+    """Tilt angles in degrees, of ``--tilts``: FIRST:LAST:STEP, or a file with angles.
 
     Raises
     ------
     MissingFileError, InputError
-        When the file is not there, is not TOML, or has an entry that is no option of the command.
+        There is no such file, or the text is no list of angles.
     """
+    from tomofilt.series.angles import angles_of_range, read_angles
+
+    if Path(text).is_file():
+        return read_angles(Path(text))
+    parts = text.split(":")
+    if len(parts) == 1:
+        raise MissingFileError(
+            f"--tilts {text}: there is no such file; give a file with tilt angles, or first, last "
+            "and step in degrees: -60:60:3"
+        )
     try:
-        entries = tomllib.loads(read_input(path).decode())
-    except MissingFileError:
-        raise MissingFileError(f"{path}: there is no such file (--config)") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from error
-    known = {
-        name: parameter
-        for parameter in parameters
-        if parameter.param_type_name == "option"
-        for name in parameter.opts
-        if name.startswith("--") and name not in ("--config", "--help")
-    }
-    values: dict[str, Any] = {}
-    for key, value in entries.items():
-        name = canonical(f"--{key}")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-            mend = f"did you mean {' or '.join(n[2:] for n in near)}?" if near else "remove it"
-            raise InputError(f"{path}: {key} is no option of this command: {mend}")
-        parameter = known[name]
-        values[str(parameter.name)] = _as_typed(path, key, value, parameter)
-    return values
-
-
-def _as_typed(path: Path, key: str, value: object, parameter: Any) -> object:
-    if isinstance(value, bool):
-        return value
-    several = parameter.multiple or parameter.nargs != 1
-    if isinstance(value, list):
-        texts = [str(item) for item in value]
-        return texts if several else ",".join(texts)
-    if isinstance(value, (str, int, float)):
-        return [str(value)] if several else str(value)
-    raise InputError(f"{path}: {key} = {value!r} is no value for an option")
-
-
-def settle(context: typer.Context, values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Values of exclusive options, all but one None: the command line's before the configuration's.
-
-    Raises
-    ------
-    InputError
-        When two of them were given in the same place.
-    """
-    for place in ("COMMANDLINE", "DEFAULT_MAP"):
-        given = [name for name in names if _source(context, name) == place]
-        if len(given) > 1:
-            spelled = " and ".join("--" + name.replace("_", "-") for name in given)
-            raise InputError(f"{spelled} exclude each other: give one of them")
-        if given:
-            return dict.fromkeys(names) | {given[0]: values[given[0]]}
-    return dict.fromkeys(names)
-
-
-def _source(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name)
-    return source.name if source else ""
-
-
-def overrides(context: typer.Context, values: Mapping[str, Any]) -> dict[str, object]:
-    """Collect what the user says about the input: the overrides of ``Project.read``."""
-    thickness = settle(context, values, "thickness", "thickness_px")
-    given = {
-        "input_pixel_angst": values["input_pixel_size"],
-        "exclude": parse_views(values["exclude"]) or None,
-        "thickness_angst": thickness["thickness"],
-        "thickness_px": thickness["thickness_px"],
-        "shape_px": values["shape"],
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def parse_views(text: str | None) -> tuple[int, ...]:
-    """View numbers from a list such as ``"1-3,40"``."""
-    numbers: set[int] = set()
-    for part in (text or "").replace(" ", "").split(","):
-        if not part:
-            continue
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last:
-            raise InputError(
-                f"--exclude {text}: {part!r} is no view and no range of views; count from 1: 1-3,40"
-            )
-        numbers.update(range(first, last + 1))
-    return tuple(sorted(numbers))
+        first, last, step = map(float, parts)
+        return angles_of_range(first, last, step)
+    except (ValueError, InputError):
+        raise InputError(
+            f"--tilts {text}: give first, last and step in degrees, such as -60:60:3 or 60:-60:-3"
+        ) from None
 
 
 def parse_memory(text: str | None) -> int | None:
@@ -197,27 +167,3 @@ def parse_memory(text: str | None) -> int | None:
     if size < 1:
         raise InputError(f"--max-memory {text} leaves no memory at all")
     return size
-
-
-def chosen_series(
-    projects: Iterable[Project], names: Sequence[str] | None
-) -> list[tuple[Project, str]]:
-    """Each project with each of its series that is wanted; all of them without ``names``.
-
-    Raises
-    ------
-    InputError
-        When there is no series at all, or none of a wanted name.
-    """
-    found = [(project, name) for project in projects for name in project.names]
-    if not found:
-        raise InputError("there is no tilt series here")
-    present = {name for _, name in found}
-    for name in names or ():
-        if name not in present:
-            near = difflib.get_close_matches(name, present, n=3) or sorted(present)[:3]
-            raise InputError(
-                f"--tomogram-name {name}: there is no series of this name among {len(present)}; "
-                f"there is {', '.join(near)}"
-            )
-    return [(project, name) for project, name in found if not names or name in names]

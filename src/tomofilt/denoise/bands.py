@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.problem import Problem
 from tomofilt.series.geometry import ImageGrid, VolumeGrid
 
 __all__ = ["BANDS", "CoarseBands", "Splitter", "windows"]
@@ -86,23 +86,24 @@ class CoarseBands:
 class _CoarseGrid:
     """One coarse grid: of images, and of the tomogram."""
 
-    def __init__(self, plan: Plan, images: ImageFilter, factor: int, bands: slice) -> None:
+    def __init__(self, problem: Problem, images: ImageFilter, factor: int, bands: slice) -> None:
         padded_y, padded_x = images.padded_shape
-        nz, ny, nx = plan.grid.shape
-        zc, yc, xc = plan.grid.centre
+        frame, halo = problem.frame, problem.frame.halo
+        nz, ny, nx = problem.grid.shape
+        zc, yc, xc = problem.grid.centre
         self.rows = 2 * (padded_y // (2 * factor))
         self.columns = 4 * (padded_x // (2 * factor))
         self.step_px = padded_y / self.rows
         #: Samples are twice as fine across the tilt axis, where they are interpolated linearly.
         self.sample_px = padded_x / self.columns
-        voxel, pixel = plan.grid.voxel_angst, plan.aligned.pixel_angst[1]
+        voxel, pixel = problem.grid.voxel_angst, frame.grid.pixel_angst[1]
         self.first_px = (
             -MARGIN * self.step_px,
-            -MARGIN * self.step_px - plan.halo,
+            -MARGIN * self.step_px - halo,
             -MARGIN * self.step_px,
         )
         self.volume = VolumeGrid(
-            (self._size(nz), self._size(ny + 2 * plan.halo), self._size(nx)),
+            (self._size(nz), self._size(ny + 2 * halo), self._size(nx)),
             voxel * self.step_px,
             (
                 (zc - self.first_px[0]) / self.step_px,
@@ -110,16 +111,16 @@ class _CoarseGrid:
                 (xc - self.first_px[2]) / self.step_px,
             ),
         )
-        samples = floor((plan.aligned.shape[1] - 1) / self.sample_px) + 1 + 2 * _BEFORE
+        samples = floor((frame.grid.shape[1] - 1) / self.sample_px) + 1 + 2 * _BEFORE
         self.images = ImageGrid(
             (self.volume.shape[1], samples),
             (voxel * self.step_px, pixel * self.sample_px),
             (
-                (plan.aligned.centre[0] - self.first_px[1]) / self.step_px,
-                plan.aligned.centre[1] / self.sample_px + _BEFORE,
+                (frame.grid.centre[0] - self.first_px[1]) / self.step_px,
+                frame.grid.centre[1] / self.sample_px + _BEFORE,
             ),
         )
-        self.table = slice_table(plan.slices, self.volume, self.images)
+        self.table = slice_table(frame.slices, self.volume, self.images)
         self.kept_rows = np.r_[: self.rows // 2, padded_y - self.rows // 2 : padded_y]
         self._k_y = np.fft.fftfreq(self.rows, self.step_px)
         self._k_x = np.fft.rfftfreq(self.columns, self.sample_px)
@@ -127,7 +128,7 @@ class _CoarseGrid:
         scale = self.rows * self.columns / (padded_y * padded_x)
         across = scale / np.sinc(self._k_x * self.sample_px) ** 2
         self.windows: Float32 = (windows(k)[bands] * across).astype(np.float32)
-        self._slices = plan.slices
+        self._slices = frame.slices
 
     def _size(self, fine: int) -> int:
         return floor((fine - 1) / self.step_px) + 3 + MARGIN
@@ -154,35 +155,32 @@ class _CoarseGrid:
 
 
 class Splitter:
-    """Corrects and filters the images of a plan, and keeps the coarse images of their bands.
+    """Filters aligned images, and keeps the coarse images of their bands.
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
         With a two-dimensional filter that has been measured.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        ny, nx = plan.aligned.shape
+    def __init__(self, problem: Problem) -> None:
+        grid = problem.frame.padded_grid
         self._filter = ImageFilter(
-            plan.filter,
-            plan.slices,
-            (ny + 2 * plan.halo, nx),
-            pixel_angst=plan.aligned.pixel_angst,
-            density_pixel_angst=plan.series.images.pixel_angst,
-            thickness_angst=plan.thickness_angst,
+            problem.filter,
+            problem.frame.slices,
+            grid.shape,
+            pixel_angst=grid.pixel_angst,
+            density_pixel_angst=problem.series.images.pixel_angst,
+            thickness_angst=problem.thickness_angst,
         )
-        self._correct = plan.correction(halo=plan.halo)
-        self._threads = plan.threads
-        self._grids = [_CoarseGrid(plan, self._filter, *coarse) for coarse in COARSE]
+        self._threads = problem.threads
+        self._grids = [_CoarseGrid(problem, self._filter, *coarse) for coarse in COARSE]
         self._images: list[list[Float32 | None]] = [
-            [None] * len(plan.slices.a) for _ in self._grids
+            [None] * len(problem.series.views) for _ in self._grids
         ]
 
     def filter_image(self, view: int, image: Float32) -> Float32:
-        """Correct and filter an aligned image of one of the plan's views; its bands are kept."""
-        if self._correct is not None:
-            image = self._correct(view, image)
+        """Filter an aligned image, halo and all, of one of the views; its bands are kept."""
         spectrum = self._filter.spectrum(view, image)
         for grid, images in zip(self._grids, self._images, strict=True):
             images[view] = grid.split(view, spectrum)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.stack import OnImage
 from tomofilt.denoise.bands import CoarseBands, Splitter
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.errors import InputError
+from tomofilt.reconstruction.budget import SLAB_ROWS
+from tomofilt.reconstruction.methods.fbp import Fbp
+from tomofilt.reconstruction.problem import Problem
 
-__all__ = ["Denoiser"]
+__all__ = ["Denoiser", "band_bytes", "check_denoising"]
 
 Float32 = NDArray[np.float32]
+#: What the coarse bands of a tomogram take: of its images, of its voxels, of a slab's voxels.
+_IMAGES, _VOXELS, _LINES = 1.5, 0.32, 0.75
 
 
 class Denoiser:
@@ -20,22 +26,50 @@ class Denoiser:
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
     head : Head
     """
 
-    def __init__(self, plan: Plan, head: Head) -> None:
-        self._plan, self._head = plan, head
-        self._splitter = Splitter(plan)
+    def __init__(self, problem: Problem, head: Head) -> None:
+        self._problem, self._head = problem, head
+        self._splitter = Splitter(problem)
         self._coarse: list[CoarseBands] | None = None
 
-    def filter_image(self, view: int, image: Float32) -> Float32:
-        """Filter an aligned image of one of the plan's views; its bands are kept."""
-        return self._splitter.filter_image(view, image)
+    def on_image(self) -> OnImage:
+        """Return what filters the aligned images, all of them before the first block comes."""
+        return self._splitter.filter_image
 
     def apply(self, block: Float32, z_start: int, y_start: int) -> Float32:
-        """A block (planes, rows, x) denoised; all images have been filtered before."""
+        """A block (planes, rows, x) denoised."""
         if self._coarse is None:
-            self._coarse = self._splitter.back_project(np.arange(len(self._plan.slices.a)))
+            self._coarse = self._splitter.back_project(np.arange(len(self._problem.series.views)))
             del self._splitter
-        return apply_head(self._head, self._coarse, block, z_start, y_start, self._plan.threads)
+        return apply_head(self._head, self._coarse, block, z_start, y_start, self._problem.threads)
+
+
+def check_denoising(problem: Problem) -> None:
+    """Refuse what a tomogram cannot be denoised with.
+
+    Raises
+    ------
+    InputError
+        The filter or the method is another one than the network is made for.
+    """
+    name, spec = problem.series.name, problem.method.spec
+    if spec != "wiener-exact:match":
+        raise InputError(
+            f"{name}: the network of --denoise is made for -f wiener-exact:match, not for {spec}: "
+            "leave the filter out, or --denoise"
+        )
+    if not isinstance(problem.method, Fbp):
+        local = problem.series.geometry.local is not None
+        why = "is aligned locally" if local else "uses the direct projector"
+        raise InputError(f"{name} {why}, which --denoise cannot do yet: leave --denoise out")
+
+
+def band_bytes(problem: Problem) -> int:
+    """Memory for the bands on coarse grids: images, voxels, and those of a slab, fine along x."""
+    nz, ny, nx = problem.grid.shape
+    images = len(problem.series.views) * ny * problem.frame.grid.shape[1]
+    everywhere = int(4 * (_IMAGES * images + _VOXELS * nz * ny * nx))
+    return everywhere + int(4 * (_LINES + 2) * nz * SLAB_ROWS * nx)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.images import align, survey
+from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.bands import CoarseBands, Splitter
-from tomofilt.evaluate.left_out import some_views
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.projectors.kernels import pack_rows
 from tomofilt.reconstruction.budget import SLAB_ROWS
-from tomofilt.reconstruction.plan import Plan, make_plan
+from tomofilt.reconstruction.problem import Problem
 from tomofilt.util.threads import run_all
 
-__all__ = ["Middle"]
+__all__ = ["Middle", "middle_of"]
 
 Float32 = NDArray[np.float32]
 
@@ -28,52 +26,34 @@ class Middle:
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
         Of the whole tomogram, with a filter that has been measured.
+    stack : AlignedStack
+        Its images.
     views : (view,) int
-        The views that are there, among those of the plan; their filter is made for these alone.
+        The views that are there, among those of the problem; their filter is made for these alone.
 
     Attributes
     ----------
-    plan : Plan
+    problem : Problem
         Of the middle rows.
     """
 
-    def __init__(self, plan: Plan, views: NDArray[np.intp]) -> None:
-        self.plan = plan = _middle_plan(plan, views)
-        surveyed = survey(
-            plan.series.images,
-            plan.series.views,
-            background=plan.background,
-            across_axis=plan.across_axis,
-            log_base=plan.series.log_base,
-            threads=plan.threads,
-        )
-        self._splitter = Splitter(plan)
-        self._rows = plan.row_filter
-        count, ny = len(views), plan.grid.shape[1]
-        self._halo = plan.halo
+    def __init__(self, problem: Problem, stack: AlignedStack, views: NDArray[np.intp]) -> None:
+        self.problem = _with_views(problem, views).crop_rows(SLAB_ROWS)
+        frame = self.problem.frame
+        images = middle_of(problem, stack, views)
+        self._splitter = Splitter(self.problem)
+        self._rows = self.problem.row_filter
+        ny, halo = frame.grid.shape[0], frame.halo
         samples = int(self._rows.samples.max())
-        images = align(
-            surveyed,
-            plan.slices,
-            plan.image_from_aligned,
-            plan.aligned,
-            image_filter=self._splitter.filter_image,
-            like_newstack=False,
-            halo=self._halo,
-            threads=plan.threads,
-            memory_bytes=plan.allowed_bytes,
-            folder=plan.tasks[0].destination.volume.parent,
-        )
-        self._stack = np.empty((count, ny + 2 * self._halo, samples), dtype=np.float32)
+        self._stack = np.empty((len(views), ny + 2 * halo, samples), dtype=np.float32)
 
         def load(view: int) -> None:
-            rows = images.rows(view, -self._halo, ny + self._halo)
-            self._stack[view] = self._rows.filter_rows(view, rows)
+            image = self._splitter.filter_image(view, images.rows(view, -halo, ny + halo))
+            self._stack[view] = self._rows.filter_rows(view, image)
 
-        with closing(images):
-            run_all(plan.threads, load, range(count))
+        run_all(problem.threads, load, range(len(views)))
 
     def volume(
         self, members: NDArray[np.intp], gain: float = 1.0
@@ -83,35 +63,28 @@ class Middle:
         Parameters
         ----------
         members : (view,) int
-            Among the views of :attr:`plan`.
+            Among the views of :attr:`problem`.
         gain : float
             Factor on the densities.
         """
-        plan, rows = self.plan, self._rows
+        grid, frame, rows = self.problem.grid, self.problem.frame, self._rows
+        threads, halo = self.problem.threads, frame.halo
         projector = SliceProjector(
-            slice_table(plan.slices, plan.grid, plan.aligned, rows.first_px, rows.step_px)[members],
-            (len(members), plan.grid.shape[1], self._stack.shape[2]),
-            plan.grid.shape,
+            slice_table(frame.slices, grid, frame.grid, rows.first_px, rows.step_px)[members],
+            (len(members), grid.shape[1], self._stack.shape[2]),
+            grid.shape,
             last_sample=rows.last_sample[members],
-            threads=plan.threads,
+            threads=threads,
         )
         packed = projector.packed_buffer(np.dtype(np.float32))
-        block = np.empty(plan.grid.shape, dtype=np.float32)
-        ny = plan.grid.shape[1]
-        for start in range(0, ny, SLAB_ROWS):
-            stop = min(start + SLAB_ROWS, ny)
-            first = self._halo + start - projector.halo
-            last = self._halo + stop + projector.halo
-            run_all(
-                plan.threads,
-                lambda i, first=first, last=last: pack_rows(  # type: ignore[misc]
-                    self._stack[members[i], first:last], packed[i]
-                ),
-                range(len(members)),
-            )
-            part = np.empty((block.shape[0], stop - start, block.shape[2]), dtype=np.float32)
-            projector.adjoint_block(packed, part, 0)
-            block[:, start:stop] = part
+        block = np.empty(grid.shape, dtype=np.float32)
+        first, last = halo - projector.halo, halo + grid.shape[1] + projector.halo
+
+        def pack(i: int) -> None:
+            pack_rows(self._stack[members[i], first:last], packed[i])
+
+        run_all(threads, pack, range(len(members)))
+        projector.adjoint_block(packed, block, 0)
         block *= np.float32(gain)
         return self._splitter.back_project(members, gain), block
 
@@ -120,23 +93,17 @@ class Middle:
         return self._splitter.back_project(members)[0]
 
 
-def _middle_plan(plan: Plan, views: NDArray[np.intp]) -> Plan:
-    series, settings = plan.series, plan.settings
-    nx, ny, nz = settings.shape_px or series.grid.shape[::-1]
-    rows_px = round(SLAB_ROWS * plan.grid.voxel_angst / series.images.pixel_angst)
-    part = make_plan(
-        some_views(series, views),
-        plan.tasks[0].destination,
-        replace(
-            settings,
-            denoise=False,
-            head=None,
-            halves="none",
-            device="cpu",
-            shape_px=(nx, min(rows_px, ny), nz),
-        ),
-    )
-    chosen = plan.filter
+def middle_of(problem: Problem, stack: AlignedStack, views: NDArray[np.intp]) -> AlignedStack:
+    """The rows of the images of some views that the middle of a tomogram is made from."""
+    ny = problem.grid.shape[1]
+    rows = min(SLAB_ROWS, ny)
+    start = (ny - rows) // 2
+    return stack.select(views, (start, start + rows))
+
+
+def _with_views(problem: Problem, views: NDArray[np.intp]) -> Problem:
+    """The problem for some views, with what was measured of these."""
+    chosen = problem.filter
     assert isinstance(chosen, WienerExact)
     assert chosen.measurement is not None
     found = chosen.measurement
@@ -145,4 +112,5 @@ def _middle_plan(plan: Plan, views: NDArray[np.intp]) -> Plan:
         log_factor=found.snr.log_factor[views],
         decay_angst2=found.snr.decay_angst2[views],
     )
-    return replace(part, filter=replace(chosen, measurement=replace(found, snr=snr)))
+    measured = replace(chosen, measurement=replace(found, snr=snr))
+    return problem.select(views).with_filter(measured)

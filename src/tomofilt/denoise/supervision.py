@@ -16,7 +16,7 @@ from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.kernel import bands_at
 from tomofilt.denoise.middle import Middle
 from tomofilt.projectors.cpu import slice_table
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.problem import Problem
 
 __all__ = [
     "Lesson",
@@ -65,15 +65,16 @@ class Lesson:
     deviation: Float64
 
 
-def learnable_voxels(plan: Plan, seed: int) -> NDArray[np.intp]:
-    """Random voxels (voxel, 3: z, y, x) of a plan's tomogram that all views see, or nearly."""
-    nz, ny, nx = plan.grid.shape
+def learnable_voxels(problem: Problem, seed: int) -> NDArray[np.intp]:
+    """Random voxels (voxel, 3: z, y, x) of a tomogram that all views see, or nearly."""
+    nz, ny, nx = problem.grid.shape
+    frame = problem.frame
     seen = np.zeros((nz, nx), dtype=np.intp)
     z, x = np.arange(nz)[:, None], np.arange(nx)
-    for a, b, c, _, _ in slice_table(plan.slices, plan.grid, plan.aligned):
+    for a, b, c, _, _ in slice_table(frame.slices, problem.grid, frame.grid):
         column = a * x + b * z + c
-        seen += (column >= 2) & (column <= plan.aligned.shape[1] - 3)
-    columns = np.argwhere(seen >= min(len(plan.slices.a), np.quantile(seen, 0.6)))
+        seen += (column >= 2) & (column <= frame.grid.shape[1] - 3)
+    columns = np.argwhere(seen >= min(len(problem.series.views), np.quantile(seen, 0.6)))
     rng = np.random.default_rng(seed)
     chosen = columns[rng.integers(0, len(columns), min(_VOXELS, len(columns) * ny))]
     return np.stack([chosen[:, 0], rng.integers(0, ny, len(chosen)), chosen[:, 1]], axis=1)
@@ -81,7 +82,7 @@ def learnable_voxels(plan: Plan, seed: int) -> NDArray[np.intp]:
 
 def halves_of(middle: Middle, voxels: NDArray[np.intp]) -> list[Float32]:
     """Bands (voxel, BANDS) of the tomograms of every other view, and of the rest."""
-    order = np.argsort(middle.plan.slices.tilt_deg, kind="stable")
+    order = np.argsort(middle.problem.frame.slices.tilt_deg, kind="stable")
     bands = []
     for members in (order[::2], order[1::2]):
         coarse, block = middle.volume(members, len(order) / len(members))

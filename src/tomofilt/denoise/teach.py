@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,24 @@ from tomofilt.denoise.middle import Middle
 from tomofilt.denoise.supervision import learnable_voxels, lesson_from_truth
 from tomofilt.denoise.verdict import judge
 from tomofilt.errors import InputError
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.problem import Problem
 
 __all__ = ["teach", "teach_from_truth"]
 
+log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
 
 
-def teach(
-    plan: Plan, note: Callable[[str], None] = lambda _: None, seed: int = 0
-) -> tuple[Taught, dict[str, Any]]:
+def teach(problem: Problem, images: SeriesImages, seed: int = 0) -> tuple[Taught, dict[str, Any]]:
     """A head trained on a series itself, with what to say about it.
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
         With a filter that has been measured.
-    note : callable
+    images : SeriesImages
+        Of its series.
     seed : int
 
     Raises
@@ -39,24 +40,25 @@ def teach(
     InputError
         If no head stands the trial.
     """
-    verdict = judge(plan, note, seed=seed)
+    verdict = judge(problem, images, seed=seed)
     if verdict.taught is None:
-        raise InputError(f"{plan.series.name} teaches no head: {verdict.reason}")
-    return verdict.taught, {"training": dict(verdict.facts), "series": plan.series.name}
+        raise InputError(f"{problem.series.name} teaches no head: {verdict.reason}")
+    return verdict.taught, {"training": dict(verdict.facts), "series": problem.series.name}
 
 
 def teach_from_truth(
-    plan: Plan, truth: Float32, note: Callable[[str], None] = lambda _: None, seed: int = 0
+    problem: Problem, images: SeriesImages, truth: Float32, seed: int = 0
 ) -> tuple[Taught, dict[str, Any]]:
     """A head trained on a series of which the specimen is known.
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
         With a filter that has been measured.
+    images : SeriesImages
+        Of its series.
     truth : (z, y, x)
         Densities on the tomogram's voxels, in the tomogram's contrast and scale.
-    note : callable
     seed : int
 
     Raises
@@ -64,22 +66,22 @@ def teach_from_truth(
     InputError
         If the truth has other voxels.
     """
-    if truth.shape != plan.grid.shape:
+    if truth.shape != problem.grid.shape:
         raise InputError(
             f"the truth has {' x '.join(map(str, truth.shape[::-1]))} voxels (x, y, z), and the "
-            f"tomogram of {plan.series.name} {' x '.join(map(str, plan.grid.shape[::-1]))}"
+            f"tomogram of {problem.series.name} {' x '.join(map(str, problem.grid.shape[::-1]))}"
         )
-    everything = np.arange(len(plan.series.views))
-    middle = Middle(plan, everything)
-    voxels = learnable_voxels(middle.plan, seed)
+    everything = np.arange(len(problem.series.views))
+    middle = Middle(problem, images.aligned(), everything)
+    voxels = learnable_voxels(middle.problem, seed)
     coarse, tomogram = middle.volume(everything)
     bands = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)
-    first = round(plan.grid.centre[1] - middle.plan.grid.centre[1])
+    first = round(problem.grid.centre[1] - middle.problem.grid.centre[1])
     known = truth[voxels[:, 0], voxels[:, 1] + first, voxels[:, 2]]
     examples = lesson_from_truth(bands, known, voxels[:, 1])
-    fit = fit_head(examples, seed, threads=plan.threads)
-    note(
-        f"  {plan.series.name}: error on rows that were held out {fit.loss:.3f} of the truth's "
+    fit = fit_head(examples, seed, threads=problem.threads)
+    log.info(
+        f"  {problem.series.name}: error on rows that were held out {fit.loss:.3f} of the truth's "
         f"variance, {fit.linear_loss:.3f} without the network"
     )
     return Taught(fit.head, examples.deviation), {
@@ -89,5 +91,5 @@ def teach_from_truth(
             "held_out_loss": fit.loss,
             "held_out_loss_of_linear": fit.linear_loss,
         },
-        "series": plan.series.name,
+        "series": problem.series.name,
     }

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.evaluate.left_out import aligned_images, some_views
+from tomofilt.align.stack import AlignedStack
+from tomofilt.denoise.middle import middle_of
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.projectors.cpu import SliceProjector, slice_table
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.problem import Problem
 from tomofilt.series.geometry import SliceGeometry
-from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Score", "Trial"]
 
@@ -65,18 +65,23 @@ class Trial:
 
     Parameters
     ----------
-    series : TiltSeries
+    problem : Problem
         With all views.
-    plan : Plan
-        Of the tomogram, made from others.
+    stack : AlignedStack
+        Its images.
+    middle : Problem
+        Of the middle rows of the tomogram, made from other views.
     left : (view,) int
-        The views that were left out, among those of the series.
+        The views that were left out.
     """
 
-    def __init__(self, series: TiltSeries, plan: Plan, left: NDArray[np.intp]) -> None:
-        self._series, self._plan = some_views(series, left), plan
-        self._images = aligned_images(self._series, plan)
-        self._slices: SliceGeometry = self._series.geometry.factor()[1]
+    def __init__(
+        self, problem: Problem, stack: AlignedStack, middle: Problem, left: NDArray[np.intp]
+    ) -> None:
+        self._numbers = problem.series.views[left] + 1
+        self._middle = middle
+        self._images = middle_of(problem, stack, left).numpy()
+        self._slices: SliceGeometry = problem.frame.slices.select(left)
         self._linear: Float64 = np.zeros((0, len(COUNTED)))
 
     def begin(self, tomogram: Float32) -> Float32:
@@ -87,12 +92,12 @@ class Trial:
 
     def project(self, tomogram: Float32) -> Float32:
         """The tomogram (z, y, x) as the left-out views see it: (view, y, x)."""
-        grid = self._plan.grid
+        grid, images = self._middle.grid, self._middle.frame.grid
         projector = SliceProjector(
-            slice_table(self._slices, grid, self._plan.aligned),
-            (len(self._slices.a), *self._plan.aligned.shape),
+            slice_table(self._slices, grid, images),
+            (len(self._slices.a), *images.shape),
             grid.shape,
-            threads=self._plan.threads,
+            threads=self._middle.threads,
         )
         return projector.forward(tomogram)
 
@@ -103,15 +108,16 @@ class Trial:
     def facts(self) -> dict[str, object]:
         """For the record."""
         return {
-            "images": [int(image) + 1 for image in self._series.views],
+            "images": [int(number) for number in self._numbers],
             "bands_per_px": [list(band) for band in COUNTED],
             "correlation_of_linear": [round(float(c), 4) for c in self._linear.mean(axis=0)],
         }
 
     def _correlation(self, projected: Float32) -> Float64:
         """Correlation with what was measured: (view, band)."""
-        halo, ny = self._plan.halo, projected.shape[1]
-        inside = columns_inside(self._slices, self._plan.grid, self._plan.aligned)
+        frame = self._middle.frame
+        halo, ny = frame.halo, projected.shape[1]
+        inside = columns_inside(self._slices, self._middle.grid, frame.grid)
         return np.stack(
             [
                 band_correlation(

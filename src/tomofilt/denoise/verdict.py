@@ -7,12 +7,14 @@ band by band (:mod:`tomofilt.evaluate.left_out`); one that loses is given less w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.fit import fit_head
 from tomofilt.denoise.head import Head, Taught
@@ -30,10 +32,12 @@ from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.problem import Problem
 
 __all__ = ["Verdict", "judge"]
 
+log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -77,50 +81,50 @@ class _RefusedError(Exception):
 
 
 def judge(
-    plan: Plan,
-    note: Callable[[str], None] = lambda _: None,
-    *,
-    given: Taught | None = None,
-    seed: int = 0,
+    problem: Problem, images: SeriesImages, *, given: Taught | None = None, seed: int = 0
 ) -> Verdict:
     """Train heads on a series, try them, and take the best or none.
 
     Parameters
     ----------
-    plan : Plan
+    problem : Problem
         With a filter that has been measured.
-    note : callable
-        Told, in a line of text, what was found.
+    images : SeriesImages
+        Of its series.
     given : Taught, optional
         Try this head instead of training some.
     seed : int
     """
     facts: dict[str, object] = {"seed": seed}
     try:
-        taught, reason = _judge(plan, given, seed, facts)
+        taught, reason = _judge(problem, images.aligned(), given, seed, facts)
     except _RefusedError as refused:
         facts["refused"] = str(refused)
-        note(f"  {plan.series.name} is not denoised: {refused}")
+        log.info("  %s is not denoised: %s", problem.series.name, refused)
         return Verdict(None, str(refused), facts)
     facts["head"] = taught.facts()
-    note(f"  {plan.series.name} is denoised: {reason}")
+    log.info("  %s is denoised: %s", problem.series.name, reason)
     return Verdict(taught, reason, facts)
 
 
 def _judge(
-    plan: Plan, given: Taught | None, seed: int, facts: dict[str, object]
+    problem: Problem,
+    stack: AlignedStack,
+    given: Taught | None,
+    seed: int,
+    facts: dict[str, object],
 ) -> tuple[Taught, str]:
-    _check_snr(plan, facts)
-    left = _left_out(plan)
-    kept = np.setdiff1d(np.arange(len(plan.series.views)), left)
-    middle = Middle(plan, kept)
-    if np.prod(middle.plan.grid.shape) < FEWEST_VOXELS:
+    _check_snr(problem, facts)
+    left = _left_out(problem)
+    kept = np.setdiff1d(np.arange(len(problem.series.views)), left)
+    middle = Middle(problem, stack, kept)
+    if np.prod(middle.problem.grid.shape) < FEWEST_VOXELS:
         raise _RefusedError(
-            f"{' x '.join(map(str, middle.plan.grid.shape[::-1]))} voxels are too few to learn "
+            f"{' x '.join(map(str, middle.problem.grid.shape[::-1]))} voxels are too few to learn "
             f"from, {FEWEST_VOXELS:,} are needed: reconstruct more of the specimen"
         )
     # even and odd among all views: what happens to every other view is to be seen
-    is_even = np.argsort(np.argsort(plan.slices.tilt_deg, kind="stable")) % 2 == 0
+    is_even = np.argsort(np.argsort(problem.frame.slices.tilt_deg, kind="stable")) % 2 == 0
     y, x, share = displacement_px(
         *(middle.lowest_bands(np.flatnonzero(half[kept])) for half in (is_even, ~is_even))
     )
@@ -130,7 +134,7 @@ def _judge(
             f"even and odd views show the specimen {x:+.1f} (x) and {y:+.1f} (y) voxels apart: "
             "look at the alignment"
         )
-    voxels = learnable_voxels(middle.plan, seed)
+    voxels = learnable_voxels(middle.problem, seed)
     halves = halves_of(middle, voxels)
     coarse, tomogram = middle.volume(np.arange(len(kept)))
     whole = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)
@@ -139,7 +143,9 @@ def _judge(
     heads: list[dict[str, object]] = []
     facts["heads"] = heads
     candidates = []
-    for head, told in _given(given, met) if given else _trained(examples, met, seed, plan.threads):
+    for head, told in (
+        _given(given, met) if given else _trained(examples, met, seed, problem.threads)
+    ):
         before, after = _agreement(halves, None), _agreement(halves, head)
         told["halves_agree"] = {"before": round(before, 4), "after": round(after, 4)}
         heads.append(told)
@@ -148,8 +154,8 @@ def _judge(
     if not candidates:
         raise _RefusedError("with it tomograms of even and odd views agree no better than without")
     del halves, examples
-    trial = Trial(plan.series, middle.plan, left)
-    taught, gain = _best(trial, tomogram, coarse, candidates, plan.threads)
+    trial = Trial(problem, stack, middle.problem, left)
+    taught, gain = _best(trial, tomogram, coarse, candidates, problem.threads)
     facts["left_out"] = trial.facts()
     if taught is None:
         raise _RefusedError(
@@ -160,13 +166,13 @@ def _judge(
     )
 
 
-def _check_snr(plan: Plan, facts: dict[str, object]) -> None:
-    assert isinstance(plan.filter, WienerExact)
-    found = plan.filter.measurement
+def _check_snr(problem: Problem, facts: dict[str, object]) -> None:
+    assert isinstance(problem.filter, WienerExact)
+    found = problem.filter.measurement
     assert found is not None
     if not found.snr.has_signal:
         raise _RefusedError("no signal was found in the series: there is nothing to learn")
-    pixel = plan.aligned.pixel_angst[1]
+    pixel = problem.frame.grid.pixel_angst[1]
     snr = float(found.snr(np.linspace(*SNR_BAND, 9) / pixel).mean())
     facts["snr"] = {"mean": round(snr, 4), "per_px": list(SNR_BAND), "least": LEAST_SNR}
     if snr < LEAST_SNR:
@@ -176,12 +182,12 @@ def _check_snr(plan: Plan, facts: dict[str, object]) -> None:
         )
 
 
-def _left_out(plan: Plan) -> NDArray[np.intp]:
+def _left_out(problem: Problem) -> NDArray[np.intp]:
     """Views that neither heads nor their tomogram are to know."""
-    whole = columns_inside(plan.slices, plan.grid, plan.aligned)
+    whole = columns_inside(problem.frame.slices, problem.grid, problem.frame.grid)
     usable = np.array([columns is not None for columns in whole])
     try:
-        left = spread_views(plan.series.tilt_deg, folds=1, usable=usable)[0]
+        left = spread_views(problem.series.tilt_deg, folds=1, usable=usable)[0]
     except InputError as error:
         raise _RefusedError(f"it cannot be tried on left-out views: {error}") from error
     if len(left) < FEWEST_LEFT_OUT:

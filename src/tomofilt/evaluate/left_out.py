@@ -8,42 +8,31 @@ which filter has the larger one, view by view.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.corrections import Corrections
+from tomofilt.align.stack import AlignedStack
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
-from tomofilt.series.geometry import VolumeGrid
-from tomofilt.series.projects import Destination
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.problem import Problem, Slab
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = [
-    "Block",
-    "LeftOut",
-    "aligned_images",
-    "left_out_correlation",
-    "make_blocks",
-    "plan_of",
-    "some_views",
-    "spread_views",
-]
+__all__ = ["LeftOut", "Slabs", "left_out_correlation", "measured_slabs", "spread_views"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-#: First row, first plane and densities (plane, row, x) of a part of a tomogram.
-Block = tuple[int, int, Float32]
+#: What makes a tomogram, slab by slab, from a problem and the images of its series.
+Slabs = Callable[[Problem, SeriesImages], Iterable[Slab]]
 
-#: Nothing is written, but images that do not fit into memory wait in a nameless file there.
-_PLACE = Destination(Path(tempfile.gettempdir()) / "left-out.mrc")
 #: Part of the views, at either end of the tilt range, that is never left out: steep views have few
 #: neighbours, thick ice and few whole rays.
 _OUTERMOST = 0.15
@@ -109,7 +98,7 @@ def left_out_correlation(
     folds: Sequence[Sequence[int]] | None = None,
     *,
     rows_px: int | None = None,
-    blocks_of: Callable[[Plan], Iterable[Block]] | None = None,
+    slabs_of: Slabs | None = None,
     bands: Sequence[tuple[float, float]] = BANDS,
 ) -> LeftOut:
     """Leave views out, reconstruct, project, and correlate with what was measured.
@@ -124,39 +113,44 @@ def left_out_correlation(
         reconstruction a fold. Default: :func:`spread_views`, of those whose rays stay inside.
     rows_px : int, optional
         Use only so many rows in the middle of the tomogram, in unbinned pixels of the images.
-    blocks_of : callable, optional
-        Makes the tomogram from the plan of the views that are kept, block by block, each used
-        before the next is made. Default: :func:`make_blocks`, the filter of the settings. A filter
-        of another kind is ``lambda plan: make_blocks(replace(plan, filter=...))``.
+    slabs_of : callable, optional
+        Makes the tomogram of the views that are kept, slab by slab, each used before the next is
+        made. Default: :func:`measured_slabs`, the filter of the settings.
     bands : sequence of (low, high)
         In cycles per pixel of the tomogram.
 
     Notes
     -----
     Memory: a reconstruction's, and the left-out images and projections of one fold. An image is
-    compared only where its rays stay inside the tomogram from its first plane to its last.
+    compared only where its rays stay inside the tomogram from its first plane to its last. Left-out
+    images are corrected as those of the tomogram are.
 
     Raises
     ------
     InputError
         If the series has too few views, or the tomogram is too thick for its width.
     """
-    chosen = replace(settings, halves="none", shape_px=_shape(series, settings, rows_px))
+    if rows_px is not None:
+        if rows_px < 1:
+            raise InputError(f"{rows_px} rows leave no tomogram to compare with")
+        nz, ny, nx = series.grid.shape
+        series = replace(series, grid=series.grid.resized((nz, min(rows_px, ny), nx)))
+    problem = make_problem(series, settings)
     if folds is None:
-        plan = make_plan(series, _PLACE, chosen)
-        whole = columns_inside(plan.slices, plan.grid, plan.aligned)
+        whole = columns_inside(problem.frame.slices, problem.grid, problem.frame.grid)
         folds = spread_views(series.tilt_deg, usable=np.array([each is not None for each in whole]))
-    results = [
-        _one_fold(series, chosen, np.asarray(fold, dtype=np.intp), blocks_of or make_blocks, bands)
-        for fold in folds
-    ]
-    views = np.concatenate([np.asarray(fold, dtype=np.intp) for fold in folds])
+    chosen = [np.asarray(fold, dtype=np.intp) for fold in folds]
+    with problem.images() as images:
+        results = [
+            _one_fold(problem, images, left, slabs_of or measured_slabs, bands) for left in chosen
+        ]
+    views = np.concatenate(chosen)
     return LeftOut(
         images=series.views[views],
         tilt_deg=series.tilt_deg[views],
         bands=np.asarray(bands, dtype=np.float64),
-        pixel_angst=results[0][0],
-        correlation=np.concatenate([correlation for _, correlation in results]),
+        pixel_angst=problem.grid.voxel_angst,
+        correlation=np.concatenate(results),
     )
 
 
@@ -205,151 +199,71 @@ def spread_views(
     return [[int(i) for i in inner[places[fold::folds]]] for fold in range(folds)]
 
 
-def make_blocks(plan: Plan) -> Iterable[Block]:
-    """Reconstruct block by block, in memory; a block's memory is used again later.
-
-    A filter that has to be measured is measured on the plan's own views.
-    """
-    from tomofilt.align.images import survey
-    from tomofilt.reconstruction.measure import measured
-    from tomofilt.reconstruction.slabs import make_slabs
-    from tomofilt.util.progress import Clock, Progress
-
-    plan = measured(plan)
-    task = plan.tasks[0]
-    surveyed = survey(
-        task.images,
-        plan.series.views[task.members],
-        background=plan.background,
-        across_axis=plan.across_axis,
-        log_base=plan.series.log_base,
-        threads=plan.threads,
-    )
-    return make_slabs(plan, task, surveyed, Clock(), Progress(_Nobody(), 0, 1))
-
-
-class _Nobody:
-    """Hears nothing (a :class:`tomofilt.util.progress.Reporter`)."""
-
-    def note(self, message: str) -> None:
-        pass
-
-    def progress(self, done: int, total: int) -> None:
-        pass
-
-
-def plan_of(series: TiltSeries, settings: Settings) -> Plan:
-    """The plan of a tomogram that is made to be looked at and not written."""
-    return make_plan(series, _PLACE, replace(settings, halves="none", denoise=False, head=None))
+def measured_slabs(problem: Problem, images: SeriesImages) -> Iterable[Slab]:
+    """Reconstruct slab by slab; a filter that has to be measured is measured on these images."""
+    return measured(problem, images).slabs(images)
 
 
 def _one_fold(
-    series: TiltSeries,
-    settings: Settings,
+    problem: Problem,
+    images: SeriesImages,
     left: NDArray[np.intp],
-    blocks_of: Callable[[Plan], Iterable[Block]],
+    slabs_of: Slabs,
     bands: Sequence[tuple[float, float]],
-) -> tuple[float, Float64]:
-    """Voxel size, and correlations (view, band)."""
-    kept = np.setdiff1d(np.arange(len(series.views)), left)
-    plan = make_plan(some_views(series, kept), _PLACE, settings)
-    measured = aligned_images(some_views(series, left), plan)
-    predicted = _project(some_views(series, left), plan, blocks_of(plan))
+) -> Float64:
+    """Correlations (view, band)."""
+    views = np.setdiff1d(np.arange(len(problem.series.views)), left)
+    kept = problem.select(views)
+    with images.select(views, kept.preparation) as some:
+        predicted = _project(problem.select(left), slabs_of(kept, some))
+    measured_images = images.aligned().select(left)
+    return _correlation(problem, left, measured_images, predicted, bands)
+
+
+def _correlation(
+    problem: Problem,
+    left: NDArray[np.intp],
+    images: AlignedStack,
+    predicted: Float32,
+    bands: Sequence[tuple[float, float]],
+) -> Float64:
+    frame, series = problem.frame, problem.series
     correlation = np.empty((len(left), len(bands)))
-    rows = slice(plan.halo, predicted.shape[1] - plan.halo)
-    slices = series.geometry.select(left).factor()[1]
-    for i, columns in enumerate(columns_inside(slices, plan.grid, plan.aligned)):
+    rows = slice(frame.halo, predicted.shape[1] - frame.halo)
+    inside = columns_inside(frame.slices.select(left), problem.grid, frame.grid)
+    for i, columns in enumerate(inside):
         if columns is None:
-            nz, _, nx = plan.grid.shape
+            nz, _, nx = problem.grid.shape
             raise InputError(
                 f"{series.name}: hardly a ray of the view at {series.tilt_deg[left[i]]:.1f} deg "
                 f"stays inside a tomogram {nx} voxels wide and {nz} thick: leave out views of "
                 "lower tilt, or make the tomogram thinner or wider"
             )
         correlation[i] = band_correlation(
-            measured[i, rows, columns], predicted[i, rows, columns], bands
+            images.image(i)[rows, columns], predicted[i, rows, columns], bands
         )
-    return plan.grid.voxel_angst, correlation
+    return correlation
 
 
-def some_views(series: TiltSeries, chosen: NDArray[np.intp]) -> TiltSeries:
-    """A series with only some of its used views."""
-    dose = series.dose_e_per_a2
-    return replace(
-        series,
-        geometry=series.geometry.select(chosen),
-        views=series.views[chosen],
-        tilt_deg=series.tilt_deg[chosen],
-        dose_e_per_a2=None if dose is None else dose[chosen],
-        ctf=None if series.ctf is None else series.ctf.select(chosen),
-    )
-
-
-def aligned_images(series: TiltSeries, plan: Plan) -> Float32:
-    """Images of the left-out views on the tomogram's aligned grid: (view, y, x).
-
-    Their phases are flipped where the tomogram's images are corrected for their CTF.
-    """
-    from tomofilt.align.images import align, survey
-
-    surveyed = survey(
-        series.images,
-        series.views,
-        background="image",
-        across_axis=plan.across_axis,
-        log_base=series.log_base,
-        threads=plan.threads,
-    )
-    warp, slices = series.geometry.factor()
-    flipped = Corrections("none" if plan.corrections.ctf == "none" else "flip")
-    images = align(
-        surveyed,
-        slices,
-        warp,
-        plan.aligned,
-        image_filter=flipped.image_filter(series, plan.aligned, warp),
-        like_newstack=False,
-        halo=0,
-        threads=plan.threads,
-        memory_bytes=plan.allowed_bytes,
-        folder=_PLACE.volume.parent,
-    )
-    with closing(images):
-        return np.stack(
-            [images.rows(view, 0, plan.aligned.shape[0]) for view in range(len(series.views))]
-        )
-
-
-def _project(series: TiltSeries, plan: Plan, blocks: Iterable[Block]) -> Float32:
-    """Projections of a tomogram the way some views look: (view, y, x) on the aligned grid.
+def _project(problem: Problem, slabs: Iterable[Slab]) -> Float32:
+    """Projections of a tomogram the way a problem's views look: (view, y, x) on the aligned grid.
 
     Projection is linear: each block is projected from where it lies, and the images are summed.
     """
     from tomofilt.projectors.direct import DirectProjector
 
-    warp, _ = series.geometry.factor()
-    geometry = series.geometry.in_aligned_frame(warp)
-    zc, yc, xc = plan.grid.centre
-    images = np.zeros((len(geometry), *plan.aligned.shape), dtype=np.float32)
-    for y_start, z_start, block in blocks:
+    frame, grid = problem.frame, problem.grid
+    geometry: TiltGeometry = problem.series.geometry.in_aligned_frame(frame.image_from_aligned)
+    zc, yc, xc = grid.centre
+    images = np.zeros((len(geometry), *frame.grid.shape), dtype=np.float32)
+    for y_start, z_start, block in slabs:
         planes, rows, columns = block.shape
         part = VolumeGrid(
-            (planes, rows, columns), plan.grid.voxel_angst, (zc - z_start, yc - y_start, xc)
+            (planes, rows, columns), grid.voxel_angst, (zc - z_start, yc - y_start, xc)
         )
-        projector = DirectProjector(geometry, part, plan.aligned, threads=plan.threads)
+        projector = DirectProjector(geometry, part, frame.grid, threads=problem.threads)
         images += projector.forward(block)
     return images
-
-
-def _shape(
-    series: TiltSeries, settings: Settings, rows_px: int | None
-) -> tuple[int, int, int] | None:
-    if rows_px is None:
-        return settings.shape_px
-    nx, ny, nz = settings.shape_px or series.grid.shape[::-1]
-    if rows_px < 1:
-        raise InputError(f"{rows_px} rows leave no tomogram to compare with")
-    return (nx, min(rows_px, ny), nz)
 
 
 def _standard_error(values: Float64) -> Float64:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from tomofilt.errors import InputError
-from tomofilt.evaluate.left_out import make_blocks, plan_of
+from tomofilt.evaluate.left_out import measured_slabs
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.io.record import Record
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["check_recipe"]
@@ -54,14 +55,15 @@ def check_recipe(
             "the tomogram that it belongs to"
         )
     tomogram.check()
-    plan = plan_of(series, settings)
-    if plan.grid.shape != tomogram.shape:
-        sizes = [" x ".join(map(str, n[::-1])) for n in (tomogram.shape, plan.grid.shape)]
+    problem = make_problem(series, settings)
+    if problem.grid.shape != tomogram.shape:
+        sizes = [" x ".join(map(str, n[::-1])) for n in (tomogram.shape, problem.grid.shape)]
         raise InputError(
             f"{tomogram.path} has {sizes[0]} voxels (x, y, z), but the recipe in its record makes "
             f"{sizes[1]} of this series: give the series that it was made from"
         )
-    y_start, z_start, block = next(iter(make_blocks(plan)))
+    with problem.images() as images:
+        y_start, z_start, block = next(iter(measured_slabs(problem, images)))
     scale = record.output.scaled_by
     expected = block * np.float32(scale.factor) + np.float32(scale.then_add)
     if record.output.dtype in _LIMITS:

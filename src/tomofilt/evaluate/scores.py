@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ class References:
         Half tomograms; default are those that tomofilt wrote beside the tomogram, if any.
     project : Path, optional
         Project with the tilt series that the tomogram was made from, for leaving views out.
-    overrides : mapping
-        See :meth:`tomofilt.series.projects.Project.read`.
+    input_pixel_angst : float, optional
+        Pixel size of the images of ``project``, in angstrom; default is as the project says.
     rows_px : int, optional
         See :func:`tomofilt.evaluate.left_out.left_out_correlation`.
     tilt_deg : (view,), optional
@@ -66,7 +66,7 @@ class References:
     truth: Path | None = None
     halves: tuple[Path, Path] | None = None
     project: Path | None = None
-    overrides: Mapping[str, object] = field(default_factory=dict)
+    input_pixel_angst: float | None = None
     rows_px: int | None = None
     tilt_deg: Float64 | None = None
     labels: Path | None = None
@@ -250,7 +250,7 @@ def _halves(tomogram: Tomogram, references: References) -> tuple[Path, Path] | N
 
 def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     """The tilt series that a tomogram was made from, with the views that it was made from."""
-    from tomofilt.series.projects import detect
+    from tomofilt.series.projects import SeriesOptions, detect
 
     if references.project is None:
         return None
@@ -260,19 +260,18 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
             f"{tomogram.path} has no record of tomofilt beside it, so that there is no telling how "
             "to make it again without some views: leave --series out, or reconstruct with tomofilt"
         )
-    settings = tomogram.settings
-    asked: dict[str, object] = {"exclude": list(record.excluded)}
-    for name in ("thickness_px", "thickness_angst", "shape_px"):
-        value = getattr(settings, name)
-        if value is not None:
-            asked[name] = value
     project = detect(references.project)
     if record.series not in project.names:
         raise InputError(
             f"{references.project} has no series {record.series}, from which {tomogram.path} "
             f"was made: it has {', '.join(project.names)}"
         )
-    return project.read(record.series, {**asked, **references.overrides})
+    options = SeriesOptions(
+        input_pixel_angst=references.input_pixel_angst,
+        exclude=record.excluded,
+        shape_px=record.unbinned.size_xyz,
+    )
+    return project.read(record.series, options)
 
 
 def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None:

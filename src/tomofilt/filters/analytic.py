@@ -26,6 +26,7 @@ __all__ = [
     "Frequency",
     "Gaussian",
     "Radial",
+    "RampTimes",
     "SirtLike",
     "Unfiltered",
     "Windowed",
@@ -203,6 +204,32 @@ class Windowed(_RampFilter):
         ratio = k_across / (self.cutoff or Frequency(0.5)).per_angst(context)
         # The margin keeps a bin on the cut-off whatever the rounding of its frequency.
         return np.where(ratio <= 1 + 1e-9, WINDOWS[self.window](np.minimum(ratio, 1.0)), 0.0)
+
+
+@dataclass(frozen=True)
+class RampTimes(_RampFilter):
+    """Ramp times a function of one's own.
+
+    Parameters
+    ----------
+    window : callable
+        From frequencies across the tilt axis, (k,) in 1/angstrom and zero or above, to factors.
+    name : str
+        What logs and records call it. Records tell it from other functions by this name alone.
+    """
+
+    window: Callable[[FloatArray], FloatArray]
+    name: str
+
+    @property
+    def spec(self) -> str:
+        """The name."""
+        return self.name
+
+    def _window(
+        self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
+    ) -> FloatArray:
+        return np.asarray(self.window(np.abs(k_across)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

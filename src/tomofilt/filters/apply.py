@@ -53,11 +53,11 @@ class RowFilter:
         See :class:`~tomofilt.filters.protocol.FilterContext`.
     width_px : int
         Length of a row.
-    interpolation : "fine", "linear" or "imod", optional
+    interpolation : "fine", "linear" or "imod"
         ``"fine"``: two samples a pixel, made in Fourier space, with the gains divided by the
         transfer function of linear interpolation between them. ``"linear"``: the pixels.
         ``"imod"``: two samples per pixel / cos(tilt), interpolated linearly from the pixels
-        (IMOD's cosine stretch). Default: the filter's.
+        (IMOD's cosine stretch).
     needed_px : (view,), optional
         Lowest pixel coordinate that a voxel of the tomogram falls on. With ``"imod"``, samples
         start there if that is inside the row, as in IMOD; else at pixel 0.
@@ -87,11 +87,11 @@ class RowFilter:
         density_pixel_angst: float,
         thickness_angst: float,
         width_px: int,
-        interpolation: Interpolation | None = None,
+        interpolation: Interpolation = "fine",
         needed_px: FloatArray | None = None,
     ) -> None:
         self.width_px = width_px
-        self.interpolation: Interpolation = interpolation or filter.interpolation
+        self.interpolation: Interpolation = interpolation
         self.padded_px = _padded_row(filter, width_px)
         n_views = len(slices.a)
         k_across = _frequencies(self.padded_px, pixel_angst)

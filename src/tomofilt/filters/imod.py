@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import sirt_window
-from tomofilt.filters.protocol import Filter, FilterContext, Interpolation, Padding
+from tomofilt.filters.protocol import Filter, FilterContext, Padding
 
 __all__ = ["ImodFilter", "imod_padded_length"]
 
@@ -104,7 +104,6 @@ class ImodFilter(Filter):
     vertical_slices: bool = False
 
     padding: ClassVar[Padding] = "imod"
-    keeps_mean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if (self.radial_cutoff is None) != (self.radial_falloff is None):
@@ -127,11 +126,6 @@ class ImodFilter(Filter):
     def offset(self) -> float:
         """Constant added to the tomogram."""
         return self.output_add * self.output_mul
-
-    @property
-    def interpolation(self) -> Interpolation:
-        """``"imod"`` with the cosine stretch, ``"linear"`` without."""
-        return "imod" if self.cosine_stretch else "linear"
 
     @property
     def dtype(self) -> str:

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.nodes import GridNodes, RadialNodes
 from tomofilt.filters.protocol import Filter, FilterContext
-from tomofilt.filters.refined import RefinedFilter
-from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle
+from tomofilt.io.bundle import SUFFIX, Bundle, load_bundle, save_bundle
 
 __all__ = [
     "Angles",
@@ -36,6 +35,7 @@ __all__ = [
     "fit",
     "read_filter",
     "same_scheme",
+    "save_filter",
     "tilts_in_words",
 ]
 
@@ -285,11 +285,63 @@ class LearnedFilter(Filter):
         return replace(found, notes=(_in_words(found), *notes))
 
 
-def read_filter(path: Path) -> LearnedFilter | RefinedFilter:
-    """Read a filter's bundle; see :func:`tomofilt.io.bundle.load_bundle` for the errors."""
-    bundle, name = load_bundle(path, "filter"), Path(path).name.removesuffix(SUFFIX)
-    kind = RefinedFilter if "base" in bundle.metadata else LearnedFilter
-    return kind.from_bundle(bundle, name)
+def save_filter(
+    path: str | Path,
+    k_per_angst: ArrayLike,
+    factors: ArrayLike,
+    tilt_deg: ArrayLike,
+    *,
+    overwrite: bool = False,
+    **metadata: object,
+) -> None:
+    """Keep factors on the ramp, the same for all views, for ``tomofilt reconstruct -m``.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tomofilt.safetensors``.
+    k_per_angst : (n,)
+        Ascending frequencies, 1/angstrom; factors are interpolated between them.
+    factors : (n,)
+    tilt_deg : (view,)
+        Tilts that they were found for.
+    overwrite : bool
+        Whether a bundle of that name may be replaced.
+    **metadata
+        How they were found, and all else that is worth telling; ready for JSON.
+
+    Raises
+    ------
+    InputError
+        If shapes or values do not go together.
+    OutputExistsError
+        If the file exists.
+    """
+    found = LearnedFilter(
+        "ramp",
+        "shared",
+        RadialNodes(np.asarray(k_per_angst, dtype=np.float64)),
+        np.asarray(tilt_deg, dtype=np.float64),
+        np.asarray(factors, dtype=np.float64)[None],
+    )
+    save_bundle(Path(path), found.to_bundle(metadata), overwrite=overwrite)
+
+
+def read_filter(path: Path) -> LearnedFilter:
+    """Read a filter's bundle.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`tomofilt.io.bundle.load_bundle`, or if the bundle is of a kind that is no more.
+    """
+    bundle = load_bundle(path, "filter")
+    if "base" in bundle.metadata:
+        raise InputError(
+            f"{path} holds gains on top of {bundle.metadata['base']!r:.40}, from `tomofilt train "
+            "--self` of an earlier version, which made nothing better: use -f wiener-exact:match"
+        )
+    return LearnedFilter.from_bundle(bundle, Path(path).name.removesuffix(SUFFIX))
 
 
 def same_scheme(trained_deg: FloatArray, tilt_deg: FloatArray) -> NDArray[np.intp] | None:

@@ -55,44 +55,17 @@ class Filter(ABC):
         Whether the gains depend on the frequency along the tilt axis too.
     padding
         How rows are extended before the FFT: mirrored and tapered, by zeros, or as IMOD does.
-    keeps_mean
-        False: each image's background level is subtracted first, and areas without data are zero.
-        True: images keep their mean; areas without data count as the stack's mean (IMOD).
     weighs_views
         Whether views count by what they were measured, or learned, to hold, dose and all; weights
         for the dose would then count it twice.
-    vertical_slices
-        Whether a tilt about x that all views share is made by turning a tomogram without it, as
-        IMOD does.
-    sirt_iterations
-        Iterations of SIRT, for which the gains are a low-pass of the images; 0: filtered
-        back-projection.
     notes
         What the log says about the filter beside its spec.
     """
 
     two_dimensional: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
-    keeps_mean: ClassVar[bool] = False
     weighs_views: ClassVar[bool] = False
-    vertical_slices: bool = False
-    sirt_iterations: int = 0
     notes: tuple[str, ...] = ()
-
-    @property
-    def offset(self) -> float:
-        """Constant added to the tomogram."""
-        return 0.0
-
-    @property
-    def interpolation(self) -> Interpolation:
-        """How the projector samples the filtered rows unless the user says otherwise."""
-        return "fine"
-
-    @property
-    def dtype(self) -> str:
-        """Data type of the tomogram unless the user says otherwise."""
-        return "float32"
 
     @property
     @abstractmethod

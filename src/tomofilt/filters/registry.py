@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import (
@@ -16,12 +17,15 @@ from tomofilt.filters.analytic import (
     Unfiltered,
     Windowed,
 )
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.protocol import Filter
-from tomofilt.filters.sirt import Sirt
 from tomofilt.filters.wiener import WienerExact
 
-__all__ = ["available", "parse"]
+__all__ = ["GROUP", "available", "parse"]
+
+#: Entry points under which other packages offer filters. Each is a function from the argument
+#: behind the colon, or an empty text, to a :class:`Filter`. Its docstring's first line is the
+#: filter's description.
+GROUP = "tomofilt.filters"
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,6 @@ def _radial(text: str) -> Filter:
 
 def _sirt_like(text: str) -> Filter:
     return SirtLike(_iterations(text, "sirt-like:10"))
-
-
-def _sirt(text: str) -> Filter:
-    iterations, comma, sigma = text.partition(",")
-    return Sirt(_iterations(iterations, "sirt:10"), Frequency.parse(sigma) if comma else None)
 
 
 def _iterations(text: str, example: str) -> int:
@@ -88,11 +87,6 @@ def _without_argument(filter_type: type[Filter]) -> Callable[[str], Filter]:
     return build
 
 
-def _imod() -> Filter:
-    # What etomo writes into a new tilt.com.
-    return ImodFilter(radial_cutoff=0.35, radial_falloff=0.035, true_sigma=True)
-
-
 _CUTOFF = "[:CUTOFF]"
 _ENTRIES: Mapping[str, _Entry] = {
     "ramp": _Entry(_CUTOFF, "|k| up to the cut-off: sharpest, noisiest", _windowed("ramp"), True),
@@ -111,11 +105,6 @@ _ENTRIES: Mapping[str, _Entry] = {
         ":CUTOFF,SIGMA", "ramp, then constant x Gaussian: IMOD's RADIAL in density scale", _radial
     ),
     "sirt-like": _Entry(":N", "looks like N iterations of SIRT", _sirt_like),
-    "sirt": _Entry(
-        ":N[,SIGMA]",
-        "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
-        _sirt,
-    ),
     "exact": _Entry(
         "[:THICKNESS]",
         "weighs by how many views measured a frequency of a specimen THICKNESS angstrom thick",
@@ -127,7 +116,6 @@ _ENTRIES: Mapping[str, _Entry] = {
         _wiener_exact,
     ),
     "none": _Entry("", "plain back-projection, gain 1", _without_argument(Unfiltered)),
-    "imod": _Entry("", "as the project's tilt.com, in IMOD's scale", _without_argument(ImodFilter)),
 }
 
 
@@ -137,10 +125,23 @@ def available() -> tuple[tuple[str, str, str], ...]:
     In arguments, a CUTOFF or SIGMA is in cycles per pixel of the tomogram, or, as ``60A``, a
     resolution.
     """
-    return tuple((name, entry.argument, entry.description) for name, entry in _ENTRIES.items())
+    own = [(name, entry.argument, entry.description) for name, entry in _ENTRIES.items()]
+    return (*own, *(_described(point) for point in entry_points(group=GROUP)))
 
 
-def parse(spec: str, *, cutoff: str | None = None, native: Filter | None = None) -> Filter:
+def _described(point: EntryPoint) -> tuple[str, str, str]:
+    words = (point.load().__doc__ or "").strip().splitlines()
+    return point.name, "[:ARG]", words[0] if words else f"from {point.value}"
+
+
+def _installed(name: str) -> _Entry | None:
+    """The filter that another package offers under a name."""
+    for point in entry_points(group=GROUP, name=name):
+        return _Entry(*_described(point)[1:], build=point.load())
+    return None
+
+
+def parse(spec: str, *, cutoff: str | None = None) -> Filter:
     """Make a filter from its specification.
 
     Parameters
@@ -149,8 +150,6 @@ def parse(spec: str, *, cutoff: str | None = None, native: Filter | None = None)
         ``NAME`` or ``NAME:ARG``, see :func:`available`.
     cutoff : str, optional
         Cut-off of the windowed filters, another way to give their argument.
-    native : Filter, optional
-        What the project's own program would apply; ``imod`` means it, if it is IMOD's.
 
     Raises
     ------
@@ -159,7 +158,7 @@ def parse(spec: str, *, cutoff: str | None = None, native: Filter | None = None)
     """
     name, _, argument = (part.strip() for part in spec.partition(":"))
     name = name.lower()
-    entry = _ENTRIES.get(name)
+    entry = _ENTRIES.get(name) or _installed(name)
     if entry is None:
         close = difflib.get_close_matches(name, _ENTRIES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -174,9 +173,6 @@ def parse(spec: str, *, cutoff: str | None = None, native: Filter | None = None)
             )
         argument = cutoff
     try:
-        chosen = entry.build(argument)
+        return entry.build(argument)
     except InputError as error:
         raise InputError(f"filter {spec!r}: {error}") from error
-    if isinstance(chosen, ImodFilter):
-        return native if isinstance(native, ImodFilter) else _imod()
-    return chosen

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.io.files import content_digest
 from tomofilt.io.record import InputFile
-from tomofilt.series.tiltseries import ImageSource, TiltSeries
+from tomofilt.reconstruction.images import Source
+from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["Inputs", "dependencies", "differences", "fingerprint"]
+__all__ = ["Inputs", "dependencies", "differences", "fingerprint", "image_files"]
 
 #: Longer values are kept as a digest, which tells that they differ but not by what.
 _READABLE = 60
@@ -75,7 +76,7 @@ def _input_file(path: Path) -> InputFile:
 
 def dependencies(
     series: TiltSeries,
-    images: ImageSource,
+    source: Source,
     members: NDArray[np.intp],
     inputs: Inputs,
     chosen: Mapping[str, object],
@@ -90,7 +91,7 @@ def dependencies(
     Parameters
     ----------
     series : TiltSeries
-    images : ImageSource
+    source : "whole", "half1" or "half2"
         What the volume is made of: the series' images, or one of its frame halves.
     members : (view,) int
         Positions, among the series' used views, of the views that take part.
@@ -125,13 +126,20 @@ def dependencies(
         "exposure": _digits(series.dose_e_per_a2) if dose else "unused",
         "origin in the header": series.origin_angst,
     }
-    parts |= _contents("image file", images.files, inputs)
+    parts |= _contents("image file", image_files(series, source), inputs)
     if measured and series.halves is not None:
         for number, half in enumerate(series.halves, start=1):
             parts |= _contents(f"file of frame half {number}", half.files, inputs)
     if network is not None:
         parts["network"] = content_digest(network)
     return {name: _short(str(value)) for name, value in parts.items()}
+
+
+def image_files(series: TiltSeries, source: Source) -> tuple[Path, ...]:
+    """The files of all frames, or of the even or the odd ones."""
+    if source == "whole" or series.halves is None:
+        return series.images.files
+    return series.halves[source == "half2"].files
 
 
 def fingerprint(depends_on: Mapping[str, str]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tomofilt.errors import InputError, TomofiltError
-from tomofilt.jobs.one import Reporter, Result, reconstruct
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
-from tomofilt.series.projects import Destination, Project
+from tomofilt.jobs.one import Plan, Result, make_plan, reconstruct
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["BatchReporter", "Job", "Outcome", "Summary", "exit_code", "explain", "plan", "run"]
@@ -27,14 +27,14 @@ class Job:
         Name of the series in the project.
     output_dir : Path, optional
         Where the results go; default is the project's own choice.
-    overrides : mapping
-        See :meth:`tomofilt.series.projects.Project.read`.
+    options : SeriesOptions
+        What is asked for on top of the project's own numbers.
     """
 
     project: Project
     name: str
     output_dir: Path | None = None
-    overrides: Mapping[str, object] = field(default_factory=dict)
+    options: SeriesOptions = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,11 @@ class Summary:
         )
 
 
-class BatchReporter(Reporter, Protocol):
+class BatchReporter(Protocol):
     """Whoever wants to hear how a batch goes on."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So much of the work on one series is done; called often."""
 
     def start(self, name: str, number: int, count: int) -> None:
         """Work on one series begins, the ``number``-th of ``count``."""
@@ -90,7 +93,9 @@ def run(jobs: Sequence[Job], settings: Settings, reporter: BatchReporter) -> Sum
     """
 
     def work(job: Job, series: TiltSeries, destination: Destination) -> Outcome:
-        result = reconstruct(series, destination, settings, reporter)
+        result = reconstruct(
+            series, destination, settings, lambda done: reporter.progress(done, 1000)
+        )
         return Outcome(job.name, destination, result=result)
 
     outcomes = _each(jobs, reporter, work)
@@ -150,7 +155,7 @@ def _each(
                     "reconstruct the two into different folders (-o)"
                 )
             taken.add(destination.volume)
-            outcome = work(job, job.project.read(job.name, job.overrides), destination)
+            outcome = work(job, job.project.read(job.name, job.options), destination)
         except Exception as error:
             outcome = Outcome(job.name, error=error)
         reporter.finish(outcome)

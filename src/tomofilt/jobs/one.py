@@ -1,8 +1,9 @@
-"""One tilt series, from prepared images to a finished tomogram file, slab by slab."""
+"""One tilt series, from its images to finished files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,23 +12,70 @@ from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.filters.wiener import WienerExact
-from tomofilt.io.record import Denoising, OutputKind, Record, write_record
+from tomofilt.io.record import Denoising, Record, write_record
 from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint
 from tomofilt.jobs.finished import finished, known_record
+from tomofilt.jobs.outputs import Output, OutputName, Outputs
 from tomofilt.jobs.picture import draw_picture
 from tomofilt.jobs.record import build_record
-from tomofilt.reconstruction.measure import measured_and_aligned
-from tomofilt.reconstruction.plan import Plan, Settings, VolumeTask, make_plan
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.problem import Problem, Slab
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem, with_reserve
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
-from tomofilt.util.progress import Clock, Progress, Reporter
+from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
-    from tomofilt.align.images import AlignedImages
-    from tomofilt.denoise.head import Taught
+    from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.denoise.verdict import Verdict
+    from tomofilt.jobs.sink import VolumeSink
 
-__all__ = ["Plan", "Reporter", "Result", "Settings", "make_plan", "reconstruct"]
+__all__ = ["Plan", "Result", "make_plan", "reconstruct"]
+
+log = logging.getLogger(__name__)
+#: What each volume depends on, by the volume's name.
+Parts = Mapping[OutputName, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reconstruction will do: the problem, its outputs, and the settings they came from."""
+
+    problem: Problem
+    outputs: Outputs
+    settings: Settings
+
+    def lines(self) -> list[str]:
+        """The plan in words, for ``--dry-run`` and the log."""
+        problem, series, grid = self.problem, self.problem.series, self.problem.grid
+        nz, ny, nx = grid.shape
+        count = len(series.views)
+        left_out = f", {len(series.excluded)} excluded" if series.excluded else ""
+        dtype = self.settings.dtype or problem.method.dtype
+        gigabytes = nz * ny * nx * int(dtype.lstrip("intfloa")) / 8e9
+        how = {"direct": "direct sampling through the view maps", "slice": "slice projector"}[
+            problem.method.projector
+        ]
+        if problem.device.gpus:
+            how = f"ASTRA on {', '.join(problem.device.gpus)}"
+        elif problem.device.reason:
+            how += f" on the CPU ({problem.device.reason})"
+        lines = [
+            f"{series.name}: {count} view{'s' * (count != 1)}{left_out}, "
+            f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
+            f"images {series.images.shape[2]} x {series.images.shape[1]} px "
+            f"at {series.images.pixel_angst:g} A",
+            f"  tomogram {nx} x {ny} x {nz} voxels (x, y, z) at {grid.voxel_angst:g} A, "
+            f"{dtype}, {gigabytes:.2f} GB",
+            f"  filter {problem.method.spec}, {problem.method.interpolation} interpolation, {how}, "
+            f"{problem.threads} threads, about {problem.room.used_bytes / 1e9:.1f} GB of memory",
+        ]
+        lines += [f"  note: {problem.filter.spec}: {note}" for note in problem.filter.notes]
+        lines.append(problem.corrections.line())
+        lines += [f"  -> {output.destination.volume}" for output in self.outputs]
+        return lines
 
 
 @dataclass(frozen=True)
@@ -40,7 +88,7 @@ class Result:
     skipped : bool
         True when a finished tomogram with the same settings was there already.
     seconds : mapping
-        Seconds of each phase: read, align, filter, back-project, write (writing overlaps).
+        Seconds of each phase: align, filter, back-project, write (writing overlaps).
     record : Record, optional
         Of the tomogram; None when there was nothing to do.
     """
@@ -51,138 +99,153 @@ class Result:
     record: Record | None = None
 
 
+def make_plan(series: TiltSeries, destination: Destination, settings: Settings) -> Plan:
+    """Work out what :func:`reconstruct` would do; nothing is read or written.
+
+    Raises
+    ------
+    InputError, ResourceError
+        As :func:`tomofilt.reconstruction.setup.make_problem`; or what is asked for cannot be had.
+    """
+    problem = make_problem(series, settings)
+    if settings.head is not None and not settings.denoise:
+        raise InputError(f"{settings.head} is a network for --denoise: give that too")
+    if settings.denoise:
+        from tomofilt.denoise.denoiser import band_bytes, check_denoising
+
+        check_denoising(problem)
+        problem = with_reserve(problem, settings, band_bytes(problem))
+    return Plan(problem, Outputs.wanted(problem, destination, settings), settings)
+
+
 def reconstruct(
-    series: TiltSeries, destination: Destination, settings: Settings, reporter: Reporter
+    series: TiltSeries,
+    destination: Destination | str | Path,
+    settings: Settings | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Result:
     """Reconstruct one tilt series into ``destination``, its halves too when asked.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    destination : Destination, str or Path
+        The MRC file, ``REC.mrc``; halves, record and preview stand beside it.
+    settings : Settings, optional
+        Default: the default ones.
+    tell : callable
+        Told how much is done, out of 1000.
 
     Raises
     ------
     InputError, ResourceError, OutputError
         Nothing is left under a final name then.
     """
+    settings = settings or Settings()
+    if not isinstance(destination, Destination):
+        destination = Destination(Path(destination))
     plan = make_plan(series, destination, settings)
     for line in plan.lines():
-        reporter.note(line)
+        log.info(line)
     for note in series.notes:
-        reporter.note(f"  note: {note}")
-    given = None if settings.head is None else _head(settings.head)
-    inputs = _inputs(plan)
-    todo = _unfinished(plan, inputs)
+        log.info("  note: %s", note)
+    inputs = _inputs(series)
+    parts = {output.name: _dependencies(plan, output, inputs) for output in plan.outputs}
+    todo = _unfinished(plan, parts)
     if not todo:
-        for task in plan.tasks:
-            if task.destination.record.exists() and not task.destination.preview.exists():
-                _draw(plan, task, reporter)
-        reporter.note(f"{series.name}: finished already, {destination.volume} is kept")
+        for output in plan.outputs:
+            if output.destination.record.exists() and not output.destination.preview.exists():
+                _draw(plan, output)
+        log.info("%s: finished already, %s is kept", series.name, destination.volume)
         return Result(destination, skipped=True)
     _make_folder(destination)
-    with ExitStack() as stack:
-        plan, aligned = measured_and_aligned(plan, stack, reporter.note)
-        denoises = any(task.denoised for task, _ in todo)
-        if denoises or plan.direct or plan.halo or todo[0][0] is not plan.tasks[0]:
-            stack.close()
-            aligned = None
-        denoising = None
-        if denoises:
-            from tomofilt.denoise.verdict import judge
-
-            denoised, parts = todo.pop(1)
-            denoising = _Denoising(denoised, parts, judge(plan, reporter.note, given=given))
-        records = []
-        for i, (task, parts) in enumerate(todo):
-            progress = Progress(reporter, i, len(todo))
-            first = (denoising, aligned) if i == 0 else (None, None)
-            records.append(_make_volume(plan, task, parts, inputs, progress, *first))
-    return Result(destination, False, records[0].seconds, records[0])
+    problem = plan.problem
+    progress = Progress(tell, _units(problem, todo))
+    with problem.images(folder=destination.volume.parent, in_place=True) as images:
+        images.advance = progress.advance
+        problem = measured(problem, images)
+        verdict = _verdict(problem, images, settings) if "denoised" in todo else None
+        plan = Plan(problem, plan.outputs, settings)
+        run = _Run(plan, images, inputs, parts, progress, verdict)
+        records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
+    progress.finish()
+    first = next(iter(records.values()))
+    return Result(destination, False, first.seconds, first)
 
 
-def _head(path: Path) -> Taught:
+def _units(problem: Problem, todo: Mapping[str, Output]) -> int:
+    volumes = [output for output in todo.values() if not output.is_denoised]
+    sources = {output.part.source for output in volumes}
+    return len(problem.series.views) * len(sources) + problem.method.units(problem) * len(volumes)
+
+
+def _verdict(problem: Problem, images: SeriesImages, settings: Settings) -> Verdict:
     from tomofilt.denoise.head import Taught
+    from tomofilt.denoise.verdict import judge
     from tomofilt.io.bundle import load_bundle
 
-    return Taught.from_bundle(load_bundle(path, "head"), path)
+    given = None
+    if settings.head is not None:
+        given = Taught.from_bundle(load_bundle(settings.head, "head"), settings.head)
+    return judge(problem, images, given=given)
 
 
-@dataclass(frozen=True, eq=False)
-class _Denoising:
-    """The denoised tomogram, made along with the tomogram unless it was refused."""
-
-    task: VolumeTask
-    depends_on: Mapping[str, str]
-    verdict: Verdict
-
-    @property
-    def told(self) -> Denoising:
-        """What the records of both tomograms say about it."""
-        facts = dict(self.verdict.facts)
-        refused = facts.pop("refused", None)
-        return Denoising(
-            fingerprint=fingerprint(self.depends_on),
-            refused=None if refused is None else str(refused),
-            measured=facts,
-        )
-
-
-def _inputs(plan: Plan) -> Inputs:
+def _inputs(series: TiltSeries) -> Inputs:
     """Every file that is read, as it is now."""
-    series = plan.series
     halves = (path for half in series.halves or () for path in half.files)
-    images = (path for task in plan.tasks for path in task.images.files)
-    return Inputs((*series.files, *images, *halves))
+    return Inputs((*series.files, *series.images.files, *halves))
 
 
-def _dependencies(plan: Plan, task: VolumeTask, inputs: Inputs) -> dict[str, str]:
-    settings, chosen = plan.settings, plan.filter
+def _dependencies(plan: Plan, output: Output, inputs: Inputs) -> dict[str, str]:
+    problem, settings, method = plan.problem, plan.settings, plan.problem.method
     return dependencies(
-        plan.series,
-        task.images,
-        task.members,
+        problem.series,
+        output.part.source,
+        output.part.views,
         inputs,
         {
-            "filter": chosen.spec,
-            "numbers of the filter": repr(chosen),
-            "interpolation": plan.interpolation,
-            "tomogram": plan.grid,
-            "aligned images": plan.aligned,
-            "direct projector": plan.direct,
+            "filter": method.spec,
+            "numbers of the filter": repr(method),
+            "interpolation": method.interpolation,
+            "tomogram": problem.grid,
+            "aligned images": problem.frame.grid,
+            "projector": method.projector,
             "normalisation": settings.normalise,
             "orientation": settings.orientation,
-            "data type": plan.dtype,
+            "data type": settings.dtype or method.dtype,
             "inverted": settings.invert,
             "mirrored in z": settings.flip_z,
-            "denoised": task.denoised,
+            "which tomogram": output.name,
         },
-        ctf=plan.corrections.ctf,
-        dose=plan.corrections.dose,
-        measured=isinstance(chosen, WienerExact),
-        network=settings.head if task.denoised else None,
+        ctf=problem.corrections.ctf,
+        dose=problem.corrections.dose,
+        measured=isinstance(problem.filter, WienerExact),
+        network=settings.head if output.is_denoised else None,
     )
 
 
-def _unfinished(plan: Plan, inputs: Inputs) -> list[tuple[VolumeTask, dict[str, str]]]:
-    """Volumes that are to be made, with what they depend on."""
+def _unfinished(plan: Plan, parts: Parts) -> dict[str, Output]:
+    """Volumes that are to be made, by name."""
     settings = plan.settings
-    parts = [_dependencies(plan, task, inputs) for task in plan.tasks]
     # all are looked at first: none is begun while a file is in the way of another
-    done = [
-        finished(task.destination, each, overwrite=settings.overwrite, picture=settings.preview)
-        for task, each in zip(plan.tasks, parts, strict=True)
-    ]
-    if plan.settings.denoise:
-        whole, denoised = 0, 1
-        if done[whole] and not done[denoised]:
-            done[denoised] = _was_refused(plan.tasks[whole], parts[denoised])
+    done = {
+        output.name: finished(
+            output.destination,
+            parts[output.name],
+            overwrite=settings.overwrite,
+            picture=settings.preview,
+        )
+        for output in plan.outputs
+    }
+    if "denoised" in done:
+        if done["whole"] and not done["denoised"]:
+            done["denoised"] = _was_refused(plan.outputs.whole, parts["denoised"])
         # it is made from the tomogram, which is made again for it
-        done[whole] = done[whole] and done[denoised]
-        done[denoised] = done[whole]
-    return [
-        (task, each)
-        for task, each, is_done in zip(plan.tasks, parts, done, strict=True)
-        if not is_done
-    ]
+        done["whole"] = done["denoised"] = done["whole"] and done["denoised"]
+    return {output.name: output for output in plan.outputs if not done[output.name]}
 
 
-def _was_refused(whole: VolumeTask, depends_on: Mapping[str, str]) -> bool:
+def _was_refused(whole: Output, depends_on: Mapping[str, str]) -> bool:
     """Whether the tomogram's record says that there can be no denoised one."""
     known = known_record(whole.destination.record)
     if known is None or known.denoising is None or known.denoising.refused is None:
@@ -200,126 +263,102 @@ def _make_folder(destination: Destination) -> None:
         ) from error
 
 
-def _make_volume(
-    plan: Plan,
-    task: VolumeTask,
-    depends_on: Mapping[str, str],
-    inputs: Inputs,
-    progress: Progress,
-    denoising: _Denoising | None,
-    aligned: AlignedImages | None,
-) -> Record:
-    """Reconstruct, write, check and name one volume, and the denoised one along with it."""
-    from tomofilt.align.images import survey
-    from tomofilt.jobs.sink import VolumeSink
-    from tomofilt.reconstruction.slabs import make_slabs
+@dataclass(frozen=True)
+class _Run:
+    """The volumes of a series, one after the other."""
 
-    clock = Clock()
-    series, members = plan.series, task.members
-    if task.images.shape != series.images.shape:
-        raise InputError(
-            f"{task.images.files[0]} has {task.images.shape} (images, y, x) "
-            f"but {series.images.files[0]} {series.images.shape}"
-        )
-    with clock.phase("read"):
-        surveyed = survey(
-            task.images,
-            series.views[members],
-            background=plan.background,
-            across_axis=plan.across_axis,
-            log_base=series.log_base,
-            threads=plan.image_threads,
-        )
-    for view in surveyed.blank:
-        number = int(series.views[members[view]]) + 1
-        progress.reporter.note(f"  note: image {number} is blank; leave it out: --exclude {number}")
-    if len(surveyed.blank) == len(members):
-        raise InputError(f"{series.name}: every image is blank, there is nothing to reconstruct")
+    plan: Plan
+    images: SeriesImages
+    inputs: Inputs
+    parts: Parts
+    progress: Progress
+    verdict: Verdict | None
 
-    offset = plan.filter.offset
-    if plan.filter.keeps_mean:
-        offset += surveyed.mean * task.gain * float(plan.row_filter.dc_gain[members].sum())
-    made = [(task, depends_on)]
-    denoise = None
-    if denoising is not None and denoising.verdict.taught is not None:
-        made.append((denoising.task, denoising.depends_on))
-        from tomofilt.denoise.denoiser import Denoiser
+    def make(self, output: Output) -> Record:
+        """Reconstruct, write, check and name a volume, and the denoised one along with it."""
+        problem, clock = self.plan.problem, Clock()
+        made, denoiser = [output], None
+        taught = self.verdict.taught if self.verdict else None
+        if output.name == "whole" and taught is not None and self.plan.outputs.denoised:
+            from tomofilt.denoise.denoiser import Denoiser
 
-        denoise = Denoiser(plan, denoising.verdict.taught.head)
-    with ExitStack() as stack:
-        sinks = [
-            stack.enter_context(
-                VolumeSink(
-                    plan,
-                    each,
-                    fingerprint(parts),
-                    offset,
-                    replace=each.destination.volume.exists(),
-                )
-            )
-            for each, parts in made
+            made.append(self.plan.outputs.denoised)
+            denoiser = Denoiser(problem, taught.head)
+            with clock.phase("align"):
+                self.images.filtered(denoiser.on_image)
+        offset = problem.method.offset(problem, self.images, output.part)
+        with ExitStack() as open_files:
+            sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
+            slabs = problem.slabs(self.images, output.part, clock, self.progress)
+            _write(slabs, sinks, clock, denoiser)
+            with clock.phase("write"):
+                self.inputs.refuse_changed()
+                for sink in sinks:
+                    sink.commit()
+        records = [
+            self._document(each, clock, sink) for each, sink in zip(made, sinks, strict=True)
         ]
-        background = stack.enter_context(ThreadPoolExecutor(1))
-        pending: list[Future[None]] = []
-        on_image = denoise.filter_image if denoise else None
-        slabs = make_slabs(plan, task, surveyed, clock, progress, on_image, aligned)
+        for each in made:
+            _draw(self.plan, each)
+        return records[0]
+
+    def _sink(self, output: Output, offset: float) -> VolumeSink:
+        from tomofilt.jobs.sink import VolumeSink
+
+        exists = output.destination.volume.exists()
+        mark, plan = fingerprint(self.parts[output.name]), self.plan
+        return VolumeSink(plan.problem, plan.settings, output, mark, offset, replace=exists)
+
+    def _document(self, output: Output, clock: Clock, sink: VolumeSink) -> Record:
+        """Write the record of a finished volume, without which it counts as unfinished."""
+        told = self.verdict is not None and output.name in ("whole", "denoised")
+        record = build_record(
+            self.plan.problem,
+            self.plan.settings,
+            output,
+            self.parts[output.name],
+            self.inputs,
+            seconds=clock.seconds,
+            statistics=sink.summary(),
+            denoising=self._denoising(self.verdict) if told and self.verdict else None,
+        )
+        write_record(output.destination.record, record)
+        return record
+
+    def _denoising(self, verdict: Verdict) -> Denoising:
+        facts = dict(verdict.facts)
+        refused = facts.pop("refused", None)
+        return Denoising(
+            fingerprint=fingerprint(self.parts["denoised"]),
+            refused=None if refused is None else str(refused),
+            measured=facts,
+        )
+
+
+def _draw(plan: Plan, output: Output) -> None:
+    """Draw the picture of a finished volume, if it is wanted."""
+    if plan.settings.preview:
+        name = f"{plan.problem.series.name}{', denoised' * output.is_denoised}"
+        spec, orientation = plan.problem.method.spec, plan.settings.orientation
+        draw_picture(output.destination, name, spec, orientation, log.info)
+
+
+def _write(
+    slabs: Iterator[Slab], sinks: list[VolumeSink], clock: Clock, denoiser: Denoiser | None
+) -> None:
+    """Write blocks in a second thread while the next ones are made; one waits at the most."""
+    pending: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as background:
         for y_start, z_start, block in slabs:
             blocks = [block]
-            if denoise is not None:
+            if denoiser is not None:
                 with clock.phase("denoise"):
-                    blocks.append(denoise.apply(block, z_start, y_start))
+                    blocks.append(denoiser.apply(block, z_start, y_start))
             for sink, each in zip(sinks, blocks, strict=True):
                 pending.append(background.submit(sink.put, each, z_start, y_start))
             with clock.phase("write"):
-                # at most one block waits while another is being made
                 while len(pending) > len(sinks):
                     pending.pop(0).result()
         with clock.phase("write"):
             for future in pending:
                 future.result()
-            inputs.refuse_changed()
-            for sink in sinks:
-                sink.commit()
-    progress.finish()
-    told = None if denoising is None else denoising.told
-    records = [
-        build_record(
-            plan,
-            each,
-            _kind(plan, each),
-            parts,
-            inputs,
-            seconds=clock.seconds,
-            statistics=sink.summary(),
-            denoising=told,
-        )
-        for (each, parts), sink in zip(made, sinks, strict=True)
-    ]
-    _document(plan, [each for each, _ in made], records, progress.reporter)
-    return records[0]
-
-
-def _document(
-    plan: Plan, made: Sequence[VolumeTask], records: Sequence[Record], reporter: Reporter
-) -> None:
-    """Write the records of finished volumes, without which they count as unfinished; then draw."""
-    for task, record in zip(made, records, strict=True):
-        write_record(task.destination.record, record)
-    for task in made:
-        _draw(plan, task, reporter)
-
-
-def _kind(plan: Plan, task: VolumeTask) -> OutputKind:
-    if task.denoised:
-        return "denoised"
-    if task is plan.tasks[0]:
-        return "whole"
-    return "half2" if task is plan.tasks[-1] else "half1"
-
-
-def _draw(plan: Plan, task: VolumeTask, reporter: Reporter) -> None:
-    """Draw the picture of a finished tomogram, if it is wanted."""
-    if plan.settings.preview:
-        name = f"{plan.series.name}{', denoised' * task.denoised}"
-        orientation = plan.settings.orientation
-        draw_picture(task.destination, name, plan.filter.spec, orientation, reporter.note)

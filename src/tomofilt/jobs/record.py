@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.io import record as schema
 from tomofilt.io.record import (
     AppliedFilter,
     Denoising,
     Fact,
     Gains,
-    Output,
-    OutputKind,
     Record,
     Unbinned,
     View,
 )
-from tomofilt.jobs.fingerprint import Inputs, fingerprint
-from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.jobs.fingerprint import Inputs, fingerprint, image_files
+from tomofilt.jobs.outputs import Output
+from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["build_record", "peak_memory_bytes"]
@@ -36,9 +37,9 @@ _GAIN_SAMPLES = 129
 
 
 def build_record(
-    plan: Plan,
-    task: VolumeTask,
-    kind: OutputKind,
+    problem: Problem,
+    settings: Settings,
+    output: Output,
     depends_on: Mapping[str, str],
     inputs: Inputs,
     *,
@@ -50,9 +51,9 @@ def build_record(
 
     Parameters
     ----------
-    plan : Plan
-    task : VolumeTask
-    kind : "whole", "half1", "half2" or "denoised"
+    problem : Problem
+    settings : Settings
+    output : Output
     depends_on : mapping
         From :func:`tomofilt.jobs.fingerprint.dependencies`.
     inputs : Inputs
@@ -63,9 +64,9 @@ def build_record(
         From :meth:`tomofilt.jobs.sink.VolumeSink.summary`.
     denoising : Denoising, optional
     """
-    series, grid, settings = plan.series, plan.grid, plan.settings
+    series, grid, method = problem.series, problem.grid, problem.method
     nz, ny, nx = series.grid.shape
-    files = (*series.files, *task.images.files)
+    files = (*series.files, *image_files(series, output.part.source))
     return Record(
         schema=2,
         version=version("tomofilt"),
@@ -75,43 +76,43 @@ def build_record(
         depends_on=dict(depends_on),
         series=series.name,
         unbinned=Unbinned(pixel_angst=series.images.pixel_angst, size_xyz=(nx, ny, nz)),
-        output=Output(
-            file=task.destination.volume.name,
-            kind=kind,
+        output=schema.Output(
+            file=output.destination.volume.name,
+            kind=output.name,
             shape_zyx=grid.shape,
             voxel_angst=grid.voxel_angst,
             specimen_centre_zyx=grid.centre,
             orientation=settings.orientation,
             flip_z=settings.flip_z,
-            dtype=plan.dtype,
+            dtype=settings.dtype or method.dtype,
             **statistics,
         ),
         filter=AppliedFilter(
-            spec=plan.filter.spec,
-            parameters=repr(plan.filter),
-            interpolation=plan.interpolation,
-            padded_px=plan.row_filter.padded_px,
-            gains_sha256=plan.row_filter.gains_sha256(),
-            factor=task.gain,
-            measured=dict(plan.filter.facts()),
-            # what SIRT does to a frequency is no number
-            gains=None if plan.filter.sirt_iterations else _gains(plan),
+            spec=method.spec,
+            parameters=repr(method),
+            interpolation=method.interpolation,
+            padded_px=problem.row_filter.padded_px,
+            gains_sha256=problem.row_filter.gains_sha256(),
+            factor=output.part.gain,
+            measured=dict(problem.filter.facts()),
+            # what an iterative method does to a frequency is no number
+            gains=_gains(problem) if method.is_linear_filter else None,
         ),
-        corrections=asdict(plan.corrections),
+        corrections=asdict(problem.corrections),
         denoising=denoising,
-        projector="astra" if plan.device.gpus else "direct" if plan.direct else "slice",
-        gpus=tuple(plan.device.gpus),
+        projector="astra" if problem.device.gpus else method.projector,
+        gpus=tuple(problem.device.gpus),
         settings={k: v for k, v in asdict(settings).items() if v is not None},
         applied={
             name: Fact(value=fact.value, source=fact.source) for name, fact in series.facts.items()
         },
-        views=tuple(_view(series, int(i)) for i in task.members),
+        views=tuple(_view(series, int(i)) for i in output.part.views),
         excluded=tuple(i + 1 for i in series.excluded),
         notes=tuple(series.notes),
         inputs=tuple(inputs[path] for path in dict.fromkeys(files)),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         peak_memory_bytes=peak_memory_bytes(),
-        threads=plan.threads,
+        threads=problem.threads,
         machine={"platform": platform.platform(), "python": platform.python_version()},
         libraries={name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
     )
@@ -126,15 +127,15 @@ def _view(series: TiltSeries, i: int) -> View:
     )
 
 
-def _gains(plan: Plan) -> Gains:
+def _gains(problem: Problem) -> Gains:
     """Gains of every view across the tilt axis, from next to zero to half a cycle per pixel.
 
     Lines of numbers are texts, or the record would be mostly line breaks.
     """
-    context = plan.filter_context
+    context = problem.filter_context
     cycles = np.linspace(0, 0.5, _GAIN_SAMPLES)
     cycles[0] = 2 / np.pi**2 / context.padded_px  # zero frequency as filters take it
-    gains = plan.filter.gains(cycles / context.pixel_angst, np.zeros(1), context)
+    gains = problem.filter.gains(cycles / context.pixel_angst, np.zeros(1), context)
     return Gains(
         tilt_deg=_text(context.tilt_deg),
         cycles_per_px=_text(cycles),

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from tomofilt.io.mrc import MrcType, MrcWriter, label, read_header
 from tomofilt.io.record import Scale
 from tomofilt.jobs.finished import data_digest
-from tomofilt.reconstruction.plan import Plan, VolumeTask
+from tomofilt.jobs.outputs import Output
+from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
 from tomofilt.util.jit import kernel
 
 __all__ = ["VolumeSink"]
@@ -27,8 +29,9 @@ class VolumeSink:
 
     Parameters
     ----------
-    plan : Plan
-    task : VolumeTask
+    problem : Problem
+    settings : Settings
+    output : Output
     mark : str
         Fingerprint, for the header's label.
     offset : float
@@ -43,29 +46,35 @@ class VolumeSink:
     """
 
     def __init__(
-        self, plan: Plan, task: VolumeTask, mark: str, offset: float, *, replace: bool
+        self,
+        problem: Problem,
+        settings: Settings,
+        output: Output,
+        mark: str,
+        offset: float,
+        *,
+        replace: bool,
     ) -> None:
-        nz, ny, nx = plan.grid.shape
-        settings = plan.settings
+        nz, ny, nx = problem.grid.shape
+        chosen = settings.dtype or problem.method.dtype
         sign = -1.0 if settings.invert else 1.0
         self.upright = settings.orientation == "zyx"
         self.flip_z = settings.flip_z
         self.planes = nz
         self.factor, self.add = sign, sign * offset
-        self.scaled = plan.dtype not in _UNITS_PER_SD or plan.dtype == plan.filter.dtype
-        dtype: MrcType = next(name for name in get_args(MrcType) if name == plan.dtype)
-        voxel = plan.grid.voxel_angst
-        origin = _origin_angst(plan)
+        self.scaled = chosen not in _UNITS_PER_SD or chosen == problem.method.dtype
+        dtype: MrcType = next(name for name in get_args(MrcType) if name == chosen)
+        voxel = problem.grid.voxel_angst
+        origin = _origin_angst(problem)
         if not self.upright:
             origin = (origin[0], origin[2], origin[1])
-        volume = task.destination.volume
         self.writer = MrcWriter(
-            volume,
+            output.destination.volume,
             (nz, ny, nx) if self.upright else (ny, nz, nx),
             voxel,
             dtype=dtype,
             origin_angst=origin,
-            labels=(label(f"{mark} {plan.filter.spec}{' denoised' * task.denoised}"),),
+            labels=(label(f"{mark} {problem.method.spec}{' denoised' * output.is_denoised}"),),
             orientation=settings.orientation,
             replace=replace,
         )
@@ -130,9 +139,9 @@ class VolumeSink:
         self.scaled = True
 
 
-def _origin_angst(plan: Plan) -> tuple[float, float, float]:
+def _origin_angst(problem: Problem) -> tuple[float, float, float]:
     """Origin (x, y, z) in IMOD's sign: the specimen centre keeps its coordinates at any size."""
-    series, grid = plan.series, plan.grid
+    series, grid = problem.series, problem.grid
     if series.origin_angst is None:
         x, y, z = (n * grid.voxel_angst / 2 for n in reversed(grid.shape))
     else:

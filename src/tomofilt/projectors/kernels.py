@@ -1,6 +1,6 @@
 """Numba kernels of the slice geometry, written so that LLVM vectorises along the tilt axis.
 
-After the in-plane warp of :mod:`tomofilt.align.images`, a view samples its row of the detector at
+After the in-plane warp of :mod:`tomofilt.align.stack`, a view samples its row of the detector at
 ``r = a x + b z + c`` for every y at once (``j = y + e z + f`` with x tilt). So a column of voxels
 along y is a weighted sum of two contiguous detector columns. The detector is packed as
 ``[view][sample][BLOCK of y]``, eight views are summed in one pass so that the accumulator is loaded

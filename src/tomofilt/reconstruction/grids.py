@@ -14,12 +14,12 @@ __all__ = ["aligned_grid", "volume_grid"]
 
 
 def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
-    """The voxels of a tomogram, from the project's and the user's sizes.
+    """The voxels of a tomogram: the series' own box, in the voxel size asked for.
 
     Raises
     ------
     InputError
-        If sizes contradict each other, or leave no voxel.
+        If the voxel size is given twice, is smaller than a pixel, or leaves no voxel.
     """
     pixel = series.images.pixel_angst
     if settings.bin is not None and settings.pixel_angst is not None:
@@ -36,37 +36,15 @@ def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
     if abs(voxel / pixel - 1) < 1e-3:
         voxel = pixel
     grid = series.grid
-    nz, ny, nx = grid.shape
-    if settings.shape_px is not None:
-        nx, ny, nz = settings.shape_px
-    nz = _planes(settings, pixel, nz)
-    resized = grid.resized((nz, ny, nx))
     factor = voxel / pixel
     if factor == 1.0:
-        return resized
-    if min(int(n / factor + 1e-6) for n in resized.shape) < 1:
+        return grid
+    nz, ny, nx = grid.shape
+    if min(int(n / factor + 1e-6) for n in grid.shape) < 1:
         raise InputError(
             f"a tomogram of {nx} x {ny} x {nz} pixels has no voxel left at bin {factor:g}"
         )
-    return resized.binned(factor, first_voxel_kept=series.first_voxel_kept)
-
-
-def _planes(settings: Settings, pixel_angst: float, planes: int) -> int:
-    """Thickness of the tomogram in unbinned pixels, the given one if the user wants no other."""
-    if settings.thickness_px is not None and settings.thickness_angst is not None:
-        raise InputError("--thickness and --thickness-px say the same thing twice: give one")
-    if settings.thickness_angst is not None:
-        wanted = settings.thickness_angst / pixel_angst
-    elif settings.thickness_px is not None:
-        wanted = settings.thickness_px
-    else:
-        return planes
-    if not 0.5 < wanted < np.inf:
-        raise InputError(
-            f"a thickness of {wanted:g} pixels, {wanted * pixel_angst:g} A, leaves no tomogram: "
-            "give --thickness or --thickness-px of a pixel or more"
-        )
-    return round(wanted)
+    return grid.binned(factor, first_voxel_kept=series.first_voxel_kept)
 
 
 def aligned_grid(

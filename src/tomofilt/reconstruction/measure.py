@@ -1,30 +1,24 @@
-"""From a filter that has to be measured to one that is: a series' own numbers for its filter.
-
-Images that have to be resampled for it are handed on, so that it is done once.
-"""
+"""From a filter that has to be measured to one that is: a series' own numbers for its filter."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.wiener import Measurement, WienerExact
-from tomofilt.reconstruction.plan import Plan
+from tomofilt.reconstruction.images import SeriesImages
+from tomofilt.reconstruction.problem import Problem
 from tomofilt.series.geometry import ImageGrid, VolumeGrid
-from tomofilt.series.tiltseries import ImageSource
 from tomofilt.util.threads import run_all
 
-if TYPE_CHECKING:
-    from tomofilt.align.images import AlignedImages
+__all__ = ["measured"]
 
-__all__ = ["aligned_images", "measured", "measured_and_aligned"]
-
+log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
 ImageOf = Callable[[int], Float32]
 
@@ -42,134 +36,47 @@ _ROWS, _PLANES = 128, 6
 _TOLD = (0.02, 0.1, 0.25)
 
 
-def measured(plan: Plan, note: Callable[[str], None] = lambda _: None) -> Plan:
-    """The plan with its filter measured; as it is when the filter needs no measuring.
+def measured(problem: Problem, images: SeriesImages) -> Problem:
+    """The problem with its filter measured; as it is when the filter needs no measuring.
 
     Parameters
     ----------
-    plan : Plan
-    note : callable
-        Told, in lines of text, what was found.
+    problem : Problem
+    images : SeriesImages
+        Of its series: the frame halves are used where there are some, else all frames.
 
     Raises
     ------
     InputError
         If the series is too short, or without any contrast.
     """
-    with ExitStack() as stack:
-        return measured_and_aligned(plan, stack, note)[0]
-
-
-def measured_and_aligned(
-    plan: Plan, stack: ExitStack, note: Callable[[str], None] = lambda _: None
-) -> tuple[Plan, AlignedImages | None]:
-    """As :func:`measured`, and the series' images on the tilt axis, corrected, not filtered.
-
-    Parameters
-    ----------
-    plan : Plan
-    stack : ExitStack
-        Gives the room of the images back.
-    note : callable
-
-    Returns
-    -------
-    plan : Plan
-    images : AlignedImages, optional
-        None where they were not resampled for measuring: there is nothing to gain by them.
-    """
-    chosen = plan.filter
+    chosen = problem.filter
     if not isinstance(chosen, WienerExact) or chosen.measurement is not None:
-        return plan, None
-    name, views = plan.series.name, len(plan.series.views)
+        return problem
+    name, views = problem.series.name, len(problem.series.views)
     if views < _FEWEST_VIEWS:
         raise InputError(
             f"{name} has {views} view{'s' * (views > 1)}: {chosen.spec} learns from how views "
             "resemble their neighbours and needs three or more; give another filter, -f gaussian:"
             "0.1 say"
         )
-    sources = plan.series.halves or (plan.series.images,)
-    room = plan.room_bytes // len(sources)
-    aligned = [_aligned(plan, source, room, stack) for source in sources]
-    images = [_whole(each) for each in aligned]
-    found = _measure(plan, images, note)
+    if problem.series.halves is None:
+        aligned = [images.aligned().image]
+    else:
+        aligned = [images.aligned("half1").image, images.aligned("half2").image]
+    found = _measure(problem, aligned)
     if not found.snr.has_signal:
-        note(
-            f"  note: no signal was found in {name}: neighbouring views have nothing in common "
-            "that noise would not have; check the alignment and the tilt angles"
+        log.info(
+            "  note: no signal was found in %s: neighbouring views have nothing in common "
+            "that noise would not have; check the alignment and the tilt angles",
+            name,
         )
     elif chosen.preset == "view":
-        strength, agreement = _strength(plan, found, images)
+        strength, agreement = _strength(problem, found, aligned)
         found = replace(found, strength=strength, agreement=agreement)
     measured_filter = replace(chosen, measurement=found)
-    note(_summary(plan, measured_filter))
-    again = aligned[0] if len(aligned) == 1 and aligned[0].resampled else None
-    return replace(plan, filter=measured_filter), again
-
-
-def aligned_images(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> ImageOf:
-    """Reader of the aligned, corrected, unfiltered images of a source: view to (y, x).
-
-    Parameters
-    ----------
-    plan : Plan
-    source : ImageSource
-        The series' images, or one of its halves.
-    room_bytes : int
-        More than that waits on disk.
-    stack : ExitStack
-        Gives the room back.
-
-    Raises
-    ------
-    InputError
-        If its shape is not the series', or every image is blank.
-    """
-    return _whole(_aligned(plan, source, room_bytes, stack))
-
-
-def _whole(images: AlignedImages) -> ImageOf:
-    rows = images.grid.shape[0]
-    return lambda view: images.rows(view, 0, rows)
-
-
-def _aligned(plan: Plan, source: ImageSource, room_bytes: int, stack: ExitStack) -> AlignedImages:
-    from tomofilt.align.images import align, survey
-
-    shape = plan.series.images.shape
-    if source.shape != shape:
-        raise InputError(
-            f"{source.files[0]} has {source.shape} (images, y, x) "
-            f"but {plan.series.images.files[0]} {shape}"
-        )
-    surveyed = survey(
-        source,
-        plan.series.views,
-        background=plan.background,
-        across_axis=plan.across_axis,
-        log_base=plan.series.log_base,
-        threads=plan.image_threads,
-    )
-    if len(surveyed.blank) == len(plan.series.views):
-        raise InputError(
-            f"{plan.series.name}: every image is blank, there is nothing to reconstruct"
-        )
-    return stack.enter_context(
-        closing(
-            align(
-                surveyed,
-                plan.slices,
-                plan.image_from_aligned,
-                plan.aligned,
-                image_filter=plan.correction(),
-                like_newstack=False,
-                halo=0,
-                threads=plan.image_threads,
-                memory_bytes=room_bytes,
-                folder=plan.tasks[0].destination.volume.parent,
-            )
-        )
-    )
+    log.info(_summary(problem, measured_filter))
+    return problem.with_filter(measured_filter)
 
 
 def _sum(images: Sequence[ImageOf]) -> ImageOf:
@@ -178,20 +85,22 @@ def _sum(images: Sequence[ImageOf]) -> ImageOf:
     return lambda view: images[0](view) + images[1](view)
 
 
-def _measure(plan: Plan, images: Sequence[ImageOf], note: Callable[[str], None]) -> Measurement:
+def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
     """Thickness and SNR."""
     from tomofilt import snr
 
-    grid, views, threads = plan.aligned, len(plan.series.views), plan.threads
-    spectra = snr.line_spectra(_sum(images), plan.slices, grid, threads)
+    grid, slices = problem.frame.grid, problem.frame.slices
+    views, threads = len(problem.series.views), problem.threads
+    spectra = snr.line_spectra(_sum(images), slices, grid, threads)
     if np.median(spectra.spots) > _SPOTS:
-        note(
-            f"  note: {100 * np.median(spectra.spots):.0f} % of the contrast of {plan.series.name} "
-            "is in spots far darker or brighter than the rest, gold beads perhaps: the SNR tells "
-            "of them as much as of the specimen; if there is nothing else, give another filter"
+        log.info(
+            f"  note: {100 * np.median(spectra.spots):.0f} % of the contrast of "
+            f"{problem.series.name} is in spots far darker or brighter than the rest, gold beads "
+            "perhaps: the SNR tells of them as much as of the specimen; if there is nothing else, "
+            "give another filter"
         )
-    thickness = snr.measure_thickness(spectra, plan.thickness_angst, threads)
-    thickness_angst, centre_angst = thickness or (plan.thickness_angst, 0.0)
+    thickness = snr.measure_thickness(spectra, problem.thickness_angst, threads)
+    thickness_angst, centre_angst = thickness or (problem.thickness_angst, 0.0)
     if len(images) == 2:
         coherence = snr.frame_coherence(images, views, grid, threads)
         source = "even and odd frames"
@@ -200,14 +109,15 @@ def _measure(plan: Plan, images: Sequence[ImageOf], note: Callable[[str], None])
         source = "neighbouring views"
         if not coherence.samples.any():
             raise InputError(
-                f"{plan.series.name}: its views are too far apart, {_widest_gap(plan):.0f} deg "
-                f"between neighbours, to tell signal from noise in a specimen {thickness_angst:.0f}"
-                " A thick; give another filter, -f gaussian:0.1 say"
+                f"{problem.series.name}: its views are too far apart, "
+                f"{_widest_gap(problem):.0f} deg between neighbours, to tell signal from noise "
+                f"in a specimen {thickness_angst:.0f} A thick: give another filter, say "
+                "-f gaussian:0.1"
             )
     fitted = snr.fit_snr(coherence, views, grid.pixel_angst[1])
     for view in np.flatnonzero(fitted.log_factor == snr.NO_WEIGHT):
-        number = int(plan.series.views[view]) + 1
-        note(
+        number = int(problem.series.views[view]) + 1
+        log.info(
             f"  note: image {number} shows nothing of what its neighbours show and gets no weight: "
             f"look at it, and leave it out if it is bad (--exclude {number})"
         )
@@ -221,37 +131,39 @@ def _measure(plan: Plan, images: Sequence[ImageOf], note: Callable[[str], None])
     )
 
 
-def _widest_gap(plan: Plan) -> float:
-    return float(np.diff(np.sort(plan.slices.tilt_deg)).max())
+def _widest_gap(problem: Problem) -> float:
+    return float(np.diff(np.sort(problem.frame.slices.tilt_deg)).max())
 
 
-def _strength(plan: Plan, found: Measurement, images: Sequence[ImageOf]) -> tuple[float, float]:
+def _strength(
+    problem: Problem, found: Measurement, images: Sequence[ImageOf]
+) -> tuple[float, float]:
     """Strength of the "view" preset, and how well the halves agree with it."""
     image_of = _sum(images)
-    grid = plan.aligned
+    grid = problem.frame.grid
     rows = min(_ROWS, grid.shape[0])
     start = (grid.shape[0] - rows) // 2
     part = ImageGrid(
         (rows, grid.shape[1]), grid.pixel_angst, (grid.centre[0] - start, grid.centre[1])
     )
-    stack = np.empty((len(plan.series.views), *part.shape), dtype=np.float32)
+    stack = np.empty((len(problem.series.views), *part.shape), dtype=np.float32)
 
     def load(view: int) -> None:
         stack[view] = image_of(view)[start : start + rows]
 
-    run_all(plan.threads, load, range(len(stack)))
-    voxel, width = plan.grid.voxel_angst, plan.grid.shape[2]
+    run_all(problem.threads, load, range(len(stack)))
+    voxel, width = problem.grid.voxel_angst, problem.grid.shape[2]
     volume = VolumeGrid(
         (_PLANES, rows, width),
         voxel,
-        ((_PLANES - 1) / 2 - found.centre_angst / voxel, part.centre[0], plan.grid.centre[2]),
+        ((_PLANES - 1) / 2 - found.centre_angst / voxel, part.centre[0], problem.grid.centre[2]),
     )
     agreements: dict[int, float] = {}
 
     def agreement(index: int) -> float:
         if index not in agreements:
             trial = replace(found, strength=float(_STRENGTHS[index]))
-            agreements[index] = _halves_agree(plan, trial, stack, part, volume)
+            agreements[index] = _halves_agree(problem, trial, stack, part, volume)
         return agreements[index]
 
     # from the middle to the first strength that is enough
@@ -269,7 +181,7 @@ def _strength(plan: Plan, found: Measurement, images: Sequence[ImageOf]) -> tupl
 
 
 def _halves_agree(
-    plan: Plan, found: Measurement, stack: Float32, images: ImageGrid, volume: VolumeGrid
+    problem: Problem, found: Measurement, stack: Float32, images: ImageGrid, volume: VolumeGrid
 ) -> float:
     """Correlation of the voxels of small tomograms from even and from odd views."""
     from tomofilt.filters.apply import ImageFilter
@@ -277,26 +189,26 @@ def _halves_agree(
 
     image_filter = ImageFilter(
         WienerExact("view", found),
-        plan.slices,
+        problem.frame.slices,
         images.shape,
         pixel_angst=images.pixel_angst,
-        density_pixel_angst=plan.series.images.pixel_angst,
-        thickness_angst=plan.thickness_angst,
+        density_pixel_angst=problem.series.images.pixel_angst,
+        thickness_angst=problem.thickness_angst,
     )
     filtered = np.empty_like(stack)
 
     def filter_one(view: int) -> None:
         filtered[view] = image_filter.filter_image(view, stack[view])
 
-    run_all(plan.threads, filter_one, range(len(stack)))
-    table = slice_table(plan.slices, volume, images)
-    order = np.argsort(plan.slices.tilt_deg, kind="stable")
+    run_all(problem.threads, filter_one, range(len(stack)))
+    table = slice_table(problem.frame.slices, volume, images)
+    order = np.argsort(problem.frame.slices.tilt_deg, kind="stable")
     margin_y, margin_x = volume.shape[1] // 8, volume.shape[2] // 8
     inner = np.s_[:, margin_y : volume.shape[1] - margin_y, margin_x : volume.shape[2] - margin_x]
     halves = []
     for members in (order[::2], order[1::2]):
         projector = SliceProjector(
-            table[members], (len(members), *images.shape), volume.shape, threads=plan.threads
+            table[members], (len(members), *images.shape), volume.shape, threads=problem.threads
         )
         half = projector.adjoint(filtered[members])[inner]
         halves.append((half - half.mean()).ravel())
@@ -304,12 +216,12 @@ def _halves_agree(
     return float(halves[0] @ halves[1]) / norm if norm else 0.0
 
 
-def _summary(plan: Plan, chosen: WienerExact) -> str:
+def _summary(problem: Problem, chosen: WienerExact) -> str:
     """What was found, in one line."""
     found = chosen.measurement
     assert found is not None
-    pixel = plan.aligned.pixel_angst[1]
-    tilt = np.abs(plan.slices.tilt_deg)
+    pixel = problem.frame.grid.pixel_angst[1]
+    tilt = np.abs(problem.frame.slices.tilt_deg)
     snr = found.snr(np.array(_TOLD) / pixel)
     words = [
         " ".join(f"{value:.2g}" for value in snr[view])

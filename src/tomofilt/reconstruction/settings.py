@@ -15,7 +15,8 @@ __all__ = ["Settings"]
 class Settings:
     """Everything a user can choose about a reconstruction.
 
-    Lengths named ``_px`` are in unbinned input pixels, as IMOD and RELION count them.
+    The size of the tomogram is the series' own: see
+    :class:`tomofilt.series.projects.SeriesOptions`.
 
     Attributes
     ----------
@@ -29,10 +30,6 @@ class Settings:
         Output voxel size in input pixels. Exclusive with ``pixel_angst``.
     pixel_angst : float, optional
         Output voxel size in angstrom.
-    thickness_angst, thickness_px : float, optional
-        Thickness of the tomogram; default from the project.
-    shape_px : (x, y, z), optional
-        Size of the tomogram.
     interpolation : "fine", "linear" or "imod", optional
         How filtered rows are sampled; default is the filter's own.
     projector : "fast" or "direct"
@@ -73,9 +70,6 @@ class Settings:
     model: Path | None = None
     bin: float | None = None
     pixel_angst: float | None = None
-    thickness_angst: float | None = None
-    thickness_px: float | None = None
-    shape_px: tuple[int, int, int] | None = None
     interpolation: Interpolation | None = None
     projector: Literal["fast", "direct"] = "fast"
     normalise: Literal["sum", "count"] = "sum"

@@ -8,18 +8,19 @@ projector's own way needs no second interpolation and keeps more detail; this on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, cos, floor, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.reconstruction.problem import Problem, Slab
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid, rotation_x
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
-__all__ = ["common_xtilt", "turn_slabs", "upright_grid", "without_xtilt"]
+__all__ = ["common_xtilt", "turned_slabs", "upright_grid", "without_xtilt"]
 
 Float32 = NDArray[np.float32]
 
@@ -52,20 +53,23 @@ def upright_grid(grid: VolumeGrid, angle_rad: float) -> VolumeGrid:
     return replace(grid, shape=shape, centre=(zc + more_z, yc + more_y, xc))
 
 
-def turn_slabs(
-    slabs: Iterable[tuple[int, int, Float32]],
-    upright: VolumeGrid,
-    grid: VolumeGrid,
-    angle_rad: float,
-    threads: int,
-) -> Iterator[tuple[int, int, Float32]]:
-    """Slabs of the turned tomogram, from slabs of the upright one in ascending order.
+def turned_slabs(problem: Problem, slabs: Iterator[Slab]) -> Iterator[Slab]:
+    """Slabs of the turned tomogram, from slabs of the upright one, if the problem has one.
 
     Parameters
     ----------
-    slabs : iterable of (first row, first plane, block)
-        Blocks hold all planes.
+    problem : Problem
+    slabs : iterator of (first row, first plane, block)
+        In ascending order; blocks hold all planes.
     """
+    if problem.xtilt_rad == 0.0:
+        return slabs
+    return _turned(slabs, problem.frame.volume, problem.grid, problem.xtilt_rad, problem.threads)
+
+
+def _turned(
+    slabs: Iterator[Slab], upright: VolumeGrid, grid: VolumeGrid, angle_rad: float, threads: int
+) -> Iterator[Slab]:
     nz, ny, nx = grid.shape
     zc, yc, _ = grid.centre
     _, upright_yc, _ = upright.centre

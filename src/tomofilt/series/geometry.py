@@ -141,6 +141,11 @@ class SliceGeometry:
         """Whether some view needs rows beside a voxel's own (e != 0)."""
         return bool(np.any(self.e != 0.0))
 
+    def select(self, views: ArrayLike) -> SliceGeometry:
+        """The same geometry for some views (indices or a mask)."""
+        index = np.asarray(views)
+        return SliceGeometry(self.a[index], self.b[index], self.u0_angst[index], self.e[index])
+
 
 @dataclass(frozen=True, eq=False)
 class LocalGeometry:

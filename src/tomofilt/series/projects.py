@@ -7,6 +7,7 @@ IMOD and RELION plug-ins use the same door.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -21,15 +22,96 @@ from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
 __all__ = [
+    "AS_IT_IS",
     "Acquisition",
     "Destination",
     "Project",
     "ProjectType",
+    "SeriesOptions",
     "detect",
     "geometry_about",
+    "open_series",
     "project_type",
     "write_stack",
 ]
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """What a user asks for on top of a project's own numbers.
+
+    Parameters
+    ----------
+    input_pixel_angst : float, optional
+        Pixel size of the images in angstrom, where the project has none or a wrong one.
+    exclude : tuple of int
+        Views to leave out besides the project's own, counted from 1 in the order of the images.
+    thickness_angst : float, optional
+        Thickness of the tomogram in angstrom.
+    thickness_px : float, optional
+        The same in unbinned pixels of the images, as IMOD and RELION count; not both.
+    shape_px : (x, y, z), optional
+        Size of the tomogram in unbinned pixels. A thickness given as well takes the place of z.
+
+    Raises
+    ------
+    InputError
+        If both thicknesses are given.
+    """
+
+    input_pixel_angst: float | None = None
+    exclude: tuple[int, ...] = ()
+    thickness_angst: float | None = None
+    thickness_px: float | None = None
+    shape_px: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.thickness_px is not None and self.thickness_angst is not None:
+            raise InputError("--thickness and --thickness-px say the same thing twice: give one")
+
+    @property
+    def chooses_planes(self) -> bool:
+        """Whether the thickness is asked for, alone or as the z of a shape."""
+        given = (self.thickness_angst, self.thickness_px, self.shape_px)
+        return any(value is not None for value in given)
+
+    def shape(self, own: tuple[int, int, int], pixel_angst: float) -> tuple[int, int, int]:
+        """Size (z, y, x) of the tomogram in unbinned pixels: the project's, unless asked otherwise.
+
+        Parameters
+        ----------
+        own : (z, y, x)
+            The project's size; what is asked for takes its place.
+        pixel_angst : float
+            Pixel size of the images.
+
+        Raises
+        ------
+        InputError
+            If the thickness asked for is less than a pixel, or not finite.
+        """
+        nz, ny, nx = own
+        if self.shape_px is not None:
+            nx, ny, nz = self.shape_px
+        wanted = self.thickness_px
+        if self.thickness_angst is not None:
+            wanted = self.thickness_angst / pixel_angst
+        if wanted is None:
+            return nz, ny, nx
+        if not 0.5 < wanted < math.inf:
+            raise InputError(
+                f"a thickness of {wanted:g} pixels, {wanted * pixel_angst:g} A, leaves no "
+                "tomogram: give --thickness or --thickness-px of a pixel or more"
+            )
+        return round(wanted), ny, nx
+
+    def grid(self, own: VolumeGrid) -> VolumeGrid:
+        """Voxels of the tomogram asked for, about the middle of the project's own, unbinned."""
+        return own.resized(self.shape(own.shape, own.voxel_angst))
+
+
+#: A project's own numbers and no others.
+AS_IT_IS = SeriesOptions()
 
 
 @dataclass(frozen=True)
@@ -98,14 +180,8 @@ class Project(Protocol):
     def names(self) -> Sequence[str]:
         """Names of its tilt series, in the project's order."""
 
-    def read(self, name: str, overrides: Mapping[str, object]) -> TiltSeries:
-        """One tilt series.
-
-        ``overrides`` holds what the user asked for on top of the project's own numbers:
-        ``input_pixel_angst`` (float), ``exclude`` (1-based view numbers, sequence of int), and
-        ``thickness_px``, ``thickness_angst`` or ``shape_px`` (x, y, z), for projects that do not
-        say how thick the tomogram is.
-        """
+    def read(self, name: str, options: SeriesOptions = AS_IT_IS) -> TiltSeries:
+        """One tilt series; its grid has the size that the options ask for."""
 
     def destination(self, name: str, output_dir: Path | None) -> Destination:
         """Where the tomogram of a series goes."""
@@ -152,6 +228,35 @@ def detect(path: Path) -> Project:
             return kind.open(path)
     names = ", ".join(sorted(point.name for point in points))
     raise InputError(f"{path}: no project of a known kind ({names}) is here")
+
+
+def open_series(
+    path: str | Path, name: str | None = None, options: SeriesOptions = AS_IT_IS
+) -> TiltSeries:
+    """Open a tilt series of whatever kind of project the path holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        An IMOD folder, a RELION STAR file, or what else an installed plug-in opens.
+    name : str, optional
+        Which series, where the project has several.
+    options : SeriesOptions
+        What is asked for on top of the project's own numbers.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        The project cannot be opened, has no such series, or has several and none was named.
+    """
+    project = detect(Path(path))
+    names = project.names
+    if name is None:
+        if len(names) != 1:
+            some = ", ".join(names[:5])
+            raise InputError(f"{path} has {len(names)} tilt series ({some} ...): name one of them")
+        name = names[0]
+    return project.read(name, options)
 
 
 def geometry_about(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
-
-if TYPE_CHECKING:
-    from tomofilt.filters.protocol import Filter
 
 __all__ = ["ImageSource", "Sourced", "TiltSeries"]
 
@@ -93,8 +90,9 @@ class TiltSeries:
         Why the images count as corrected for it already.
     log_base : float, optional
         When given, images are replaced by log10(max(value + base, floor)) (IMOD's LOG).
-    native_filter : Filter, optional
-        What the project's own reconstruction program would apply.
+    native_filter : object, optional
+        What the project's own reconstruction program would apply: a filter of the plug-in, which
+        ``-f imod``, say, stands for.
     facts : mapping of name to Sourced
         Every number used and where it came from.
     notes : tuple of str
@@ -122,7 +120,29 @@ class TiltSeries:
     ctf: Ctf | None = None
     ctf_done: str | None = None
     log_base: float | None = None
-    native_filter: Filter | None = None
+    native_filter: object = None
     facts: Mapping[str, Sourced] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+
+    def select(self, views: ArrayLike) -> TiltSeries:
+        """The same series with only some of its used views.
+
+        Everything that has one value a view goes along: geometry, angles, exposure, CTF. Images
+        and frame halves stay as they are, since ``views`` says which of them are used.
+
+        Parameters
+        ----------
+        views : indices or mask
+            Among the used views.
+        """
+        index = np.asarray(views)
+        dose = self.dose_e_per_a2
+        return replace(
+            self,
+            geometry=self.geometry.select(index),
+            views=self.views[index],
+            tilt_deg=self.tilt_deg[index],
+            dose_e_per_a2=None if dose is None else dose[index],
+            ctf=None if self.ctf is None else self.ctf.select(index),
+        )

@@ -8,8 +8,7 @@ one.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from tomofilt.errors import InputError
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.measure import measured
-from tomofilt.reconstruction.plan import Settings, make_plan
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
-from tomofilt.series.projects import Destination
+from tomofilt.series.projects import SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.projection import project
 from tomofilt.simulate.scheme import TiltScheme
@@ -140,15 +140,16 @@ def measure_noise(
             f"{series.name} has {len(series.views)} views; noise is told from how views resemble "
             f"their neighbours, which needs {_FEWEST_VIEWS} or more"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            pixel_angst=max(pixel_angst, series.images.pixel_angst),
-            thickness_angst=thickness_angst,
-            filter="wiener-exact:match",
-            threads=threads,
-        )
-        plan = measured(make_plan(series, Destination(Path(folder) / "none.mrc"), settings))
-    measurement = cast(WienerExact, plan.filter).measurement
+    thick = SeriesOptions(thickness_angst=thickness_angst).grid(series.grid)
+    settings = Settings(
+        pixel_angst=max(pixel_angst, series.images.pixel_angst),
+        filter="wiener-exact:match",
+        threads=threads,
+    )
+    problem = make_problem(replace(series, grid=thick), settings)
+    with problem.images() as images:
+        problem = measured(problem, images)
+    measurement = cast(WienerExact, problem.filter).measurement
     if measurement is None or not measurement.snr.has_signal:
         raise InputError(
             f"nothing but noise was found in the images of {series.name}, so that its noise level "

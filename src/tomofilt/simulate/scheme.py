@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomofilt.errors import InputError, MissingFileError
-from tomofilt.io.files import read_input
+from tomofilt.errors import InputError
 
-__all__ = ["Order", "TiltScheme", "angles_of_range", "read_angles", "tilt_scheme"]
+__all__ = ["Order", "TiltScheme", "tilt_scheme"]
 
 Float64 = NDArray[np.float64]
 Order = Literal["dose-symmetric", "continuous"]
@@ -48,40 +46,6 @@ class TiltScheme:
     def exposure_e_per_a2(self) -> Float64:
         """Exposure of the specimen by the middle of each view."""
         return np.asarray((self.acquired + 0.5) * self.dose_e_per_a2, np.float64)
-
-
-def angles_of_range(first_deg: float, last_deg: float, step_deg: float) -> Float64:
-    """Angles from first to last, evenly spaced.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    count = int(np.floor((last_deg - first_deg) / step_deg + 1e-6)) + 1 if step_deg > 0 else 0
-    if count < 1:
-        raise InputError(
-            f"no tilt from {first_deg:g} to {last_deg:g} deg in steps of {step_deg:g} deg: "
-            "give first, last and a positive step, -60:60:3"
-        )
-    return np.asarray(first_deg + step_deg * np.arange(count))
-
-
-def read_angles(path: Path) -> Float64:
-    """Angles of a .tlt or .rawtlt file, as they stand there: blanks or commas between them.
-
-    Raises
-    ------
-    MissingFileError, InputError
-        It is not there, or holds something else.
-    """
-    try:
-        text = read_input(path).decode()
-        return np.array([float(word) for word in text.replace(",", " ").split()])
-    except MissingFileError:
-        raise MissingFileError(f"{path}: there is no such file with tilt angles") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no list of tilt angles in degrees: {error}") from error
 
 
 def tilt_scheme(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomofilt.errors import InputError
+from tomofilt.series.angles import angles_of_range
 from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
@@ -25,7 +26,7 @@ from tomofilt.simulate.molecules import Molecule, bundled
 from tomofilt.simulate.phantom import Contents, Phantom, make_phantom
 from tomofilt.simulate.physics import VOLTAGE_KV, Optics, damage, relative_noise
 from tomofilt.simulate.projection import extent_angst, project
-from tomofilt.simulate.scheme import Order, TiltScheme, angles_of_range, tilt_scheme
+from tomofilt.simulate.scheme import Order, TiltScheme, tilt_scheme
 
 __all__ = [
     "ImagesInMemory",

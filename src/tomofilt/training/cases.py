@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -17,9 +15,11 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.files import read_input
-from tomofilt.reconstruction.measure import aligned_images
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
-from tomofilt.series.projects import Destination
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.methods.fbp import Fbp
+from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Case", "Cases", "cases_from_table", "check_cases", "simulated_cases", "split"]
@@ -27,8 +27,6 @@ __all__ = ["Case", "Cases", "cases_from_table", "check_cases", "simulated_cases"
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: Nothing is written, but images that do not fit into memory wait in a nameless file there.
-_PLACE = Destination(Path(tempfile.gettempdir()) / "training.mrc")
 #: Of the tomogram that the scale and the sign of a series are read off, cycles per pixel.
 _QUICK = "gaussian:0.12"
 #: With less than this between a quick tomogram and the truth, they do not belong together.
@@ -62,7 +60,7 @@ class Case:
         return self.series.name
 
     @cached_property
-    def plan(self) -> Plan:
+    def problem(self) -> Problem:
         """How the series is reconstructed.
 
         Raises
@@ -70,11 +68,12 @@ class Case:
         InputError
             The truth does not fit, is constant or not finite, or the geometry is none to train on.
         """
-        plan = self.plan_with(_QUICK)
-        if plan.grid.shape != self.truth.shape:
+        problem = self.problem_with(_QUICK)
+        if problem.grid.shape != self.truth.shape:
             raise InputError(
                 f"{self.name}: the truth has {self.truth.shape} voxels (z, y, x), but the tomogram "
-                f"{plan.grid.shape}: give the truth that belongs to this series, at its voxel size"
+                f"{problem.grid.shape}: give the truth that belongs to this series, at its voxel "
+                "size"
             )
         if not np.isfinite(self.truth).all():
             bad = int(np.count_nonzero(~np.isfinite(self.truth)))
@@ -83,17 +82,17 @@ class Case:
             )
         if float(self.truth.std(dtype=np.float64)) == 0:
             raise InputError(f"{self.name}: the truth is {self.truth.flat[0]:g} everywhere")
-        if plan.direct or plan.slices.has_xtilt:
+        if not isinstance(problem.method, Fbp) or problem.frame.slices.has_xtilt:
             raise InputError(
                 f"{self.name} has a tilt about x or a local alignment, and filters are trained on "
                 "series without: leave it out, or set these to zero in its project"
             )
-        return plan
+        return problem
 
-    def plan_with(self, filter: str) -> Plan:
-        """The series' plan with a filter by name, and without dose weights: they are learned."""
+    def problem_with(self, filter: str) -> Problem:
+        """The series' problem with a filter by name, and without dose weights: they are learned."""
         settings = Settings(filter=filter, bin=self.bin, device="cpu", dose_weight="off")
-        return make_plan(self.series, _PLACE, settings)
+        return make_problem(self.series, settings)
 
     @cached_property
     def images(self) -> Float32:
@@ -104,10 +103,9 @@ class Case:
         InputError
             An image holds NaN or is blank.
         """
-        plan, series = self.plan, self.series
-        with ExitStack() as room:
-            image_of = aligned_images(plan, series.images, plan.allowed_bytes, room)
-            stack = np.stack([image_of(view) for view in range(len(series.views))])
+        series = self.series
+        with self.problem.images() as images:
+            stack = images.aligned().numpy()
         # without its background, nothing is left of a blank image
         blank = np.flatnonzero(~stack.any(axis=(1, 2)))
         if blank.size:
@@ -120,12 +118,9 @@ class Case:
 
     def tomogram(self, filter: str) -> Float32:
         """The tomogram by a filter by name, scaled: (z, y, x)."""
-        from tomofilt.evaluate.left_out import make_blocks
-
-        plan = self.plan_with(filter)
-        volume = np.empty(plan.grid.shape, dtype=np.float32)
-        for y, z, block in make_blocks(plan):
-            volume[z : z + block.shape[0], y : y + block.shape[1]] = block
+        problem = self.problem_with(filter)
+        with problem.images(in_place=True) as images:
+            volume = measured(problem, images).volume(images)
         volume *= np.float32(self.scale)
         return volume
 
@@ -156,16 +151,16 @@ class Case:
         from tomofilt.projectors.cpu import SliceProjector, slice_table
         from tomofilt.simulate.series import ImagesInMemory
 
-        plan, series = self.plan, self.series
-        table = slice_table(plan.slices, plan.grid, plan.aligned)
-        shape = (len(table), *plan.aligned.shape)
-        stack = SliceProjector(table, shape, plan.grid.shape).forward(self.truth)
+        grid, frame, series = self.problem.grid, self.problem.frame, self.series
+        table = slice_table(frame.slices, grid, frame.grid)
+        shape = (len(table), *frame.grid.shape)
+        stack = SliceProjector(table, shape, grid.shape).forward(self.truth)
         projected = replace(
             series,
-            images=ImagesInMemory(stack, plan.grid.voxel_angst),
-            geometry=series.geometry.in_aligned_frame(plan.image_from_aligned),
+            images=ImagesInMemory(stack, grid.voxel_angst),
+            geometry=series.geometry.in_aligned_frame(frame.image_from_aligned),
             views=np.arange(len(stack)),
-            grid=plan.grid,
+            grid=grid,
             aligned_shape=None,
             binning=1.0,
             log_base=None,
@@ -204,9 +199,9 @@ class Case:
         return {
             "name": self.name,
             "sha256": dict(self.digests),
-            "pixel_angst": self.plan.grid.voxel_angst,
+            "pixel_angst": self.problem.grid.voxel_angst,
             "shape_zyx": list(self.truth.shape),
-            "tilt_deg": [round(float(tilt), 4) for tilt in self.plan.slices.tilt_deg],
+            "tilt_deg": [round(float(tilt), 4) for tilt in self.problem.frame.slices.tilt_deg],
             "scale": self.scale,
             "truth_std": float(self.truth.std(dtype=np.float64)),
         }
@@ -356,8 +351,8 @@ def _listed(path: Path, entries: Iterable[Any]) -> Iterable[Case]:
                 "give name = one of them"
             )
         truth, voxel = read_volume(path.parent / entry["truth"])
-        case = Case(project.read(names[0], {}), truth, entry.get("bin"))
-        tomogram_voxel = case.plan.grid.voxel_angst
+        case = Case(project.read(names[0]), truth, entry.get("bin"))
+        tomogram_voxel = case.problem.grid.voxel_angst
         if abs(voxel / tomogram_voxel - 1) > 0.01:
             raise InputError(
                 f"{where}: {entry['truth']} has voxels of {voxel:g} A, but the tomogram of "

@@ -242,7 +242,7 @@ def _shared_gains(
     filter: LearnedFilter, shared: LearnedFilter, model: FilteredBackProjection
 ) -> Float64:
     """Matrix from the coefficients of a shared filter to those that make the same gains."""
-    context = model.case.plan.filter_context
+    context = model.case.problem.filter_context
     columns = []
     for coefficients in np.eye(shared.coefficients.size):
         one = replace(shared, coefficients=coefficients.reshape(shared.coefficients.shape))

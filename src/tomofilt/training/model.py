@@ -6,7 +6,6 @@ filter multiplies, crops, samples and back-projects; the tests compare the two.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
@@ -82,23 +81,25 @@ class FilteredBackProjection(nn.Module):
         super().__init__()
         from tomofilt.projectors.cpu import slice_table
 
-        plan = replace(case.plan, filter=filter)
+        problem = case.problem.with_filter(filter)
         self.case, self.shape = case, filter.coefficients.shape
-        grid = _Frequencies(case.plan.aligned, padding)
+        grid = _Frequencies(case.problem.frame.grid, padding)
         spectra = grid.spectra(case.images)
-        base = filter.base_gains(grid.across, grid.along, case.plan.filter_context)
+        base = filter.base_gains(grid.across, grid.along, case.problem.filter_context)
         spectra *= np.broadcast_to(base, spectra.shape).astype(np.float32)
         angles = _angles(case, filter)
         nodes = _interpolation(filter, grid)
         power = grid.power(spectra).reshape(len(spectra), -1)
         energy = angles.T**2 @ (nodes.power(2).T @ power.T).T
-        self.energy: Float64 = plan.grid.shape[0] * energy.reshape(self.shape)
-        self._image_shape, self._padded = plan.aligned.shape, grid.padded
-        self._volume_shape = plan.grid.shape
-        rows = plan.row_filter
+        self.energy: Float64 = problem.grid.shape[0] * energy.reshape(self.shape)
+        self._image_shape, self._padded = problem.frame.grid.shape, grid.padded
+        self._volume_shape = problem.grid.shape
+        rows = problem.row_filter
         # what rows undergo before they are back-projected is one linear map
-        sampling = rows.filter_rows(0, np.eye(plan.aligned.shape[1], dtype=np.float32))
-        table = slice_table(plan.slices, plan.grid, plan.aligned, rows.first_px, rows.step_px)
+        sampling = rows.filter_rows(0, np.eye(problem.frame.grid.shape[1], dtype=np.float32))
+        table = slice_table(
+            problem.frame.slices, problem.grid, problem.frame.grid, rows.first_px, rows.step_px
+        )
         truth = case.truth - np.float32(case.truth.mean(dtype=np.float64))
         self.truth_std = float(truth.std(dtype=np.float64))
         complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
@@ -230,7 +231,7 @@ class _Frequencies:
 
 def _angles(case: Case, filter: LearnedFilter) -> Float64:
     """Angle basis at the views of a case; views of other series count as the nearest in order."""
-    tilt = case.plan.slices.tilt_deg
+    tilt = case.problem.frame.slices.tilt_deg
     if filter.angles != "per-tilt":
         return filter.angle_basis(tilt)
     if len(filter.tilt_deg) != len(tilt):

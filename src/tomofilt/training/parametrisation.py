@@ -62,7 +62,7 @@ def empty_filter(
     if nodes is not None and nodes < 2:
         raise InputError(f"{nodes} nodes on frequency are too few: give two or more")
     base, angles = _PARTS[name]
-    grid = case.plan.aligned
+    grid = case.problem.frame.grid
     (ny, nx), (pixel_y, pixel_x) = grid.shape, grid.pixel_angst
     where: RadialNodes | GridNodes
     if base == "ramp":
@@ -76,7 +76,7 @@ def empty_filter(
         across = _frequencies(nx, pixel_x, nodes)
         along = _frequencies(ny, pixel_y, nodes)
         where = GridNodes(across, np.concatenate([-along[:0:-1], along]))
-    tilt = case.plan.slices.tilt_deg
+    tilt = case.problem.frame.slices.tilt_deg
     terms = {"shared": 1, "per-tilt": len(tilt), "polynomial": order + 1}[angles]
     return LearnedFilter(
         base,

@@ -269,8 +269,8 @@ def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> No
     """Refuse what does not fit, before hours are spent."""
     largest = held = 0
     for case in cases.all:
-        ny, nx = case.plan.aligned.shape
-        image_bytes = 4 * len(case.plan.slices.a) * ny * nx
+        ny, nx = case.problem.frame.grid.shape
+        image_bytes = 4 * len(case.problem.frame.slices.a) * ny * nx
         held += image_bytes + 4 * case.truth.size
         if case not in cases.test:
             held += int(1.5 * (1 + 64 / ny) * image_bytes)  # spectra
@@ -340,7 +340,7 @@ def _descend(
     reporter: Reporter,
     resume: bool,
 ) -> Descent:
-    start = beginning(wanted.init, empty, cases.train[0].plan.filter_context)
+    start = beginning(wanted.init, empty, cases.train[0].problem.filter_context)
     coefficients = Coefficients(
         start, factorised=wanted.parametrisation == "factorised", frozen=wanted.frozen
     )
@@ -376,9 +376,8 @@ def beginning(init: str, empty: LearnedFilter, context: FilterContext) -> Float6
     if init == "zero":
         return np.zeros(empty.coefficients.shape)
     if init.endswith(SUFFIX):
-        chosen: Filter = read_filter(Path(init))
-        if isinstance(chosen, LearnedFilter):
-            chosen = for_series(chosen, context.tilt_deg, context.pixel_angst)
+        learned = read_filter(Path(init))
+        chosen: Filter = for_series(learned, context.tilt_deg, context.pixel_angst)
     elif init == "radial-ramp":
         nodes = RadialNodes(np.array([empty.nodes.highest_k]))
         chosen = LearnedFilter("radial-ramp", "shared", nodes, empty.tilt_deg, np.ones((1, 1)))
@@ -432,7 +431,7 @@ def _write(
     save_bundle(outputs.bundle, result.filter.to_bundle(metadata), overwrite=overwrite)
     try:
         _write_log(outputs, result.curve)
-        draw(outputs.picture, result.filter, cases.train[0].plan.filter_context, result.curve)
+        draw(outputs.picture, result.filter, cases.train[0].problem.filter_context, result.curve)
     except OutputError as error:
         note(f"  note: the bundle is finished, but not all that goes with it: {error}")
 

@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
-__all__ = ["Clock", "Progress", "Reporter"]
-
-
-class Reporter(Protocol):
-    """Whoever wants to hear how the work goes on."""
-
-    def note(self, message: str) -> None:
-        """A line of plain text worth reading."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Work units finished so far; called often, total stays the same within a series."""
+__all__ = ["Clock", "Progress"]
 
 
 class Progress:
-    """Work of one volume out of several of a series, told in thousandths."""
+    """Counts units of work, and tells of them in thousandths.
 
-    def __init__(self, reporter: Reporter, index: int, count: int) -> None:
-        self.reporter, self.index, self.count = reporter, index, count
-        self.done, self.total = 0, 1
+    Parameters
+    ----------
+    tell : callable
+        Told how much is done, out of 1000.
+    total : int
+        Units of all the work.
+    """
+
+    def __init__(self, tell: Callable[[int], None] = lambda _: None, total: int = 1) -> None:
+        self._tell, self._total, self._done = tell, max(total, 1), 0
 
     def advance(self, amount: int = 1) -> None:
-        """Count units of work of this volume, out of ``total``."""
-        self.done += amount
-        share = (self.index + min(1.0, self.done / self.total)) / self.count
-        self.reporter.progress(int(1000 * share), 1000)
+        """Count units of work."""
+        self._done += amount
+        self._tell(int(1000 * min(1.0, self._done / self._total)))
 
     def finish(self) -> None:
-        """Whatever was estimated, the volume is done."""
-        self.done = self.total
-        self.advance(0)
+        """Whatever was estimated, the work is done."""
+        self.advance(self._total - self._done)
 
 
 class Clock:
     """Wall-clock seconds of each phase, as the main thread spends them."""
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("read", "align", "filter", "back-project", "write"), 0.0)
+        self.seconds = dict.fromkeys(("align", "filter", "back-project", "write"), 0.0)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

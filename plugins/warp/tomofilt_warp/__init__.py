@@ -1,0 +1,1 @@
+"""Warp's tilt series as tomofilt projects: their .xml files and averages."""

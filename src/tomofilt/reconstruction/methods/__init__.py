@@ -1,0 +1,1 @@
+"""Methods of reconstruction: each a class that yields the slabs of a tomogram."""

@@ -1,0 +1,134 @@
+"""Methods by name: from ``NAME[:ARG]`` on the command line to a :class:`Method`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tomofilt.errors import InputError
+from tomofilt.filters import registry as filters
+from tomofilt.filters.analytic import Frequency
+from tomofilt.filters.protocol import Filter
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.tiltseries import TiltSeries
+
+if TYPE_CHECKING:
+    # methods load numba, and names are listed without it
+    from tomofilt.reconstruction.methods.sirt import Sirt
+    from tomofilt.reconstruction.problem import Method
+
+__all__ = ["available", "method_for", "parse"]
+
+#: Name, argument and one-line description of the methods that are more than a filter.
+_METHODS = (
+    (
+        "sirt",
+        ":N[,SIGMA]",
+        "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
+    ),
+    ("imod", "", "as the project's tilt.com, in IMOD's scale"),
+)
+
+
+def available() -> tuple[tuple[str, str, str], ...]:
+    """Name, argument and one-line description of every filter and method."""
+    return (*filters.available(), *_METHODS)
+
+
+def parse(
+    spec: str, *, cutoff: str | None = None, native: object = None, local: bool = False
+) -> Method:
+    """Make a method from its specification.
+
+    Parameters
+    ----------
+    spec : str
+        ``NAME`` or ``NAME:ARG``, see :func:`available`. Of a filter: filtered back-projection.
+    cutoff : str, optional
+        Cut-off of the windowed filters, another way to give their argument.
+    native : object, optional
+        The series' :attr:`~tomofilt.series.tiltseries.TiltSeries.native_filter`.
+    local : bool
+        Whether the series is aligned locally.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or the argument or the cut-off does not go with it.
+    """
+    from tomofilt.reconstruction.methods.fbp import Fbp
+    from tomofilt.reconstruction.methods.imod import imod_tilt
+
+    name, _, argument = (part.strip() for part in spec.partition(":"))
+    if name.lower() not in ("sirt", "imod"):
+        return Fbp(filters.parse(spec, cutoff=cutoff))
+    if cutoff is not None:
+        raise InputError(f"filter {name!r} has no cut-off: leave {cutoff!r} out")
+    try:
+        if name.lower() == "sirt":
+            return _sirt(argument)
+        return imod_tilt(argument, native, local=local)
+    except InputError as error:
+        raise InputError(f"filter {spec!r}: {error}") from error
+
+
+def method_for(series: TiltSeries, settings: Settings, voxel_angst: float) -> Method:
+    """Make the method that the settings name, for a series.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    settings : Settings
+    voxel_angst : float
+        Of the tomogram.
+
+    Raises
+    ------
+    InputError
+        If there is no method or filter of that name, or settings do not go with it.
+    """
+    from tomofilt.reconstruction.methods.direct import Direct, Mean
+    from tomofilt.reconstruction.methods.fbp import Fbp
+
+    local = series.geometry.local is not None
+    direct = settings.projector == "direct" or settings.normalise == "count"
+    if settings.model is not None:
+        method: Method = Fbp(_learned(series, settings, voxel_angst))
+    else:
+        method = parse(
+            settings.filter, cutoff=settings.cutoff, native=series.native_filter, local=local
+        )
+    if isinstance(method, Fbp):
+        if settings.normalise == "count":
+            method = Mean(method.filter)
+        elif direct or local:
+            method = Direct(method.filter)
+    elif direct:
+        raise InputError(
+            f"-f {method.spec} goes with neither --projector direct nor --normalise count: "
+            "leave them out"
+        )
+    if settings.interpolation is None:
+        return method
+    return method.replaced(interpolation=settings.interpolation)
+
+
+def _learned(series: TiltSeries, settings: Settings, voxel_angst: float) -> Filter:
+    from tomofilt.filters.learned import read_filter
+    from tomofilt.filters.transfer import for_series
+
+    assert settings.model is not None
+    if settings.cutoff is not None:
+        raise InputError(f"{settings.model} has no cut-off: leave {settings.cutoff!r} out")
+    chosen = read_filter(settings.model)
+    return for_series(chosen, series.geometry.factor()[1].tilt_deg, voxel_angst)
+
+
+def _sirt(argument: str) -> Sirt:
+    from tomofilt.reconstruction.methods.sirt import LowPass, Sirt
+
+    iterations, comma, sigma = argument.partition(",")
+    try:
+        count = int(iterations)
+    except ValueError as error:
+        raise InputError(f"{iterations!r} iterations: give a whole number, 'sirt:10'") from error
+    return Sirt(count, LowPass(Frequency.parse(sigma)) if comma else LowPass())
