@@ -11,7 +11,7 @@ NAME = "small.tomofilt.safetensors"
 
 
 def train(folder, *options):
-    return main(["train", "-o", str(folder / NAME), *TINY, *options])
+    return main(["train", "filter", "-o", str(folder / NAME), *TINY, *options])
 
 
 def test_no_room_for_the_picture_costs_the_picture_alone(tmp_path, monkeypatch, capsys):
