@@ -28,7 +28,20 @@ WORK = {
     "relion-halves": ("relion", "--o", "JOB/", "--in_mics", STAR, "--halves", "frames"),
     "denoise": (*RECONSTRUCT, "--denoise"),
     "train": (
-        *("train", "filter", "-o", BUNDLE, "--simulate", "1", "--shape", "24", "20", "14", "--nodes", "5"),
+        *(
+            "train",
+            "filter",
+            "-o",
+            BUNDLE,
+            "--simulate",
+            "1",
+            "--shape",
+            "24",
+            "20",
+            "14",
+            "--nodes",
+            "5",
+        ),
         *("--tilts", "-60:60:20", "--solver", "adamw", "--steps", "60"),
     ),
 }

@@ -3,10 +3,11 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
-from tomofilt.util.signals import interrupt_main_thread, stoppable
+from tomofilt.util.signals import interrupt_main_thread, raise_if_stopped, stoppable
 
 
 def work(meanwhile):
@@ -40,3 +41,14 @@ def test_another_thread_interrupts_the_main_one():
 
 def test_without_it_nothing_is_interrupted():
     interrupt_main_thread()
+
+
+def test_an_interruption_that_came_out_as_another_error_is_not_forgotten():
+    with stoppable():
+        raise_if_stopped()
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            raise_if_stopped()
+    with stoppable():
+        raise_if_stopped()
