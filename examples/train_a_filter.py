@@ -15,7 +15,7 @@ import tomofilt
 
 def main(result: str, steps: int = 40) -> float:
     """Fit factors on the ramp to a known specimen; return the error over the truth's variance."""
-    made = tomofilt.simulate(seed=1, shape=(32, 64, 64), snr=0.1)
+    made = tomofilt.simulated_series(seed=1, shape=(32, 64, 64), snr=0.1)
     stack = tomofilt.aligned(made.tilt_series(), tomofilt.Settings(dose_weight="off"))
     operator = tomofilt.Operator.of(stack.frame)
     truth = torch.from_numpy(made.truth - made.truth.mean())

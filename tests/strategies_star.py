@@ -23,6 +23,12 @@ def _is_plain(value):
 
 
 values = st.one_of(_WORDS.filter(_is_plain), _TRICKY)
+#: Any value that a line of a STAR file can hold: quotes, hashes, keywords and letters of all kinds.
+any_values = st.one_of(
+    values,
+    st.text(st.sampled_from("'\"# _;$ab\\äβ"), max_size=8),
+    st.sampled_from(["O'Brien", "TS#1", "data_1", "loop_", "_x", "#1", "'", '"', '"quoted"']),
+).filter(lambda value: '" ' not in value)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", fullmatch=True)
 
 

@@ -363,8 +363,8 @@ def write_page(setup: Setup, sections: Sequence[Section], seconds: float) -> Pat
         f"shrinkage, {len(cases.test)} to test; {nx} x {ny} x {nz} voxels (x, y, z) of "
         f"{problem.grid.voxel_angst:g} A, {len(problem.series.views)} views, SNR {SNR:g} where "
         f"noise is ours, {setup.steps} steps of AdamW. Made in {seconds / 60:.1f} minutes. "
-        "PSNR and SSIM are after an affine match to the truth unless 'as it is'; FSC is the mean up to 0.35 "
-        "cycles per voxel in the directions that the views saw."
+        "PSNR and SSIM are after an affine match to the truth unless 'as it is'; FSC is the mean "
+        "up to 0.35 cycles per voxel in the directions that the views saw."
     )
     title = "Optimal back-projection: the experiments of the seed report"
     path = setup.folder / "seed_report.html"

@@ -3,21 +3,21 @@
 The names below are the library's face. Each is loaded when it is first used, so that importing
 tomofilt costs nothing.
 
-=====================  ==========================================================================
-:func:`open`           a tilt series from an IMOD folder, a RELION STAR file or another project,
-                       with :class:`SeriesOptions`: its views, pixel size and box
-:class:`TiltSeries`    its images, geometry, exposure and CTF; ``select`` takes some of its views
-:func:`aligned`        its images on the tilt axis, an :class:`AlignedStack`
-:class:`Operator`      projection ``A`` and back-projection ``A.T``, with gradients in torch
-:class:`Filter`        what a filter is; :class:`RampTimes` makes one of a function of frequency
-:class:`Settings`      everything that can be chosen about a reconstruction
-:func:`tomogram`       a tomogram in memory
-:func:`reconstruct`    a tomogram on disk, with its record and its picture
-:func:`read_volume`    an MRC file into an array; :func:`write_volume` the other way round
-:func:`save_filter`    a filter of one's own as a bundle for ``tomofilt reconstruct -m``
-:func:`to_tomosipo`    the geometry for tomosipo; :func:`to_astra` for ASTRA
-:func:`simulate`       a tilt series of a known specimen
-=====================  ==========================================================================
+========================  ==========================================================================
+:func:`open`              a tilt series from an IMOD folder, a RELION STAR file or another project,
+                          with :class:`SeriesOptions`: its views, pixel size and box
+:class:`TiltSeries`       its images, geometry, exposure and CTF; ``select`` takes some of its views
+:func:`aligned`           its images on the tilt axis, an :class:`AlignedStack`
+:class:`Operator`         projection ``A`` and back-projection ``A.T``, with gradients in torch
+:class:`Filter`           what a filter is; :class:`RampTimes` makes one of a function of frequency
+:class:`Settings`         everything that can be chosen about a reconstruction
+:func:`tomogram`          a tomogram in memory
+:func:`reconstruct`       a tomogram on disk, with its record and its picture
+:func:`read_volume`       an MRC file into an array; :func:`write_volume` the other way round
+:func:`save_filter`       a filter of one's own as a bundle for ``tomofilt reconstruct -m``
+:func:`to_tomosipo`       the geometry for tomosipo; :func:`to_astra` for ASTRA
+:func:`simulated_series`  a tilt series of a known specimen
+========================  ==========================================================================
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tomofilt.series.projects import SeriesOptions
     from tomofilt.series.projects import open_series as open
     from tomofilt.series.tiltseries import TiltSeries
-    from tomofilt.simulate.series import simulated_series as simulate
+    from tomofilt.simulate.series import simulated_series
 
 __version__ = "0.1.0"
 
@@ -62,7 +62,7 @@ __all__ = [
     "read_volume",
     "reconstruct",
     "save_filter",
-    "simulate",
+    "simulated_series",
     "to_astra",
     "to_tomosipo",
     "tomogram",
@@ -87,7 +87,7 @@ _HOMES = {
     "read_volume": "io.volumes",
     "reconstruct": "jobs.one",
     "save_filter": "filters.learned",
-    "simulate": "simulate.series:simulated_series",
+    "simulated_series": "simulate.series",
     "to_astra": "projectors.vectors",
     "to_tomosipo": "projectors.vectors",
     "tomogram": "reconstruction.solve",

@@ -58,12 +58,18 @@ def stage(monkeypatch):
 
 
 @pytest.fixture
-def run(stage, capsys):
+def call(capsys):
     """Run a command line; its exit code, standard output and standard error."""
 
-    def run(*arguments):
+    def call(*arguments):
         code = main([str(argument) for argument in arguments])
         output = capsys.readouterr()
         return code, output.out, output.err
 
-    return run
+    return call
+
+
+@pytest.fixture
+def run(stage, call):
+    """Run a command line above the fake projects."""
+    return call

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tomofilt.cli.app import main
 from tomofilt.filters import FilterContext
 from tomofilt.filters.learned import GridNodes, LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.samples import radial_profile, sampled
@@ -20,16 +19,6 @@ TRAINING = {"solver": "closed-form", "train": [{"name": "model_1", "pixel_angst"
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return run
-
-
-@pytest.fixture
 def path(tmp_path):
     """A bundle whose gains fall with frequency and tilt, and are negative at the corners."""
     k = np.hypot(NODES.across_per_angst[:, None], NODES.along_per_angst)
@@ -40,9 +29,9 @@ def path(tmp_path):
     return path
 
 
-def test_show(run, path, tmp_path):
+def test_show(call, path, tmp_path):
     plot, image = tmp_path / "plot.png", tmp_path / "image.png"
-    code, out, _ = run("filters", "show", path, "--plot", plot, "--image", image)
+    code, out, _ = call("filters", "show", path, "--plot", plot, "--image", image)
     assert code == 0
     assert "learned:grid: 25 views from -60 to 60 deg, 20 A/px" in out
     assert "9 x 9 factors on a constant, each for 25 tilts from -60 to 60 deg, to 40 A" in out
@@ -53,25 +42,25 @@ def test_show(run, path, tmp_path):
         assert images.width > 4 * images.height
 
 
-def test_show_for_other_tilts(run, path):
-    code, out, _ = run("filters", "show", path, "--tilts=-48:48:4", "--pixel-size", "10")
+def test_show_for_other_tilts(call, path):
+    code, out, _ = call("filters", "show", path, "--tilts=-48:48:4", "--pixel-size", "10")
     assert code == 0
     assert "transferred from 25 tilts from -60 to 60 deg to 25 tilts from -48 to 48 deg" in out
     assert "nothing was learned beyond 40 A: between there and 20 A" in out
 
 
-def test_an_image_of_a_filter_with_a_formula(run, tmp_path):
+def test_an_image_of_a_filter_with_a_formula(call, tmp_path):
     image = tmp_path / "image.png"
-    assert run("filters", "show", "gaussian:60A", "--image", image, "--tilts=0:0:1")[0] == 0
+    assert call("filters", "show", "gaussian:60A", "--image", image, "--tilts=0:0:1")[0] == 0
     with Image.open(image) as picture:
         assert picture.width > picture.height
 
 
-def test_compare(run, path, tmp_path):
+def test_compare(call, path, tmp_path):
     other, plot = tmp_path / f"fewer{SUFFIX}", tmp_path / "profiles.png"
-    code, out, _ = run("filters", "transfer", path, "--tilts=-60:60:10", "-o", other)
+    code, out, _ = call("filters", "transfer", path, "--tilts=-60:60:10", "-o", other)
     assert code == 0
-    code, out, _ = run("filters", "compare", "ramp", path, other, "--plot", plot)
+    code, out, _ = call("filters", "compare", "ramp", path, other, "--plot", plot)
     assert code == 0
     assert "ramp 25, learned:grid 25, learned:fewer 13" in out
     numbers = [line.split() for line in out.splitlines() if line.strip()[:2] == "0."]
@@ -87,10 +76,10 @@ def test_compare(run, path, tmp_path):
         assert picture.width > 2 * picture.height
 
 
-def test_export(run, path, tmp_path):
+def test_export(call, path, tmp_path):
     table, arrays = tmp_path / "gains.csv", tmp_path / "gains.npz"
     for output in (table, arrays):
-        assert run("filters", "export", path, "-o", output)[0] == 0
+        assert call("filters", "export", path, "-o", output)[0] == 0
     expected = sampled(read_filter(path), CONTEXT)
     with np.load(arrays) as found:
         np.testing.assert_array_equal(found["tilt_deg"], TILTS)
@@ -101,33 +90,33 @@ def test_export(run, path, tmp_path):
     assert head[:2] == ["k_per_angst", "-60 deg"]
     numbers = np.array(rows, dtype=float)
     np.testing.assert_allclose(numbers[:, 1:].T, expected.gains[:, 64], rtol=1e-6)
-    code, _, err = run("filters", "export", path, "-o", table)
+    code, _, err = call("filters", "export", path, "-o", table)
     assert code == 2
     assert "exists already" in err
-    assert run("filters", "export", "ramp", "-o", table, "--overwrite")[0] == 0
-    code, _, err = run("filters", "export", path, "-o", tmp_path / "gains.txt")
+    assert call("filters", "export", "ramp", "-o", table, "--overwrite")[0] == 0
+    code, _, err = call("filters", "export", path, "-o", tmp_path / "gains.txt")
     assert code == 2
     assert ".npz or .csv" in err
 
 
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "polynomial"])
-def test_transfer(run, path, tmp_path, method):
+def test_transfer(call, path, tmp_path, method):
     new = tmp_path / f"new{SUFFIX}"
     given = ("filters", "transfer", path, "--tilts=-50:50:4", "--method", method, "-o", new)
-    assert run(*given)[0] == 0
+    assert call(*given)[0] == 0
     found, expected = read_filter(new), transfer(read_filter(path), -50 + 4 * np.arange(26), method)
     np.testing.assert_allclose(found.coefficients, expected.coefficients)
     assert found.notes[-1] == expected.notes[-1]
     assert found.bundle.metadata["licence"] == "CC0-1.0"
     assert found.bundle.metadata["transferred_from"] == read_filter(path).bundle.sha256
-    code, _, err = run(*given)
+    code, _, err = call(*given)
     assert code == 2
     assert "exists already" in err
 
 
-def test_transfer_that_cannot_be(run, path, tmp_path):
+def test_transfer_that_cannot_be(call, path, tmp_path):
     new = tmp_path / f"new{SUFFIX}"
-    code, _, err = run("filters", "transfer", path, "-o", new)
+    code, _, err = call("filters", "transfer", path, "-o", new)
     assert code == 2
     assert "either --to PROJECT or --tilts" in err
     shared = LearnedFilter(
@@ -135,10 +124,10 @@ def test_transfer_that_cannot_be(run, path, tmp_path):
     )
     other = tmp_path / f"shared{SUFFIX}"
     save_bundle(other, shared.to_bundle({}))
-    code, _, err = run("filters", "transfer", other, "--tilts=-50:50:4", "-o", new)
+    code, _, err = call("filters", "transfer", other, "--tilts=-50:50:4", "-o", new)
     assert code == 2
     assert "nothing to transfer" in err
-    code, _, err = run("filters", "transfer", path, "--tilts=-50:50:4", "-o", tmp_path / "new.npz")
+    code, _, err = call("filters", "transfer", path, "--tilts=-50:50:4", "-o", tmp_path / "new.npz")
     assert code == 2
     assert SUFFIX in err
     assert not new.exists()

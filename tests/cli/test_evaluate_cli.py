@@ -7,24 +7,15 @@ import shutil
 import pytest
 from strategies_evaluate import EXAMPLE, tomograms_of_the_example
 
-from tomofilt.cli.app import main
-
 
 @pytest.fixture(scope="module")
 def tomograms(tmp_path_factory):
     return tomograms_of_the_example(tmp_path_factory.mktemp("tomograms"))
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 def test_comparison_on_the_terminal(tomograms, call):

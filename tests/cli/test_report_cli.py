@@ -20,16 +20,6 @@ def tomograms(tmp_path_factory):
     return tomograms_of_the_example(tmp_path_factory.mktemp("tomograms"))
 
 
-@pytest.fixture
-def call(capsys):
-    def call(*arguments):
-        code = main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
-
-
 class Checker(HTMLParser):
     """Every element closed in order, nothing from elsewhere."""
 
@@ -39,7 +29,8 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.addresses += [v for name, v in attributes if name in ("src", "href", "xlink:href")]
+        addresses = [v for name, v in attributes if name in ("src", "href", "xlink:href")]
+        self.addresses += [address for address in addresses if not address.startswith("#")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -72,10 +63,7 @@ def test_report_is_whole_and_needs_nothing_else(page):
     # two slices of each tomogram and of the truth, and two filters
     assert len(checker.addresses) == 2 * 3 + 2
     without_records = re.sub(r"(?s)<pre>.*?</pre>|<dd>.*?</dd>", "", text)
-    assert not re.search(
-        r"https?:|//|@import|url\(|<script|<link", without_records.replace("//", "")
-    )
-    assert not re.search(r"https?:|@import|url\(|<script|<link", without_records)
+    assert not re.search(r"https?:|@import|url\((?!#)|<script|<link", without_records)
     assert checker.tags.count("svg") >= 7
     assert not re.search(r'(d|cx|cy|x|y)="[^"]*(nan|inf)', text)
     for heading in ("Slices", "Figures", "Curves", "Filters", "Records"):
@@ -90,7 +78,7 @@ def test_report_escapes_names(tomograms, call, tmp_path):
     assert code == 0
     text = (tmp_path / "r.html").read_text()
     assert "<b>" not in text
-    assert "&lt;b&gt;&amp;&#x27;.mrc" in text
+    assert "&lt;b&gt;&amp;&#39;.mrc" in text
     assert "record</dt><dd>none" in text
     checker = Checker()
     checker.feed(text)
@@ -124,7 +112,7 @@ def test_a_browser_draws_the_report(page, tmp_path):
       for (const e of document.images)
         if (!e.complete || e.naturalWidth < 20) bad.push('an image is broken');
       for (const svg of document.querySelectorAll('svg'))
-        for (const e of svg.querySelectorAll('path.line, circle, text'))
+        for (const e of svg.querySelectorAll('text, use, g > path'))
           if (box(e).right > box(svg).right + 12 || box(e).left < box(svg).left - 2 ||
               box(e).top < box(svg).top - 2 || box(e).bottom > box(svg).bottom + 2)
             bad.push(svg.getAttribute('aria-label') + ': ' + e.outerHTML.slice(0, 90));

@@ -14,6 +14,22 @@ SHAPE = (13, 40, 52)  # z, y, x
 VOXEL_ANGST = 13.48
 
 
+class Blank:
+    """A volume of zeros."""
+
+    def __init__(self, shape, voxel_angst):
+        self.shape, self.voxel_angst = shape, voxel_angst
+
+    def planes_z(self, start, stop):
+        return np.zeros(self.shape[1:], np.float32)
+
+    def planes_y(self, start, stop):
+        return np.zeros((self.shape[0], self.shape[2]), np.float32)
+
+    def planes_x(self, start, stop):
+        return np.zeros(self.shape[:2], np.float32)
+
+
 def write_mrc(path: Path, volume: np.ndarray) -> Path:
     with mrcfile.new(path) as mrc:
         mrc.set_data(volume)
@@ -89,22 +105,7 @@ def test_the_picture_puts_each_plane_in_its_panel(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 900), (40, 3000, 20), (200, 900, 1100)])
 def test_the_picture_fits_its_page(tmp_path, shape):
-    class Flat:
-        voxel_angst = 10.0
-
-        def __init__(self):
-            self.shape = shape
-
-        def planes_z(self, start, stop):
-            return np.zeros(shape[1:], np.float32)
-
-        def planes_y(self, start, stop):
-            return np.zeros((shape[0], shape[2]), np.float32)
-
-        def planes_x(self, start, stop):
-            return np.zeros(shape[:2], np.float32)
-
-    write_preview(Flat(), tmp_path / "flat.png", "a series", ["ramp"])
+    write_preview(Blank(shape, 10.0), tmp_path / "flat.png", "a series", ["ramp"])
     with Image.open(tmp_path / "flat.png") as picture:
         assert 500 < picture.width <= 1200
         assert picture.height <= 1750
@@ -132,20 +133,7 @@ def test_gold_beads_do_not_darken_the_rest(tmp_path):
     [((20, 200, 500), 13.48, 1), ((20, 200, 100), 13.48, 6), ((20, 600, 4000), 2.0, 1122 / 4020)],
 )
 def test_the_scale_bar_is_as_long_as_it_says(tmp_path, shape, voxel_angst, zoom):
-    class Grey:
-        def __init__(self):
-            self.shape, self.voxel_angst = shape, voxel_angst
-
-        def planes_z(self, start, stop):
-            return np.zeros(shape[1:], np.float32)
-
-        def planes_y(self, start, stop):
-            return np.zeros((shape[0], shape[2]), np.float32)
-
-        def planes_x(self, start, stop):
-            return np.zeros(shape[:2], np.float32)
-
-    write_preview(Grey(), tmp_path / "grey.png", "x")
+    write_preview(Blank(shape, voxel_angst), tmp_path / "grey.png", "x")
     with Image.open(tmp_path / "grey.png") as opened:
         picture = np.asarray(opened)
     foot = MARGIN + round(zoom * shape[1]) - 21  # inside the bar

@@ -46,6 +46,7 @@ def reconstruct(chosen, rows, mean, tilt_deg, margin=0):
         density_pixel_angst=10.0,
         thickness_angst=400.0,
         width_px=width,
+        interpolation="imod" if chosen.cosine_stretch else "linear",
         needed_px=u_px.min(axis=(1, 2)) - np.abs(slices.b) * margin / 2,
     )
     assert row_filter.padded_px == 96

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "numba", "scipy", "matplotlib", "pandas"}
+HEAVY = {"torch", "numba", "scipy", "matplotlib", "pandas", "starfile", "gemmi", "jinja2"}
 TESTS = Path(__file__).parents[1]
 
 INSPECT = f"""

@@ -7,6 +7,7 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
+from doubles import Images
 from fake_astra import install
 from runs import reconstructed
 
@@ -20,17 +21,6 @@ from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
-
-
-class Images:
-    def __init__(self, stack, path):
-        self.stack = stack
-        self.shape, self.pixel_angst = stack.shape, 10.0
-        path.write_bytes(b"images")
-        self.files = (path,)
-
-    def read(self, image, y_start=0, y_stop=None):
-        return self.stack[image, y_start:y_stop]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import mrcfile
 import numpy as np
 import pytest
+from doubles import Images
 from runs import problem_of, reconstructed, tomogram_of
 
 from tomofilt.align.stack import AlignedStack
@@ -16,21 +17,6 @@ from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
-
-
-class Noise:
-    """Images of white noise."""
-
-    pixel_angst = 10.0
-
-    def __init__(self, shape, folder):
-        self.shape = shape
-        self.stack = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        self.files = (folder / "noise.mrc",)
-        self.files[0].write_bytes(b"noise")
-
-    def read(self, image, y_start=0, y_stop=None):
-        return self.stack[image, y_start:y_stop]
 
 
 class FlatSnr:
@@ -107,8 +93,9 @@ def test_it_knows_a_good_filter_without_the_truth(tmp_path, with_halves):
 
 def test_pure_noise_is_told(tmp_path):
     simulated = simulated_series(seed=1, snr=0.1)
+    noise = np.random.default_rng(0).normal(size=simulated.images.shape)
     series = replace(
-        simulated.tilt_series(), halves=None, images=Noise(simulated.images.shape, tmp_path)
+        simulated.tilt_series(), halves=None, images=Images(noise, tmp_path / "noise.mrc")
     )
     _, result, notes = run(series, tmp_path)
     assert "no signal was found" in notes

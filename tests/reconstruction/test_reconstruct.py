@@ -13,6 +13,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from doubles import Images
 from runs import reconstructed
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
@@ -22,20 +23,6 @@ from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.series.projects import Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
-
-
-class Images:
-    """Images in memory, with a real file to stand for them in the record."""
-
-    def __init__(self, stack, path, pixel_angst=10.0):
-        self.stack = np.asarray(stack, dtype=np.float32)
-        self.shape = self.stack.shape
-        self.pixel_angst = pixel_angst
-        path.write_bytes(b"images")
-        self.files = (path,)
-
-    def read(self, image, y_start=0, y_stop=None):
-        return self.stack[image, y_start:y_stop]
 
 
 def make_series(tmp_path, *, shape=(24, 20), views=9, nz=14, geometry=None, seed=0, **changes):

@@ -76,6 +76,24 @@ def test_all_columns_are_kept_and_ours_added(project):
     assert list(table.columns) == list(given.columns) + [n for n in added if n not in given]
 
 
+def test_names_with_quotes_and_hashes_and_a_byte_order_mark(project):
+    """As RELION reads and writes them: a quote or # inside a word is a letter like others."""
+    name = "O'Brien#1"
+    for path in (project / ALIGNED, project / Path(ALIGNED).parent / "tilt_series/TS_01.star"):
+        text = (
+            path.read_text().replace("data_TS_01", f"data_{name}").replace("TS_01\t", f"{name}\t")
+        )
+        path.write_text("\ufeff" + text, encoding="utf-8")
+    opened = PROJECT_TYPE.open(project / ALIGNED)
+    assert opened.names == (name, "TS_02")
+    table = commit(opened, project / "Tomograms/job020", name)
+    assert table["rlnTomoName"] == [name]
+    tilts = read_star(project / table["rlnTomoTiltSeriesStarFile"][0])
+    given = read_star(project / Path(ALIGNED).parent / "tilt_series/TS_01.star")
+    assert list(tilts) == list(given) == [name]
+    assert len(tilts[name]) == len(given[name])
+
+
 def test_tables_of_images_say_what_relion_says(project):
     opened = PROJECT_TYPE.open(project / ALIGNED)
     commit(opened, project / "Tomograms/job020", "TS_02")

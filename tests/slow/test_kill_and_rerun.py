@@ -132,7 +132,7 @@ def test_killed_and_run_again(data, kind):
         process.send_signal(how)
         said = process.communicate(timeout=60)[1]
         check_tidy(place, process, how)
-        assert "Traceback" not in said
+        assert process.returncode < 0 or "Traceback" not in said, said
         place.finish()
         assert place.results() == expected, f"{kind}, moment {number}, {how.name}"
         shutil.rmtree(place.out)

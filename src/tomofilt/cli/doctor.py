@@ -24,12 +24,14 @@ REQUIRED = (
     "numba",
     "torch",
     "mrcfile",
+    "gemmi",
     "starfile",
     "safetensors",
     "typer",
     "rich",
     "pillow",
     "matplotlib",
+    "jinja2",
 )
 #: Libraries of GPU back-ends, and how to get them.
 OPTIONAL = {

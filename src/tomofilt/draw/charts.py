@@ -1,22 +1,25 @@
-"""Charts as inline SVG: lines, error bars and images with axes, coloured by the page's style."""
+"""Charts of a report page, as inline SVG: curves with error bars, and images of gains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLOURS", "Axis", "Line", "image_chart", "line_chart"]
+from tomofilt.draw.figure import COLOURS, INK, RULE, SOFT, new_figure, svg_of
+
+__all__ = ["Axis", "Line", "image_chart", "line_chart"]
 
 Float64 = NDArray[np.float64]
 
-#: Lines take the page's colours ``--line-0`` and so on, in turn.
-COLOURS = 8
-_WIDTH, _HEIGHT = 560, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 46
+#: Inches; the page stretches charts to its columns.
+_WIDTH, _HEIGHT = 560 / 72, 320 / 72
+_TEXT, _SMALL = 12, 11
+#: Anchors of a scale from light to dark that grows evenly in lightness.
+_LIGHT_TO_DARK = ("#f7faf7", "#c7e1d6", "#78b6b2", "#347d92", "#1a4268", "#0e1634")
 
 
 @dataclass(frozen=True)
@@ -27,28 +30,14 @@ class Axis:
     ----------
     label : str
     low, high : float
-        What it spans.
+        The two ends.
     logarithmic : bool
-        Values are powers of ten: they are drawn as they are and labelled 10 to them.
     """
 
     label: str
     low: float
     high: float
     logarithmic: bool = False
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Round numbers within the axis, and how they are written."""
-        span = (self.high - self.low) * (1 + 1e-9)
-        step = 10.0 ** np.floor(np.log10(span / 4))
-        step *= max(n for n in (1, 2, 5) if span / (n * step) >= 4)
-        if self.logarithmic:
-            step = max(1.0, np.ceil(step))
-        first = np.ceil(self.low / step - 1e-9)
-        values = [float(step * n) for n in range(int(first), int(self.high / step + 1e-9) + 1)]
-        if self.logarithmic:
-            return [(value, f"1e{value:.0f}") for value in values]
-        return [(value, f"{value + 0.0:.4g}") for value in values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +47,7 @@ class Line:
     Parameters
     ----------
     name : str
+        Shown when the curve is pointed at.
     x, y : (point,)
         Points whose y is NaN are left out.
     colour : int
@@ -80,143 +70,94 @@ def line_chart(
     x: Axis,
     y: Axis,
     *,
-    guides: Sequence[tuple[float, str]] = (),
+    guides: Sequence[float] = (),
     voxel_angst: float | None = None,
 ) -> str:
-    """Draw lines.
+    """Draw curves; returns an ``<svg>`` element.
 
     Parameters
     ----------
     title : str
+        For readers who do not see the chart.
     lines : sequence of Line
     x, y : Axis
-    guides : sequence of (y, label)
-        Thin horizontal lines.
+    guides : sequence of float
+        Values of y that are marked by thin horizontal lines.
     voxel_angst : float, optional
         When x is a frequency in cycles per voxel: resolutions are written along the top.
-
-    Returns
-    -------
-    An ``<svg>`` element.
     """
-    across, up = _scale(x, _LEFT, _WIDTH - _RIGHT), _scale(y, _HEIGHT - _BOTTOM, _TOP)
-    parts = [*_frame(x, y, across, up)]
+    figure, axes = _frame(x)
+    axes.set_ylabel(y.label, color=INK, fontsize=_TEXT)
+    if y.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"1e{np.log10(value):.0f}")
+        axes.minorticks_off()
+    else:
+        axes.locator_params(axis="y", nbins=6)
+    axes.set_ylim(y.low, y.high)
+    axes.grid(color=RULE, lw=1)
     if voxel_angst is not None:
-        parts += [
-            f'<text class="minor" x="{across(value):.1f}" y="{_TOP - 8}" text-anchor="middle">'
-            f"{voxel_angst / value:.3g} Å</text>"
-            for value, _ in x.ticks()
-            if value > 0
-        ]
-    for value, label in guides:
-        if y.low <= value <= y.high:
-            parts.append(
-                f'<path class="guide" d="M{_LEFT} {up(value):.1f}H{_WIDTH - _RIGHT}"/>'
-                f'<text class="minor" x="{_WIDTH - _RIGHT - 4}" y="{up(value) - 5:.1f}" '
-                f'text-anchor="end">{escape(label)}</text>'
-            )
+        _add_resolutions(axes, voxel_angst)
+    for guide in guides:
+        axes.axhline(guide, color=SOFT, lw=1, ls=(0, (2, 3)))
+        place = (x.high, guide)
+        axes.annotate(
+            f"{guide:g}",
+            place,
+            (-4, 3),
+            textcoords="offset points",
+            ha="right",
+            color=SOFT,
+            size=_SMALL,
+        )
     for line in lines:
-        parts += _line(line, across, up, y)
-    return _svg(title, parts)
+        kept = np.isfinite(line.y)
+        across, up = line.x[kept], np.clip(line.y[kept], y.low, y.high)
+        colour = COLOURS[line.colour % len(COLOURS)]
+        dashes = (0, (3, 2)) if line.dashed else "-"
+        axes.plot(across, up, color=colour, lw=2, ls=dashes, clip_on=False, gid=line.name)
+        if line.errors is not None:
+            bars = line.errors[kept]
+            axes.errorbar(across, up, bars, color=colour, fmt="o", ms=5, elinewidth=1.4)
+    return svg_of(figure, title)
 
 
-def image_chart(title: str, png_uri: str, x: Axis, y_labels: Sequence[tuple[float, str]]) -> str:
-    """Draw an image whose x axis is a quantity, and whose rows are named.
+def image_chart(title: str, values: Float64, x: Axis, row_labels: Sequence[tuple[int, str]]) -> str:
+    """Draw values from 0 (light) to 1 (dark) as an image; returns an ``<svg>`` element.
 
     Parameters
     ----------
     title : str
-    png_uri : str
-        Image as a ``data:`` address, stretched over the frame.
+    values : (row, column)
+        The first row is drawn on top; columns span the x axis.
     x : Axis
-    y_labels : sequence of (share, label)
-        Names at shares of the height, from the top.
+    row_labels : sequence of (row, label)
     """
-    across = _scale(x, _LEFT, _WIDTH - _RIGHT)
-    height = _HEIGHT - _TOP - _BOTTOM
-    parts = [
-        f'<image href="{png_uri}" x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" '
-        f'height="{height}" preserveAspectRatio="none"/>',
-        *_x_ticks(x, across, grid=False),
-        *(
-            f'<text x="{_LEFT - 8}" y="{_TOP + share * height + 4:.1f}" text-anchor="end">'
-            f"{escape(label)}</text>"
-            for share, label in y_labels
-        ),
-    ]
-    return _svg(title, parts)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    figure, axes = _frame(x)
+    colours = LinearSegmentedColormap.from_list("light to dark", _LIGHT_TO_DARK)
+    place = (x.low, x.high, len(values) - 0.5, -0.5)
+    axes.imshow(values, colours, vmin=0, vmax=1, extent=place, aspect="auto", interpolation="none")
+    axes.set_yticks(*zip(*row_labels, strict=True))
+    return svg_of(figure, title)
 
 
-def _svg(title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        + "".join(parts)
-        + "</svg>"
-    )
+def _frame(x: Axis) -> tuple[Any, Any]:
+    figure, panels = new_figure(_WIDTH, _HEIGHT)
+    axes = panels[0, 0]
+    axes.set_xlim(x.low, x.high)
+    axes.set_xlabel(x.label, color=INK, fontsize=_TEXT)
+    axes.locator_params(axis="x", nbins=6)
+    axes.tick_params(length=0, labelcolor=SOFT, labelsize=_TEXT, pad=6)
+    axes.spines[:].set_visible(False)
+    return figure, axes
 
 
-def _scale(axis: Axis, start: float, stop: float) -> Callable[[float], float]:
-    return lambda value: start + (value - axis.low) / (axis.high - axis.low) * (stop - start)
-
-
-def _frame(
-    x: Axis, y: Axis, across: Callable[[float], float], up: Callable[[float], float]
-) -> list[str]:
-    parts = _x_ticks(x, across, grid=True)
-    for value, label in y.ticks():
-        parts.append(
-            f'<path class="grid" d="M{_LEFT} {up(value):.1f}H{_WIDTH - _RIGHT}"/>'
-            f'<text x="{_LEFT - 8}" y="{up(value) + 4:.1f}" text-anchor="end">{label}</text>'
-        )
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    parts.append(
-        f'<text class="axis" transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y.label)}</text>"
-    )
-    return parts
-
-
-def _x_ticks(x: Axis, across: Callable[[float], float], *, grid: bool) -> list[str]:
-    parts = []
-    for value, label in x.ticks():
-        at = across(value)
-        if grid:
-            parts.append(f'<path class="grid" d="M{at:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
-        parts.append(
-            f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{label}</text>'
-        )
-    parts.append(
-        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 8}" '
-        f'text-anchor="middle">{escape(x.label)}</text>'
-    )
-    return parts
-
-
-def _line(
-    line: Line, across: Callable[[float], float], up: Callable[[float], float], y: Axis
-) -> list[str]:
-    kept = np.isfinite(line.y)
-    values = np.clip(line.y[kept], y.low, y.high)
-    points = [(across(a), up(b)) for a, b in zip(line.x[kept], values, strict=True)]
-    if not points:
-        return []
-    colour = f"stroke:var(--line-{line.colour % COLOURS})"
-    dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
-    parts = [
-        f'<path class="line" style="{colour}"{dash} d="{path}"><title>{escape(line.name)}</title>'
-        "</path>"
-    ]
-    if line.errors is not None:
-        for (a, _), value, error in zip(points, line.y[kept], line.errors[kept], strict=True):
-            low, high = (
-                up(float(np.clip(v, y.low, y.high))) for v in (value - error, value + error)
-            )
-            name = f"{escape(line.name)}: {value:.3f} ± {error:.3f}"
-            parts.append(
-                f'<path class="error" style="{colour}" d="M{a:.1f} {low:.1f}V{high:.1f}"/>'
-                f'<circle style="fill:var(--line-{line.colour % COLOURS})" cx="{a:.1f}" '
-                f'cy="{up(float(np.clip(value, y.low, y.high))):.1f}" r="3">'
-                f"<title>{name}</title></circle>"
-            )
-    return parts
+def _add_resolutions(axes: Any, voxel_angst: float) -> None:
+    high = axes.get_xlim()[1]
+    ticks = [tick for tick in axes.get_xticks() if 0 < tick <= high * (1 + 1e-9)]
+    upper = axes.secondary_xaxis("top")
+    upper.set_xticks(ticks, [f"{float(f'{voxel_angst / tick:.3g}'):g} Å" for tick in ticks])
+    upper.tick_params(length=0, labelcolor=SOFT, labelsize=_SMALL)
+    upper.spines["top"].set_visible(False)

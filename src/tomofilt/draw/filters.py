@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tomofilt.draw.figure import COLOURS, new_figure, save_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "draw_curves", "draw_gains", "draw_profiles"]
 
-_COLOURS = ("#1f5fa8", "#d1762a", "#3b8f5a", "#8c4a9e", "#c23b4b", "#5f6b76", "#b59a1e", "#2aa3b8")
 _TICKS = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Views that have an image of their own, with the ends of the series among them.
 _IMAGES = 5
@@ -36,9 +36,9 @@ def draw_curves(
     pixel_angst: float,
 ) -> None:
     """Draw one chart under the other, each with a solid and a dashed curve."""
-    figure, panels = _figure(7, 4.2 * len(charts), len(charts), 1)
+    figure, panels = new_figure(7, 4.2 * len(charts), len(charts), 1)
     for axes, (name, curves) in zip(panels[:, 0], charts.items(), strict=True):
-        for curve, style, colour in zip(curves, ("-", "--"), _COLOURS, strict=False):
+        for curve, style, colour in zip(curves, ("-", "--"), COLOURS, strict=False):
             axes.plot(cycles_per_px, curve.values, style, color=colour, lw=1.8, label=curve.label)
         axes.set(ylabel=name)
         if name == "SNR":
@@ -46,23 +46,23 @@ def draw_curves(
         axes.legend(frameon=False)
         _finish(axes, pixel_angst)
     panels[0, 0].set_title(f"{title}   ({pixel_angst:g} A/px)", loc="left", pad=14)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_profiles(
     path: Path, cycles_per_px: NDArray[np.float64], curves: Sequence[Curve], pixel_angst: float
 ) -> None:
-    """Draw radial profiles over their maxima, and as they are."""
+    """Draw radial profiles twice: divided by their maxima, and as they are."""
     import numpy as np
 
-    figure, panels = _figure(12, 5, 1, 2)
+    figure, panels = new_figure(12, 5, 1, 2)
     for axes, what in zip(panels[0], ("over its maximum", "as it is"), strict=True):
         for i, curve in enumerate(curves):
             largest = float(np.abs(curve.values).max()) or 1.0
             values = curve.values / largest if what == "over its maximum" else curve.values
-            # curves that lie on each other are told apart by their dashes
+            # different dashes, so that curves that lie on each other can still be seen
             style = ("-", (0, (6, 3)), (0, (2, 2)), (0, (7, 2, 1, 2)))[i % 4]
-            colour = _COLOURS[i % len(_COLOURS)]
+            colour = COLOURS[i % len(COLOURS)]
             axes.plot(cycles_per_px, values, ls=style, color=colour, lw=1.8, label=curve.label)
         axes.set(ylabel=f"gain, {what}")
         _finish(axes, pixel_angst)
@@ -70,7 +70,7 @@ def draw_profiles(
     figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False)
     title = f"mean over directions, sum over views   ({pixel_angst:g} A/px)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_gains(path: Path, title: str, samples: Samples, pixel_angst: float) -> None:
@@ -81,14 +81,14 @@ def draw_gains(path: Path, title: str, samples: Samples, pixel_angst: float) -> 
 
     order = np.argsort(samples.tilt_deg, kind="stable")
     shown = np.unique(np.linspace(0, len(order) - 1, min(len(order), _IMAGES)).round().astype(int))
-    # gains are even in both frequencies together: the left half is the right one turned
+    # gains at (-k_x, -k_y) and (k_x, k_y) are equal: the left half is the right one, turned
     both = np.concatenate([samples.gains[:, ::-1, :0:-1], samples.gains], axis=2)
     highest = samples.k_along_per_angst[-1] * pixel_angst
     largest = float(np.abs(both).max()) or 1.0
     signed = float(both.min()) < -1e-3 * largest
     colours = "RdBu_r" if signed else "viridis"
     scale = Normalize(-largest if signed else 0.0, largest)
-    figure, panels = _figure(
+    figure, panels = new_figure(
         2.5 * len(shown) + 4.2, 3.3, 1, len(shown) + 1, [1] * len(shown) + [1.5]
     )
     for axes, view in zip(panels[0, :-1], order[shown], strict=True):
@@ -116,18 +116,7 @@ def draw_gains(path: Path, title: str, samples: Samples, pixel_angst: float) -> 
     axes.set_title("all views, across the axis", fontsize=10)
     figure.colorbar(ScalarMappable(scale, colours), ax=axes, label="gain")
     figure.suptitle(f"{title}   ({pixel_angst:g} A/px)", x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
-
-
-def _figure(
-    width: float, height: float, rows: int, columns: int, widths: Sequence[float] | None = None
-) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
+    save_png(figure, path)
 
 
 def _finish(axes: Any, pixel_angst: float) -> None:
@@ -138,11 +127,3 @@ def _finish(axes: Any, pixel_angst: float) -> None:
     upper.set_xticks(_TICKS, [f"{pixel_angst / tick:.3g} A" for tick in _TICKS])
     upper.spines["top"].set_visible(False)
     upper.tick_params(length=0)
-
-
-def _save(figure: Any, path: Path) -> None:
-    from tomofilt.draw.png import MARK, write_png
-
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=150, metadata=MARK)
-    write_png(path, png.getvalue())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tomofilt.draw.png import MARK, write_png
+from tomofilt.draw.figure import COLOURS, new_figure, save_png
 from tomofilt.filters.analytic import ramp_weights
 from tomofilt.filters.learned import LearnedFilter
 from tomofilt.filters.protocol import FilterContext
@@ -17,7 +16,7 @@ from tomofilt.filters.protocol import FilterContext
 __all__ = ["draw"]
 
 _SAMPLES = 256
-_PSNR, _LOSS = "#1f5fa8", "#d1762a"
+_PSNR, _LOSS = COLOURS[:2]
 
 
 def draw(
@@ -26,7 +25,7 @@ def draw(
     context: FilterContext,
     curve: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a PNG with the learning curve, and the gains of every view over those of its ramp.
+    """Write a PNG with the learning curve, and each view's gains divided by those of its ramp.
 
     Parameters
     ----------
@@ -34,23 +33,19 @@ def draw(
         An earlier picture of tomofilt's is replaced, and nothing else.
     filter : LearnedFilter
     context : FilterContext
-        Of a series of the training.
+        Of one of the series of the training.
     curve : sequence of mappings
-        Validations of a descent (step, loss, psnr_db), or trials of a shrinkage (shrinkage,
-        psnr_db).
+        Validations of a gradient descent (step, loss, psnr_db), or tried values of the shrinkage
+        (shrinkage, psnr_db).
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, panels = new_figure(11, 4.2, 1, 2)
+    left, right = panels[0]
     _draw_curve(left, curve)
     _draw_gains(right, filter, context)
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.spines["top"].set_visible(False)
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi=130, metadata=MARK)
-    write_png(path, png.getvalue())
+    save_png(figure, path)
 
 
 def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:

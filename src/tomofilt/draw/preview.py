@@ -25,12 +25,12 @@ Plane = NDArray[np.float32]
 #: Central planes averaged for each panel: enough to see through the noise, few enough to be sharp.
 PLANES = 5
 
-#: What is mapped at a time.
+#: Bytes of a file that are mapped into memory at a time.
 READ_BYTES = 64 << 20
 
 
 class PlaneReader(Protocol):
-    """A volume that gives means of neighbouring planes, in (z, y, x) order whatever its file's."""
+    """A volume that gives means of neighbouring planes, in (z, y, x) order for any file order."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,7 +51,7 @@ class PlaneReader(Protocol):
 
 
 class VolumeSlices:
-    """Planes of an MRC file, read where they lie; a few tens of megabytes at most are in memory.
+    """Planes of an MRC file; only a few tens of megabytes of it are in memory at a time.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class VolumeSlices:
         return plane + np.float32(self._header.value_offset)
 
     def _blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """Give runs of sections, each in a map of its own so that its pages are given back."""
+        """Give groups of sections, each in its own memory map, which is freed after use."""
         header = self._header
         _, rows, columns = header.shape
         step = max(1, READ_BYTES // (rows * header.row_bytes))
@@ -141,7 +141,7 @@ class VolumeSlices:
             yield first, np.memmap(self._path, header.dtype, "r", offset, shape)
 
 
-# The page, in pixels of the picture.
+# Sizes of the page, in pixels of the picture.
 WIDTH, HEIGHT = 1200, 1600
 SMALLEST_WIDTH = 900
 MARGIN, GAP = 36, 6
@@ -163,8 +163,8 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
 
     The view is that of an orthoview with y upwards, as 3dmod shows it: XY large, XZ below it with
     the same x, YZ to the right of it with the same y. Each panel is the mean of a few central
-    planes. All share one grey scale: mean +- 3 standard deviations of the XY panel, found
-    without its edges and the outliers that gold beads are.
+    planes. All share one grey scale: mean +- 3 standard deviations of the XY panel, computed
+    without its edges and without outliers such as gold beads.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     title : str
         First line of the caption, the name of the tilt series.
     details : sequence of str
-        What else the caption states (the filter, say), before voxel size and volume size.
+        Further parts of the caption (the filter, for example), before voxel and volume size.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A reconstruction beside the specimen it should show."""
+"""Measures of how well a reconstruction agrees with the true specimen."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: The middle of a volume, along each axis, that PSNR and SSIM are measured in.
+#: PSNR and SSIM are measured in this central part of each axis.
 CENTRAL = 0.75
-#: Percentiles of the truth whose distance is its range: beads are not to stretch it.
+#: The range of the truth is the distance of these percentiles, so that gold beads do not widen it.
 RANGE_PERCENTILES = (0.1, 99.9)
 # Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Process. 13, 600 (2004).
 _SSIM_SIGMA, _SSIM_REACH, _K1, _K2 = 1.5, 5, 0.01, 0.03
@@ -39,19 +39,19 @@ class TruthScores:
     Attributes
     ----------
     slope, offset : float
-        The reconstruction times ``slope`` plus ``offset`` comes nearest to the truth; a negative
-        slope tells that the contrast is inverted.
+        The reconstruction times ``slope`` plus ``offset`` fits the truth best. The slope is
+        negative if the contrast is inverted.
     correlation : float
-        Pearson's, of voxels.
+        Pearson's correlation of the voxels.
     psnr_db, ssim : float
-        After that affine match.
+        Measured after that fit.
     psnr_raw_db, ssim_raw : float
-        Of the densities as they are.
+        Measured on the densities as they are.
     data_range : float
         The range that PSNR and SSIM refer to.
     fsc : mapping
-        Fourier shell correlation, positive for the right contrast or its inverse: ``"all"``, and
-        where tilt angles are known ``"sampled"`` (directions that some view saw) and ``"wedge"``.
+        Fourier shell correlation, after the contrast was corrected if inverted: ``"all"`` and, if
+        tilt angles are known, ``"sampled"`` (directions that some view saw) and ``"wedge"``.
     """
 
     slope: float
@@ -113,7 +113,7 @@ def compare_with_truth(
 
 
 def matched_psnr_db(volume: Float32, truth: Float32) -> float:
-    """PSNR after the affine match alone, as :func:`compare_with_truth` measures it."""
+    """Only the PSNR of :func:`compare_with_truth`, after the fit of slope and offset."""
     box = tuple(_central(n) for n in volume.shape)
     inner, inner_truth = volume[box], truth[box]
     slope, offset, _ = affine_match(inner, inner_truth)
@@ -122,7 +122,7 @@ def matched_psnr_db(volume: Float32, truth: Float32) -> float:
 
 
 def affine_match(volume: Float32, truth: Float32) -> tuple[float, float, float]:
-    """Slope and offset that take a volume nearest to the truth, and their correlation.
+    """Slope and offset with which a volume fits the truth best, and the correlation of the two.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def affine_match(volume: Float32, truth: Float32) -> tuple[float, float, float]:
         cross += float(np.vdot(a, b))
     if not np.isfinite([variance, variance_truth]).all():
         raise InputError("a volume holds NaN or infinite voxels")
-    # rounding leaves a constant volume with a tiny variance
+    # because of rounding, the variance of a constant volume is tiny but not zero
     for name, mu, var in (("volume", mean, variance), ("truth", mean_truth, variance_truth)):
         if var <= n * (1e-7 * mu) ** 2:
             raise InputError(f"the {name} is constant where it is compared, {mu:g} everywhere")
@@ -231,7 +231,7 @@ def truth_fsc(
         replace(curve, correlation=sign * curve.correlation)
         for curve in ring_correlation(volume, truth, voxel_angst, regions=regions, threads=threads)
     ]
-    # without a wedge there is but one region
+    # without a missing wedge there is only one region
     names = ("all",) if len(curves) == 1 else ("sampled", "wedge", "all")
     return dict(zip(names, curves, strict=True))
 
@@ -246,7 +246,7 @@ def _wedge(shape: tuple[int, ...], tilt_deg: Float64) -> NDArray[np.int8]:
     seen = np.zeros(direction.shape, dtype=bool)
     for turn in (-180.0, 0.0, 180.0):
         seen |= (direction + turn >= low) & (direction + turn <= high)
-    seen[0, 0] = True  # along the tilt axis, which every view sees
+    seen[0, 0] = True  # the tilt axis, which every view sees
     return (~seen).astype(np.int8)
 
 
@@ -256,6 +256,6 @@ def _data_range(truth: Float32) -> float:
 
 
 def _central(n: int) -> slice:
-    """The part of an axis that is compared: what is too thin for SSIM otherwise is not cut."""
+    """The central part of an axis that is compared, but never less than SSIM needs."""
     cut = min(round(n * (1 - CENTRAL) / 2), max(0, (n - 2 * _SSIM_REACH - 1) // 2))
     return slice(cut, n - cut)

@@ -1,4 +1,4 @@
-"""Contrast-to-noise ratio of what a label volume names."""
+"""Contrast-to-noise ratio of the objects that a label volume marks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["contrast_to_noise", "labelled_contrast"]
 def contrast_to_noise(
     volume: NDArray[np.float32], inside: NDArray[np.bool_], background: NDArray[np.bool_]
 ) -> float:
-    """Mean of an object over that of its background, in standard deviations of the background.
+    """Mean of an object minus that of its background, in standard deviations of the background.
 
     Negative where the object is darker.
 
@@ -45,8 +45,8 @@ def labelled_contrast(
     ----------
     volume : (z, y, x) float32
     labels : (z, y, x) int
-        0 is the background: it counts in the planes that hold some object, which leaves out the
-        emptiness above and below the specimen.
+        0 is the background. Only planes that hold an object are used, so that the empty planes
+        above and below the specimen do not count.
     names : mapping of label to name
         Labels that do not occur are left out.
 

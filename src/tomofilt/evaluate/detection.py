@@ -19,7 +19,7 @@ __all__ = ["Detection", "auc", "background_places", "detection", "radial_templat
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: How many places without particles are drawn, and their seed: every tomogram gets the same.
+#: Number of places without particles that are drawn, and the seed, the same for every tomogram.
 _BACKGROUND, _SEED = 20_000, 1
 
 
@@ -32,7 +32,7 @@ class Detection:
     auc : float
         In the volume as it is.
     auc_whitened : float
-        In the volume with a flat radial spectrum, so that a radial filter makes no difference.
+        In the volume after its radial spectrum was made flat, so that radial filters do not matter.
     particles : int
     """
 
@@ -50,7 +50,7 @@ def detection(
     ----------
     volume : (z, y, x) float32
     template : (z, y, x) float32
-        Odd sizes, the particle's centre in its middle, of the volume's contrast.
+        With odd sizes, the particle's centre in the middle, and the same contrast as the volume.
     centres, background : (place, 3)
         Voxel positions (z, y, x) of the particles, and of places without any.
     threads : int
@@ -91,7 +91,7 @@ def detection(
 
 
 def auc(positives: Float64 | Float32, negatives: Float64 | Float32) -> float:
-    """Area under the ROC curve: how often a positive exceeds a negative, ties counting half.
+    """Area under the ROC curve: how often a positive exceeds a negative; ties count half.
 
     The Mann-Whitney statistic, from ranks.
     """
@@ -107,7 +107,7 @@ def auc(positives: Float64 | Float32, negatives: Float64 | Float32) -> float:
 def radial_template(truth: Float32, centres: Float64, reach_px: int) -> Float32:
     """Mean density around particles as a function of the distance alone, as a ball of voxels.
 
-    Particles lie in all orientations: this is the template that needs no search over them.
+    It has no orientation, so that particles of all orientations can be found without a search.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def background_places(
 
     Returns
     -------
-    (place, 3) voxel positions, the same whenever they are asked for.
+    (place, 3) voxel positions, the same in every call.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def background_places(
 
 
 def _inside(places: Float64, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """The places that are voxels of the volume, rounded."""
+    """The places, rounded to voxels, that lie inside the volume."""
     voxels = np.rint(places).astype(np.intp).reshape(-1, 3)
     return np.asarray(voxels[np.all((voxels >= 0) & (voxels < shape), axis=1)])
 

@@ -36,9 +36,9 @@ BANDS: tuple[tuple[float, float], ...] = (
     (0.006, 0.42),
 )
 
-#: Part of each axis, at either end, over which data fall off to zero before a transform.
+#: Part of each axis, at either end, over which data fade to zero before a transform.
 TAPERED = 0.1
-#: A curve is taken as having crossed a threshold from the first ring of so many values on.
+#: Rings of fewer values are ignored when a curve is compared with a threshold.
 _FEWEST_VALUES = 20
 
 
@@ -54,8 +54,8 @@ class RingCorrelation:
         Normalised by the power of both in the ring; 0 where one of them has no power, NaN where a
         region has no value in the ring.
     values : (ring,)
-        Number of independent real values in the ring, as many as random data would need to have
-        the same scatter: Fourier values, less what the taper makes of them.
+        Number of independent real values in the ring. It is smaller than the number of Fourier
+        values because the taper makes neighbours alike.
     pixel_angst : float
     """
 
@@ -66,19 +66,19 @@ class RingCorrelation:
 
     @property
     def standard_error(self) -> Float64:
-        """Scatter that independent noise would give each ring about zero: ``1 / sqrt(values)``."""
+        """Standard deviation of each ring for independent noise: ``1 / sqrt(values)``."""
         return np.asarray(1 / np.sqrt(np.maximum(self.values, 1.0)))
 
     def mean(self, highest: float) -> float:
-        """Mean of the rings up to a frequency in cycles per pixel, each ring counting once."""
+        """Mean over the rings up to a frequency in cycles per pixel, each with the same weight."""
         counted = (self.frequency <= highest) & (self.values > 0)
         return float(self.correlation[counted].mean()) if counted.any() else float("nan")
 
     def resolution_angst(self, threshold: float) -> float | None:
         """Resolution where the curve first falls below a threshold, None where it never does.
 
-        Rings of very few values are passed over. A curve that is below the threshold from the
-        start has no resolution: infinity.
+        Rings of very few values are ignored. Infinity if the curve is below the threshold from the
+        start.
         """
         counted = self.values >= _FEWEST_VALUES
         frequency, curve = self.frequency[counted], self.correlation[counted]
@@ -103,9 +103,9 @@ def ring_correlation(
 ) -> tuple[RingCorrelation, ...]:
     """Correlate two images or volumes ring by ring (Fourier ring or shell correlation).
 
-    The mean is subtracted and the edges are tapered first, as they are no part of the periodic
-    signal that a Fourier transform assumes (Saxton & Baumeister, J. Microsc. 127, 127, 1982; Harauz
-    & van Heel, Optik 73, 146, 1986).
+    The mean is subtracted and the edges are tapered first, because a Fourier transform takes data
+    as periodic and would see jumps at the edges (Saxton & Baumeister, J. Microsc. 127, 127, 1982;
+    Harauz & van Heel, Optik 73, 146, 1986).
 
     Parameters
     ----------
@@ -119,13 +119,13 @@ def ring_correlation(
 
     Returns
     -------
-    One correlation a region, in their order, and then that of everything where there are regions.
+    One correlation for each region, in their order; with regions, that of all values comes last.
     """
     if first.shape != second.shape:
         raise InputError(f"arrays of {first.shape} and {second.shape} cannot be correlated")
     spectra = [_spectrum(each, threads) for each in (first, second)]
     cross, power_a, power_b, count = _ring_sums(spectra[0], spectra[1], first.shape, regions)
-    # neighbours across a ring, which is one value thick, belong to other rings
+    # a ring is one value thick, so the neighbours across it belong to other rings
     share = np.prod([_independent_share(taper(n)) for n in first.shape]) ** (1 - 1 / first.ndim)
     parts = [(cross[i], power_a[i], power_b[i], count[i]) for i in range(len(cross))]
     if len(parts) > 1:
@@ -179,8 +179,7 @@ def radial_power(data: Float32, threads: int = 1) -> tuple[Float64, Float64]:
     Returns
     -------
     frequency, power : (ring,)
-        Cycles per pixel, zero left out; power per value of the tapered data, so that white noise
-        has its variance everywhere.
+        Cycles per pixel, without zero; power, scaled so that that of white noise is its variance.
     """
     spectrum = _spectrum(data, threads)
     _, power, _, count = _ring_sums(spectrum, spectrum, data.shape, None)
@@ -190,7 +189,7 @@ def radial_power(data: Float32, threads: int = 1) -> tuple[Float64, Float64]:
 
 
 def taper(n: int) -> Float64:
-    """Window of n samples that falls off to zero, as a cosine, over a tenth at either end."""
+    """Window of n samples that fades to zero, as a cosine, over a tenth at either end."""
     width = max(1, round(TAPERED * n))
     edge = np.sin(np.pi / 2 * (np.arange(width) + 0.5) / width) ** 2
     window = np.ones(n)
@@ -212,10 +211,10 @@ def _spectrum(data: Float32, threads: int) -> NDArray[np.complex64]:
 
 
 def _independent_share(window: Float64) -> float:
-    """Part of the Fourier values of windowed white noise that counts as independent.
+    """Part of the Fourier values of windowed white noise that are independent.
 
-    The scatter of a sum over many neighbouring values is that of ``share * n`` independent ones;
-    from the autocorrelation of the spectrum, by Parseval's theorem.
+    A sum over many (n) neighbouring values scatters as one over ``share * n`` independent values.
+    The share follows from the autocorrelation of the spectrum, by Parseval's theorem.
     """
     return float((window**2).sum() ** 2 / (len(window) * (window**4).sum()))
 
@@ -234,7 +233,7 @@ def _ring_sums(
     rings = n // 2 + 1
     count = 1 if regions is None else int(regions.max()) + 1
     squares = [np.fft.fftfreq(nz) ** 2, np.fft.fftfreq(ny) ** 2, np.fft.rfftfreq(nx) ** 2]
-    # each half of the spectrum stands for both, but for the columns that are their own mirror
+    # values count twice, for the other half of the spectrum; columns that mirror themselves once
     weight = np.full(nx // 2 + 1, 2.0)
     weight[0] = 1.0
     if nx % 2 == 0:
@@ -243,7 +242,7 @@ def _ring_sums(
     sums = np.zeros((4, count * (rings + 1)))
     for z in range(nz):
         radius = np.sqrt(squares[0][z] + squares[1][:, None] + squares[2])
-        # whatever lies beyond the Nyquist frequency goes into one ring more, which is dropped
+        # values beyond the Nyquist frequency go into one more ring, which is dropped
         index = np.minimum(np.rint(radius * n).astype(np.intp), rings)
         if regions is not None:
             index += regions[z].astype(np.intp) * (rings + 1)

@@ -1,4 +1,4 @@
-"""What is known about a specimen besides its densities: what labels mean, where particles are."""
+"""Names of a specimen's labels, and the positions of its particles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tomofilt.io.star import read_star
 __all__ = ["read_label_names", "read_particles"]
 
 _CENTRED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
-#: Columns that may tell one kind of particle from another, the best first.
+#: Columns that may hold the kind of a particle; the first that a file has is used.
 _KINDS = ("rlnGroupName", "rlnClassNumber")
 
 
@@ -37,7 +37,7 @@ def read_particles(
     Parameters
     ----------
     path : Path
-        STAR file with ``rlnCenteredCoordinate[XYZ]Angst``, angstrom about voxel N / 2 of a
+        STAR file with ``rlnCenteredCoordinate[XYZ]Angst``, in angstrom from voxel N / 2 of a
         tomogram of N voxels, and optionally ``rlnGroupName`` or ``rlnClassNumber`` for the kind.
     shape : (nz, ny, nx)
     voxel_angst : float
@@ -50,7 +50,7 @@ def read_particles(
     Raises
     ------
     MissingFileError, InputError
-        There is no such file, or it has no such columns, or nothing in them.
+        There is no such file, or its columns are missing or empty.
     """
     tables = [
         (name, table)

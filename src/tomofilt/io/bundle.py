@@ -1,8 +1,8 @@
-"""What was learned, in a file that can be passed on: ``NAME.tomofilt.safetensors``.
+"""Bundles: trained filters and heads in a file for others, ``NAME.tomofilt.safetensors``.
 
 A bundle is a safetensors file (https://github.com/huggingface/safetensors): arrays, and one text of
-JSON that says what they are. Loading it runs nothing that is in it. The text holds a digest of the
-rest, so that a damaged bundle is told from a whole one; it is no signature.
+JSON that says what they are. Loading it runs no code. The text holds a digest of the rest, which
+shows whether the file was damaged; it does not prove who made it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["SUFFIX", "Bundle", "check_place", "load_bundle", "save_bundle"]
 
 SUFFIX = ".tomofilt.safetensors"
 
-#: Of what is between the arrays and the metadata; a reader refuses those it does not know.
+#: Version of the format; a reader refuses versions that it does not know.
 _SCHEMA = 1
 _KINDS = ("filter", "head")
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _MOST_TENSORS = 256
 _MOST_BYTES = 512 * 2**20
 _MOST_HEADER_BYTES = 4 * 2**20
-#: The one entry of the header's ``__metadata__``.
+#: Name of the only entry of the header's ``__metadata__``.
 _ENTRY = "tomofilt"
 
 
@@ -46,13 +46,13 @@ class Bundle:
     Attributes
     ----------
     kind : "filter" or "head"
-        Who uses a kind checks its arrays and metadata.
+        The code that uses a bundle of a kind checks its arrays and metadata.
     tensors : mapping
         float32, float64 or int64 arrays by name; all numbers finite.
     metadata : mapping
-        Whatever JSON can say: parametrisation, training, metrics, licence, citation.
+        Anything that JSON can hold: parametrisation, training, metrics, licence, citation.
     sha256 : str
-        Of the file it was read from; empty for one that was not.
+        Digest of the file that the bundle was read from; empty if it was not read from a file.
     """
 
     kind: str
@@ -70,14 +70,14 @@ def save_bundle(path: Path, bundle: Bundle, *, overwrite: bool = False) -> None:
         Ends in :data:`SUFFIX`.
     bundle : Bundle
     overwrite : bool
-        Replace a bundle of that name; anything else of that name is never replaced.
+        Replace an existing bundle. A file that is not a bundle is never replaced.
 
     Raises
     ------
     InputError
-        If the bundle could not be loaded again: a number that is not finite, say.
+        The bundle could not be loaded again, for example because a number is not finite.
     OutputError
-        If the name is taken, or the folder cannot be written to.
+        The file exists, or the folder cannot be written to.
     """
     from safetensors.numpy import save
 
@@ -117,12 +117,12 @@ def save_bundle(path: Path, bundle: Bundle, *, overwrite: bool = False) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a name that is no bundle's and a folder that is not there, before hours are spent.
+    """Check the name and the folder of a bundle before hours of training are spent.
 
     Raises
     ------
     InputError
-        If the name does not end in :data:`SUFFIX`, or there is no such folder.
+        The name does not end in :data:`SUFFIX`, or the folder does not exist.
     """
     if not path.name.endswith(SUFFIX) or path.name == SUFFIX:
         raise InputError(f"{path}: a bundle's name ends in {SUFFIX}: give NAME{SUFFIX}")
@@ -137,14 +137,14 @@ def load_bundle(path: Path, kind: str | None = None) -> Bundle:
     ----------
     path : Path
     kind : str, optional
-        What it has to be.
+        The kind that the bundle must be of.
 
     Raises
     ------
     MissingFileError
-        If there is no such file.
+        There is no such file.
     InputError
-        If it is no bundle, is damaged, is of a newer version, or of another kind.
+        The file is not a bundle, is damaged, is of a newer version, or of another kind.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -185,7 +185,7 @@ def _read(path: Path) -> bytes:
 
 
 def _entry(path: Path, data: bytes) -> dict[str, Any]:
-    """What the header says about the bundle as a whole; the dtypes of its arrays are checked."""
+    """Read what the header says about the whole bundle; check the data types of its arrays."""
     foreign = InputError(f"{path} is no bundle of tomofilt's: give a file NAME{SUFFIX}")
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(_MOST_HEADER_BYTES, len(data) - 8):
@@ -215,7 +215,7 @@ def _entry(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
-    """Read a JSON object without numbers that are not finite."""
+    """Read a JSON object; refuse NaN and infinity."""
 
     def finite(literal: str) -> float:
         value = float(literal)

@@ -1,8 +1,8 @@
-"""Input files that are files, and output files that are whole or absent.
+"""Input files that are regular files; output files that are complete or not there at all.
 
 A result is written under a temporary name in its own folder and gets its final name only when it
-is complete and on the disk. A killed run leaves at most the temporary file, which the next run on
-the same result takes over.
+is complete and on the disk. A killed run leaves at most the temporary file; the next run that
+writes the same result uses it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from tomofilt.errors import InputError, MissingFileError, OutputError, OutputExistsError
@@ -114,7 +113,7 @@ def content_digest(path: Path, skip: int = 0) -> str:
 
 
 class PartialFile:
-    """A file that stands under its final name only after :meth:`commit`.
+    """A file that gets its final name only with :meth:`commit`.
 
     Used as a context manager. Entering makes ``.{name}.tomofilt-part`` beside the final path and
     locks it against other processes; leaving without a commit, for whatever reason, removes it.
@@ -143,13 +142,9 @@ class PartialFile:
         self._named = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # Unlinked before the lock goes with the descriptor: until then the name is ours.
+    def __exit__(self, *exception: object) -> None:
+        # Remove the file before closing it: closing gives up the lock, and then another process
+        # may already use the name.
         if self._named:
             with suppress(OSError):
                 self.path.unlink()
@@ -165,7 +160,7 @@ class PartialFile:
             )
 
     def reserve(self, nbytes: int) -> None:
-        """Refuse now, not after hours, when the disk cannot hold ``nbytes`` bytes."""
+        """Fail at once, not after hours, if the disk cannot hold ``nbytes`` bytes."""
         self._needed = nbytes
         with self._explained():
             if _free_bytes(self.final.parent) < nbytes:
@@ -199,7 +194,7 @@ class PartialFile:
         OutputExistsError
             ``replace`` is false and the final name is taken.
         OutputError
-            The disk or the folder refuses.
+            The disk is full, or the folder does not allow it.
         """
         with self._explained():
             os.fsync(self.fd)
@@ -236,12 +231,12 @@ class PartialFile:
                 raise
 
     def _is_ours(self, fd: int) -> bool:
-        """Whether the locked file still is the one under the temporary name, and no other's."""
+        """Whether the locked file still has the temporary name, and no other name."""
         held = os.fstat(fd)
         try:
             named = self.path.lstat()
         except FileNotFoundError:
-            return False  # its writer finished or gave up between our open and our lock
+            return False  # another process finished or gave up between our open and our lock
         if not os.path.samestat(held, named):
             return False
         if held.st_nlink > 1:
@@ -336,7 +331,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _fsync_folder(folder: Path) -> None:
-    # The file has its name by now; file systems that cannot sync a folder are no reason to fail.
+    # The file already has its name. Some file systems cannot sync a folder: not a reason to fail.
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""MRC files: stacks read lazily and with suspicion, results written in pieces with true headers.
+"""MRC files: stacks are read when needed and checked, results are written in pieces.
 
-What the header's fields mean, and to whom, is in :mod:`tomofilt.io.mrc_header`.
+What the header's fields mean to which program is in :mod:`tomofilt.io.mrc_header`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +36,7 @@ MrcType = Literal["float32", "float16", "int16", "int8"]
 class MrcStack:
     """Images of an MRC file, read when asked for (an ``ImageSource``).
 
-    Values are those that IMOD's programs see: signed bytes with IMOD's stamp are raised by 128.
+    Values are those that IMOD's programs see: 128 is added to signed bytes with IMOD's stamp.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ class MrcStack:
     Raises
     ------
     MissingFileError, InputError
-        As :func:`read_header`; also when there is no believable pixel size.
+        As :func:`read_header`; also when the header has no plausible pixel size.
     """
 
     def __init__(self, path: Path, pixel_angst: float | None = None) -> None:
@@ -115,7 +114,7 @@ class MrcStack:
             )
         rows, items = y_stop - y_start, header.items_per_row
         try:
-            # Positioned reads, not a memory map: resident memory stays flat over a whole stack.
+            # Reads at positions, not a memory map: memory does not grow while a stack is read.
             offset = header.row_offset(image, y_start)
             stored = np.fromfile(self.path, header.dtype, rows * items, offset=offset)
         except OSError as error:
@@ -135,7 +134,7 @@ class MrcStack:
 
     @cached_property
     def mean(self) -> float:
-        """Mean of all images: the header's if it lies between its extremes, else computed."""
+        """Mean of all images: the header's if it lies between its extremes, else computed here."""
         if self.dmin < self.dmax and self.dmin <= self.dmean <= self.dmax:
             return self.dmean
         return float(np.mean([self.read(i).mean(dtype=np.float64) for i in range(self.shape[0])]))
@@ -152,17 +151,17 @@ class Statistics:
 
 
 class MrcWriter:
-    """A volume or stack written block by block, which appears only when whole and checked.
+    """A volume or stack written block by block; the file appears when it is complete and checked.
 
-    Used as a context manager; without :meth:`commit` nothing remains. The file has what IMOD's own
-    output has (stamp, flags, cell, labels, statistics) and passes MRC2014 validation.
+    Used as a context manager; without :meth:`commit` no file remains. The header has everything
+    that IMOD's own output has (stamp, flags, cell, labels, statistics) and is valid MRC2014.
 
     Parameters
     ----------
     path : Path
         Final name.
     shape : (nz, ny, nx)
-        Axes of the file, slowest first.
+        Axes of the file; the slowest comes first.
     voxel_angst : float
     dtype : "float32", "float16", "int16" or "int8"
         Integers are rounded and clipped. ``int8`` takes values 0..255 and stores them minus 128
@@ -192,7 +191,8 @@ class MrcWriter:
     OutputExistsError
         The file exists and may not be replaced.
     OutputError
-        Disk, folder or content are not as they must be (:class:`~tomofilt.io.files.PartialFile`).
+        The file cannot be written (:class:`~tomofilt.io.files.PartialFile`), or the result is not
+        finite, incomplete or constant.
     """
 
     def __init__(
@@ -245,21 +245,16 @@ class MrcWriter:
         try:
             self._file.reserve(self._header.file_bytes)
         except BaseException:
-            self._file.__exit__(None, None, None)
+            self._file.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
+    def __exit__(self, *exception: object) -> None:
+        self._file.__exit__(*exception)
 
     @property
     def statistics(self) -> Statistics:
-        """Of everything written so far, on the scale of the values given to :meth:`write`."""
+        """Statistics of all that was written, on the scale of the values given to :meth:`write`."""
         low, high, total, squares = self._sums
         count = int(np.count_nonzero(self._written)) * self.shape[2]
         mean = total / count
@@ -280,8 +275,8 @@ class MrcWriter:
         z, y : int
             Where its first voxel goes. Each row can be written once.
         stats : (min, max, sum, sum of squares), optional
-            Of the block, when the caller has them at no cost. They save a pass over float32 data;
-            other types are summed up after rounding and clipping in any case.
+            Of the block, if the caller has them anyway. They save a pass over float32 data; values
+            of other types are always summed up here, after rounding and clipping.
         """
         nz, ny, nx = self.shape
         dz, dy, width = block.shape
@@ -310,7 +305,7 @@ class MrcWriter:
     def _encode(
         self, values: NDArray[np.float32], stored: NDArray[Any]
     ) -> tuple[float, float, float, float]:
-        """Fill ``stored`` (unless it is ``values`` itself) and sum up what it then stands for."""
+        """Fill ``stored`` (unless it is ``values`` itself) and return the sums of its values."""
         low, high = float(values.min()), float(values.max())
         self._refuse_nonfinite(low, high)
         if self.dtype == "float32":
@@ -357,7 +352,7 @@ class MrcWriter:
         self._file.flush()
 
     def commit(self) -> None:
-        """Complete the header, check the file as it lies on the disk, and give it its name."""
+        """Complete the header, read the file back to check it, and give it its final name."""
         missing = int(np.count_nonzero(~self._written))
         if missing:
             raise OutputError(

@@ -1,13 +1,13 @@
 """The header of MRC files, as MRC2014 and IMOD define it.
 
 Byte offsets and meanings follow MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015) and IMOD's
-``mrc_format.txt``; where the two differ, the file's own stamp decides:
+``mrc_format.txt``. Where the two differ, the stamp in the file decides:
 
 * Bytes (mode 0) are signed in MRC2014. IMOD marks its files with a stamp and says in a flag whether
   bytes are signed; its programs show the values 0..255 for both kinds, adding 128 to signed bytes.
   Without the stamp, IMOD guesses the sign from the header's minimum and maximum.
-* The origin is, for IMOD, the place of the coordinate origin seen from the first voxel; MRC2014
-  readers see the opposite sign. Here it is always in IMOD's sign.
+* For IMOD, the origin is the position of the coordinate origin as seen from the first voxel. For
+  MRC2014 it has the opposite sign. Here it always has IMOD's sign.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class MrcHeader:
         return _HEADER_BYTES + self.nsymbt + (z * self.shape[1] + y) * self.row_bytes
 
     def to_bytes(self, tilt_angles_deg: tuple[float, ...] = (0.0,) * 6) -> bytes:
-        """Header as tomofilt writes it: little-endian, stamped as IMOD's, no extended header.
+        """Header as tomofilt writes it: little-endian, with IMOD's stamp, no extended header.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class MrcHeader:
 
 
 def read_header(path: Path) -> MrcHeader:
-    """Read and check the header of an MRC file; only the pixel size may be nonsense.
+    """Read and check the header of an MRC file; only the pixel size is not checked.
 
     Raises
     ------

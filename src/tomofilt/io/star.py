@@ -1,33 +1,28 @@
 """STAR files as text: every value as it is written, every column kept, in its order.
 
-Files are read by ``starfile``, which the field's Python tools share. It is made for data frames,
-though, and changes what it reads: ``001`` becomes 1 and ``1e5`` 100000.0, ``nan`` is
-no text, ``O'Brien`` turns into ``O"Brien``, ``TS#1`` ends a row, and after a file it could not
-parse it returns that file's old lines for good. Here every column is read as text, and what
-``starfile`` cannot hold is refused before it is misread.
+``gemmi`` reads, because it takes every value that RELION writes (``O'Brien`` and ``TS#1`` among
+them), leaves it as text (``001`` stays ``001``) and is fast. ``starfile``, which the field's Python
+tools share, writes, so that files look as those tools expect them. Both follow CIF, which allows
+more than RELION reads: what RELION would read otherwise than gemmi is refused.
 """
 
 from __future__ import annotations
 
-import linecache
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tomofilt.errors import InputError
 from tomofilt.io.files import read_input, write_text_atomic
 
 __all__ = ["Table", "format_star", "read_star", "write_star"]
 
-_VALUE = r"""(?:[^\s"'#]+|"[^"'#\n]*"|'[^"'#\n]*')"""
-_VALUES = re.compile(_VALUE, re.ASCII)
-# A comment starts behind a space; a quote or a # inside a value does not.
-_LINE = re.compile(rf"[^\S\n]*(?:{_VALUE}(?:[^\S\n]+|$))*(?:\#.*)?", re.ASCII)
-_COLUMN = re.compile(r"^[ \t]*_(\S+)", re.MULTILINE)
-_BLOCK = re.compile(r"^[ \t]*data_(.*)$", re.MULTILINE)
-_NOT_A_NUMBER = ("nan", "NaN", "<NA>")
-_PLAIN = re.compile(r"""[^\s"'#]+|[^"'#\n\r\t]*""", re.ASCII)
+_BLOCK = re.compile(r"^[ \t]*data_", re.MULTILINE)
+_GEMMI_MESSAGE = re.compile(r"data:(\d+)\S*:? (.*?)( in loop _.*)?")
+# A value that starts like this would be taken for something else if it stood there as it is.
+_NEEDS_QUOTES = re.compile(r"[\"'#_;$]|(data_|loop_|save_|stop_|global_)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,27 +74,33 @@ def read_star(path: Path, *, first_block_only: bool = False) -> dict[str, Table]
     MissingFileError
         There is no such file.
     InputError
-        It is not a STAR file, or holds what cannot be read without changing it.
+        It is not a STAR file, or holds what RELION would read otherwise.
     """
     text = _text(path)
-    names = [match.strip() for match in _BLOCK.findall(text)]
-    if not names:
+    starts = [match.start() for match in _BLOCK.finditer(text)]
+    if not starts:
         raise InputError(f"{path} is not a STAR file: no line in it starts with data_")
     if first_block_only:
-        starts = [match.start() for match in _BLOCK.finditer(text)]
-        text, names = text[: [*starts, len(text)][1]], names[:1]
-    not_numbers = _checked(path, text)
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} has two blocks data_{twice}: remove or rename one")
-    blocks = _parse(path, set(_COLUMN.findall(text)), len(names))
-    if list(blocks) != names:
-        raise InputError(
-            f"{path} has the blocks {', '.join(names)}, but only {', '.join(blocks) or 'none'} "
-            "could be read: remove blocks that are empty"
-        )
-    spellings = iter(not_numbers)
-    return {name: _restored(table, spellings) for name, table in blocks.items()}
+        text = text[: [*starts, len(text)][1]]
+    ascii_only = text.isascii()
+    if not ascii_only:  # gemmi reads ASCII: other letters pass through it as \\u escapes
+        text = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode("ascii")
+    tables: dict[str, Table] = {}
+    rows: list[list[str]] = []
+    for block in _parsed(path, text):
+        name = block.name.strip()
+        names, raw, is_loop = _items(f"{path}, block data_{name},", block)
+        if name in tables:
+            raise InputError(f"{path} has two blocks data_{name}: remove or rename one")
+        if is_loop:
+            rows += [raw[i : i + len(names)] for i in range(0, len(raw), len(names))]
+        values = [value[1:-1] if value[0] in "\"'" else value for value in raw]
+        if not ascii_only:
+            values = [value.encode("ascii").decode("unicode_escape") for value in values]
+        columns = {column: values[i :: len(names)] for i, column in enumerate(names)}
+        tables[name] = Table(columns, is_loop)
+    _check_lines(path, text, rows)
+    return tables
 
 
 def format_star(blocks: Mapping[str, Table], *, comment: str = "") -> str:
@@ -114,23 +115,25 @@ def format_star(blocks: Mapping[str, Table], *, comment: str = "") -> str:
     Raises
     ------
     InputError
-        A value cannot stand in a STAR file that every reader of the field understands.
+        A value cannot stand in a STAR file that RELION understands.
     """
-    lines = [f"# {comment}"] if comment else []
+    import starfile
+    from pandas import DataFrame
+
+    given: dict[str, Any] = {}
     for name, table in blocks.items():
-        lines += ["", f"data_{name}", ""]
-        if table.is_loop:
-            numbered = enumerate(table.columns, start=1)
-            lines += ["loop_", *(f"_{column} #{number}" for number, column in numbered)]
-            quoted = [_quoted(name, *column) for column in table.columns.items()]
-            lines += ["\t".join(row) for row in zip(*quoted, strict=True)]
-        else:
-            lines += [
-                f"_{column}\t{_quoted(name, column, values)[0]}"
-                for column, values in table.columns.items()
-            ]
-        lines += [""]
-    return "\n".join(lines) + "\n"
+        columns = {
+            column: [_quoted(f"{column} in data_{name}", value) for value in values]
+            for column, values in table.columns.items()
+        }
+        given[name] = (
+            DataFrame(columns, dtype=object)
+            if table.is_loop
+            else {column: values[0] for column, values in columns.items()}
+        )
+    # starfile's first line holds the time, which would make each file another
+    rest = str(starfile.to_string(given)).partition("\n")[2]
+    return f"# {comment}\n{rest}" if comment else rest
 
 
 def write_star(
@@ -156,116 +159,67 @@ def write_star(
 
 def _text(path: Path) -> str:
     try:
-        return read_input(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        text = read_input(path).decode("utf-8-sig")  # without a byte order mark, if it has one
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a STAR file: it is not text (in UTF-8)") from None
 
 
-class _Check:
-    """Goes through the lines of a file and refuses the first that starfile would misread.
+def _parsed(path: Path, text: str) -> Any:
+    from gemmi import cif
 
-    Attributes
-    ----------
-    not_numbers : list of str
-        The spellings of ``nan`` among the values of loops, in their order.
-    """
-
-    def __init__(self) -> None:
-        self.not_numbers: list[str] = []
-        self._part = ""  # of a block: data_, pairs, loop_ or rows
-        self._names: set[str] = set()
-
-    def line(self, line: str) -> str | None:
-        """Take the next line; say what is wrong with it, if anything."""
-        words = line.split()
-        word = words[0] if words else "#"
-        if word[0] == "#":
-            return None
-        if not _LINE.fullmatch(line):
-            return "a quote or a # inside a value"
-        if word.startswith(("data_", "loop_")):
-            return self._start(words)
-        return self._name(line) if word[0] == "_" else self._row(line)
-
-    def _start(self, words: Sequence[str]) -> str | None:
-        part, self._part = self._part, words[0][:5]
-        if part == "data_" or self._part == "data_":
-            self._names = set()
-            return "more than one word" if len(words) > 1 else None
-        return "a second loop in a block, or one outside of any block"
-
-    def _name(self, line: str) -> str | None:
-        name = line.split(maxsplit=1)[0]
-        if name in self._names:
-            return "the same name for a second time"
-        self._names.add(name)
-        if self._part == "data_":
-            self._part = "pairs"
-        if self._part == "pairs" and "\\" in line:
-            return "a backslash"
-        return "a name where a value is expected" if self._part in ("", "rows") else None
-
-    def _row(self, line: str) -> str | None:
-        if self._part not in ("loop_", "rows") or line.lstrip()[0] == ";":
-            return "text that does not belong to a loop"
-        self._part = "rows"
-        words = [word.strip("\"'") for word in _VALUES.findall(line.partition("#")[0])]
-        self.not_numbers += [word for word in words if word in _NOT_A_NUMBER]
-        if len(words) != len(self._names):
-            return f"{len(words)} values for the {len(self._names)} columns of its loop"
-        return None
-
-
-def _checked(path: Path, text: str) -> list[str]:
-    """Refuse what starfile would misread; else return what it takes for missing values."""
-    check = _Check()
-    for number, line in enumerate(text.split("\n"), start=1):
-        if what := check.line(line):
-            raise InputError(
-                f"{path}, line {number}, has {what}, so that it cannot be read as it is meant: "
-                f"correct it ({line.strip()[:60]})"
-            )
-    return check.not_numbers
-
-
-def _parse(path: Path, columns: set[str], count: int) -> dict[str, Table]:
-    import starfile
-
-    # starfile reads through linecache, which keeps lines of files that could not be parsed, or that
-    # have changed meanwhile.
-    linecache.clearcache()
     try:
-        found = starfile.read(
-            path, read_n_blocks=count, always_dict=True, parse_as_string=sorted(columns)
+        # 0: names that differ only in upper and lower case are different to RELION
+        return cif.read_string(text.encode("ascii"), check_level=0)
+    except ValueError as error:
+        found = _GEMMI_MESSAGE.fullmatch(str(error))
+        line, what = found.group(1, 2) if found else ("?", str(error))
+        raise InputError(
+            f"{path} cannot be read as a STAR file. Line {line}: {what}. Each row "
+            "needs one value for each column, and a value with spaces needs quotes"
+        ) from None
+
+
+def _items(place: str, block: Any) -> tuple[list[str], list[str], bool]:
+    """Names and values of a block as they are written, and whether it is a loop."""
+    items = list(block)
+    loops = [item.loop for item in items if item.loop is not None]
+    pairs = [item.pair for item in items if item.pair is not None]
+    if len(loops) + bool(pairs) > 1 or len(loops) + len(pairs) < len(items):
+        raise InputError(f"{place} holds more than one table: give each a block of its own")
+    tags = list(loops[0].tags) if loops else [tag for tag, _ in pairs]
+    raw = list(loops[0].values) if loops else [value for _, value in pairs]
+    if twice := next((tag for tag in tags if tags.count(tag) > 1), None):
+        raise InputError(f"{place} has two columns {twice}: remove or rename one")
+    if "" in raw:
+        raise InputError(f"{place} has a name without a value: give one, or remove the name")
+    return [tag[1:] for tag in tags], raw, bool(loops)
+
+
+def _check_lines(path: Path, text: str, rows: Sequence[Sequence[str]]) -> None:
+    """Refuse rows that do not stand on one line each, which CIF allows and RELION does not."""
+    left = iter(rows)
+    lines = text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words or words[0].startswith(("#", "_", "data_", "loop_")):
+            continue
+        row = next(left, ())
+        if words != row:
+            expected = " ".join(row).split()
+            rest = words[len(expected) :]
+            if words[: len(expected)] != expected or (rest and rest[0][0] != "#"):
+                raise InputError(
+                    f"{path}, line {number}, is no whole row of its loop: each row must have "
+                    f"all its values on one line ({line.strip()[:60]})"
+                )
+
+
+def _quoted(place: str, value: str) -> str:
+    """Value as starfile has to get it; starfile itself quotes what is empty or has spaces."""
+    if '" ' in value or "\t" in value or value.splitlines() not in ([], [value]):
+        raise InputError(
+            f"{place} is {value!r}, which cannot stand in a STAR file: "
+            "a value must not hold line breaks, tabs, or a double quote before a space"
         )
-    except (ValueError, IndexError, KeyError, TypeError) as error:  # pandas' errors are ValueErrors
-        raise InputError(f"{path} is not a STAR file that can be read: {error}") from error
-    finally:
-        linecache.clearcache()
-    return {
-        name: Table({key: [value] for key, value in block.items()}, is_loop=False)
-        if isinstance(block, dict)
-        else Table(block.to_dict("list"))
-        for name, block in found.items()
-    }
-
-
-def _restored(table: Table, spellings: Iterator[str]) -> Table:
-    """Put back what pandas takes for missing values: each is the next of the spellings of nan."""
-    columns = {column: list(values) for column, values in table.columns.items()}
-    for row in range(len(table)):
-        for values in columns.values():
-            if not isinstance(values[row], str):
-                values[row] = next(spellings)
-    return Table(columns, table.is_loop)
-
-
-def _quoted(block: str, column: str, values: Sequence[str]) -> list[str]:
-    """Values as they stand in a file, quoted where they hold spaces or nothing."""
-    for value in values:
-        if not _PLAIN.fullmatch(value):
-            raise InputError(
-                f"{column} = {value!r} in data_{block} cannot stand in a STAR file: "
-                "a value must not hold quotes, # or line breaks"
-            )
-    return [f'"{value}"' if not value or " " in value else value for value in values]
+    return f'"{value}"' if _NEEDS_QUOTES.match(value) and " " not in value else value

@@ -24,7 +24,7 @@ class Gains:
     tilt_deg : (view,)
         Ascending.
     cycles_per_px : (frequency,)
-        From next to zero to 0.5, in pixels of the tomogram's size.
+        From just above zero to 0.5; a pixel is as large as a voxel of the tomogram.
     gains : (view, frequency)
     """
 

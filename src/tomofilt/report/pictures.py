@@ -1,10 +1,9 @@
-"""Pictures for a page: slices of tomograms and images of filters, as ``data:`` addresses."""
+"""Pictures for a page: slices of tomograms as ``data:`` addresses."""
 
 from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +11,12 @@ from numpy.typing import NDArray
 from tomofilt.draw.preview import VolumeSlices, grey_limits, middle
 from tomofilt.evaluate.tomograms import Tomogram
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["heat_uri", "slice_uris"]
+__all__ = ["slice_uris"]
 
 Float32 = NDArray[np.float32]
 
 #: Widest picture, in pixels.
 _WIDEST = 900
-# Anchors of a scale from light to dark that grows evenly in lightness.
-_SCALE = (
-    (247, 250, 247),
-    (199, 225, 214),
-    (120, 182, 178),
-    (52, 125, 146),
-    (26, 66, 104),
-    (14, 22, 52),
-)
 
 
 def slice_uris(tomogram: Tomogram, *, inverted: bool = False) -> tuple[str, str]:
@@ -42,7 +29,7 @@ def slice_uris(tomogram: Tomogram, *, inverted: bool = False) -> tuple[str, str]
     ----------
     tomogram : Tomogram
     inverted : bool
-        Draw the larger value black.
+        Draw larger values darker.
     """
     record = tomogram.record
     lies = record is not None and record.output.orientation == "xzy"
@@ -56,16 +43,6 @@ def slice_uris(tomogram: Tomogram, *, inverted: bool = False) -> tuple[str, str]
     return _slice_uri(flat, black, white), _slice_uri(upright, black, white)
 
 
-def heat_uri(values: NDArray[np.float64]) -> str:
-    """An image of values from 0 to 1, light to dark, the first row on top."""
-    from PIL import Image
-
-    anchors = np.array(_SCALE, dtype=np.float64)
-    at = np.clip(values, 0, 1) * (len(anchors) - 1)
-    channels = [np.interp(at, np.arange(len(anchors)), anchors[:, i]) for i in range(3)]
-    return _uri(Image.fromarray(np.rint(np.stack(channels, axis=-1)).astype(np.uint8)))
-
-
 def _slice_uri(plane: Float32, black: float, white: float) -> str:
     from PIL import Image
 
@@ -74,10 +51,6 @@ def _slice_uri(plane: Float32, black: float, white: float) -> str:
     if picture.width > _WIDEST:
         height = max(1, round(picture.height * _WIDEST / picture.width))
         picture = picture.resize((_WIDEST, height), Image.Resampling.HAMMING)
-    return _uri(picture)
-
-
-def _uri(picture: Image.Image) -> str:
     png = io.BytesIO()
     picture.save(png, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Simulated tilt series, of which everything is known."""
+"""Simulated tilt series, whose specimen, geometry and noise are known exactly."""
 
 from tomofilt.simulate.series import SimulatedSeries, simulated_series
 

@@ -1,4 +1,4 @@
-"""From projections to counts: contrast with a defocus gradient, and Poisson noise."""
+"""From projections to electron counts: contrast with a defocus gradient, and Poisson noise."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def expected_counts(
 ) -> Float32:
     """Electrons that each pixel counts on average.
 
-    A projection's phase shifts are damaged by the exposure up to the middle of its view, turned
-    into contrast by the CTF at the defocus of each place of the tilted slab, and blurred by the
-    detector; ice takes electrons away.
+    Each projection is low-passed by the radiation damage at the middle of its exposure, turned into
+    contrast by the CTF at the local defocus of the tilted slab, and blurred by the detector. The
+    ice removes a part of the electrons.
 
     Parameters
     ----------
     density, volume, geometry
-        The specimen, and how the views see it.
+        The specimen, its voxels, and the directions of the views.
     scheme : TiltScheme
     images : ImageGrid
     optics : Optics
@@ -85,7 +85,7 @@ def expected_counts(
 
 
 def count_electrons(expected: Float32, rng: np.random.Generator) -> Float32:
-    """Counts of two halves of the exposure, (2, view, y, x); each is a Poisson process."""
+    """Draw Poisson counts for the two halves of the exposure, (2, view, y, x)."""
     halves = np.empty((2, *expected.shape), np.float32)
     for half in halves:
         for image, mean in zip(half, expected, strict=True):
@@ -94,9 +94,9 @@ def count_electrons(expected: Float32, rng: np.random.Generator) -> Float32:
 
 
 def margin_px(images: ImageGrid, optics: Optics | None = None) -> int:
-    """Pixels around the images to be computed too, so that nothing wraps round into them.
+    """Pixels that must be computed around the images, so that nothing wraps round into them.
 
-    What the CTF displaces at Nyquist, ``lambda dz k``, and at least 8 pixels.
+    As far as the CTF displaces detail at Nyquist, ``lambda dz k``, and at least 8 pixels.
     """
     pixel = images.pixel_angst[1]
     displaced = WAVELENGTH_ANGST * optics.defocus_angst / (2 * pixel**2) if optics else 0.0
@@ -104,7 +104,7 @@ def margin_px(images: ImageGrid, optics: Optics | None = None) -> int:
 
 
 def with_margin(images: ImageGrid, margin: int) -> ImageGrid:
-    """The same pixels and as many more on each side."""
+    """The same images with ``margin`` more pixels on each side."""
     (ny, nx), (yc, xc) = images.shape, images.centre
     shape = (ny + 2 * margin, nx + 2 * margin)
     return ImageGrid(shape, images.pixel_angst, (yc + margin, xc + margin))
@@ -118,7 +118,7 @@ def frequencies(images: ImageGrid) -> Float64:
 
 
 def _defocus(view: Float64, images: ImageGrid, optics: Optics) -> Float64:
-    """Defocus in angstrom of the middle of the slab, where each pixel (y, x) sees it."""
+    """Defocus in angstrom, at each pixel (y, x), of the middle of the slab."""
     depth = np.cross(view[0, :3], view[1, :3])
     slope = optics.hand * np.linalg.solve(view[:, :2].T, depth[:2])  # per angstrom on the detector
     y = (np.arange(images.shape[0]) - images.centre[0]) * images.pixel_angst[0]
@@ -133,7 +133,7 @@ def _defocus(view: Float64, images: ImageGrid, optics: Optics) -> Float64:
 def _contrast(
     spectrum: NDArray[np.complex64], k: Float64, defocus: Float64, optics: Optics
 ) -> Float32:
-    """Contrast image of phase shifts, interpolated between images at evenly spaced defocus."""
+    """Contrast image of phase shifts; interpolated between images at evenly spaced defocus."""
     from scipy import fft
 
     k_nyquist = k[0, -1]

@@ -1,4 +1,4 @@
-"""A simulated series on disk: an IMOD folder, a RELION project, and the truth about both."""
+"""A simulated series on disk: an IMOD folder, a RELION project, and the true specimen."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def write_series(
 ) -> tuple[Path, ...]:
     """Write ``imod/``, ``relion/`` and ``truth/`` into a new folder.
 
-    Both projects have the same geometry, and their own default tomograms the voxels of
-    ``truth/volume.mrc``. ``truth`` also gets ``record.json`` and, for a specimen that was made up,
-    ``labels.mrc`` and ``particles.star``.
+    Both projects have the same geometry. Their default tomograms have the same voxels as
+    ``truth/volume.mrc``. ``truth`` also gets ``record.json`` and, if the specimen was generated
+    here, ``labels.mrc`` and ``particles.star``.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ def write_series(
         New or empty.
     series : SimulatedSeries
     facts : mapping
-        What the record is to hold besides what the series itself tells.
+        Entries of the record besides those that follow from the series.
 
     Returns
     -------
     (imod, relion, truth)
-        What to give to ``--imod-dir`` and ``--relion-star``, and the record.
+        Paths for ``--imod-dir`` and ``--relion-star``, and the path of the record.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def _record(series: SimulatedSeries, facts: Mapping[str, Any]) -> dict[str, Any]
 def _particles(phantom: Phantom, series: SimulatedSeries) -> Table:
     """Particles whose centres are in the tomogram, as a RELION 5 particle list.
 
-    Coordinates are RELION's: about N/2 of a tomogram of N voxels. Angles are such that the map's
-    point r is found at the particle's position plus ``A r`` with RELION's matrix A, the inverse of
+    Coordinates are RELION's: relative to voxel N/2 of a tomogram of N voxels. Point r of the map is
+    at the particle's position plus ``A r``, where A is RELION's matrix, the inverse of
     ``Rz(rot) Ry(tilt) Rz(psi)``.
     """
     from scipy.spatial.transform import Rotation
@@ -139,7 +139,8 @@ def _particles(phantom: Phantom, series: SimulatedSeries) -> Table:
     numeric = [f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]
     numeric += [f"rlnAngle{angle}" for angle in ("Rot", "Tilt", "Psi")]
     names = ["rlnTomoName", *numeric, "rlnClassNumber", "rlnGroupName"]
-    columns: dict[str, list[str]] = {name: [] for name in names}  # a small series may hold none
+    # a small series may have no particles
+    columns: dict[str, list[str]] = {name: [] for name in names}
     for particle in phantom.particles:
         place = np.array(particle.position_angst) / voxel + centre
         if np.any(place < -0.5) or np.any(place > size - 0.5):

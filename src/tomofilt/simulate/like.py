@@ -1,9 +1,9 @@
 """Projections of a known volume with the tilts and the noise of a real tilt series.
 
-What of the real images is signal and what noise is measured as for the filter ``wiener-exact``:
-from their frame halves or, without those, from what neighbouring views share. The noise of each
-view keeps its spectrum; its level is such that the view has the signal-to-noise ratio of the real
-one.
+Signal and noise of the real images are separated as for the filter ``wiener-exact``: by their frame
+halves or, without those, by the signal that neighbouring views share. The simulated noise of each
+view has the spectrum of the real noise, and a level that gives the view its real signal-to-noise
+ratio.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Float64 = NDArray[np.float64]
 
 _BANDS = 48
 _FEWEST_VIEWS = 3
-#: Frequencies below so many cycles in the width of an image are not compared: gradients, edges.
+#: Frequencies below this many cycles per image width are left out: they hold gradients and edges.
 _LOWEST = 3
 
 
@@ -43,8 +43,8 @@ def series_like(
     """Project a volume at the tilts of a real series, and add noise like that of its images.
 
     The tilt axis is upright, without shifts, and images have the volume's size in x and y and its
-    voxel size: real images with smaller pixels count as binned to that. There is no damage and no
-    CTF.
+    voxel size; real images with smaller pixels are treated as if binned to it. Radiation damage and
+    CTF are not simulated.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def measure_noise(
     ----------
     series : TiltSeries
     pixel_angst : float
-        Not smaller than that of the images.
+        Pixel size up to whose Nyquist frequency is measured; not smaller than that of the images.
     thickness_angst : float
         Of the specimen, roughly.
     threads : int

@@ -1,4 +1,4 @@
-"""Molecules to fill specimens with: density maps that come with tomofilt, or the user's own."""
+"""Molecules that fill specimens: density maps that come with tomofilt, or the user's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Molecule:
     ----------
     name : str
     density : (z, y, x) float32
-        Relative to vitreous ice, with protein about 1; rotated about the middle, (n - 1) / 2.
+        Relative to vitreous ice, with protein about 1. Rotations are about the middle, (n - 1) / 2.
     voxel_angst : float
     """
 
@@ -52,7 +52,7 @@ def bundled(names: Sequence[str] = BUNDLED) -> tuple[Molecule, ...]:
     Raises
     ------
     InputError
-        There is none of that name.
+        There is no molecule of that name.
     """
     return tuple(_bundled(name) for name in names)
 
@@ -67,7 +67,8 @@ def _bundled(name: str) -> Molecule:
 def read_molecule(path: Path) -> Molecule:
     """Read a map (bright molecule on dark, cubic voxels), and scale it so that protein is about 1.
 
-    The scale is the 90th percentile of what is denser than a tenth of the maximum: the interior.
+    Densities are divided by the 90th percentile of the voxels above a tenth of the maximum, which
+    is about the density of the interior.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], float]:
     Raises
     ------
     MissingFileError, InputError
-        It cannot be read, says nothing believable about its voxels, or holds NaN or infinity.
+        The file cannot be read, its voxel size is not plausible, or it holds NaN or infinity.
     """
     from tomofilt.io.mrc import MrcStack
 

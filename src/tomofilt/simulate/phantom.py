@@ -1,4 +1,4 @@
-"""A made-up specimen: molecules, membranes and gold in a slab of ice, as densities on voxels."""
+"""A generated specimen: molecules, membranes and gold in a slab of ice, as densities on voxels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Contents", "Particle", "Phantom", "make_phantom"]
 Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 
-#: Leaflets of a membrane: distance of the two shells, and sigma of their Gaussian profiles.
+#: The two leaflets of a membrane: their distance, and the sigma of their Gaussian profiles.
 LEAFLETS_ANGST, LEAFLET_SIGMA_ANGST = 38.0, 8.0
 _MEMBRANE_GAP_ANGST = 80.0  # membranes come no closer to each other
 #: Densities relative to vitreous ice, where protein is 1: from mean inner potentials of about 4.9 V
@@ -37,14 +37,14 @@ class Contents:
     ----------
     molecules : sequence of Molecule
     crowding : float
-        Share of the ice that the spheres about the molecules take up (random packing ends at about
+        Part of the ice that the spheres around the molecules fill (random packing ends at about
         0.35).
     membranes : int
-        Vesicle-like ellipsoids, cut off by the surfaces of the ice where they are larger.
+        Number of vesicle-like ellipsoids; the surfaces of the ice cut off what does not fit.
     gold : int
-        Beads.
+        Number of gold beads.
     gold_angst : float
-        Their diameter.
+        Diameter of the beads.
     """
 
     molecules: Sequence[Molecule]
@@ -65,7 +65,7 @@ class Particle:
     position_angst : (x, y, z)
         About the specimen centre.
     rotation : 3 x 3 nested tuples
-        Acting on vectors (x, y, z): point r of the map is found at ``position + rotation r``.
+        Acts on vectors (x, y, z): point r of the map is at ``position + rotation r``.
     """
 
     kind: str
@@ -109,9 +109,9 @@ def make_phantom(
 ) -> Phantom:
     """Fill a slab of ice.
 
-    Membranes come first, then beads and molecules, from large to small, where their spheres meet
-    nothing (random sequential addition). Beads and molecules lie within the ice as a whole, but may
-    be cut by the sides of the grid, beyond which the specimen is thought to go on.
+    Membranes are placed first, then beads and molecules, from large to small, at random places
+    where their spheres touch nothing (random sequential addition). In z, beads and molecules are
+    entirely within the ice. The sides of the grid may cut them, as the specimen continues beyond.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _tuple(vector: FloatArray) -> tuple[float, float, float]:
 def _numbers_of(
     contents: Contents, grid: VolumeGrid, ice_angst: float
 ) -> list[tuple[Molecule, int]]:
-    """As many of each kind as fill the ice together: the same volume of each kind."""
+    """Numbers of each kind that together fill the ice, with the same total volume of each kind."""
     _, ny, nx = grid.shape
     ice_volume = ny * nx * grid.voxel_angst**2 * ice_angst
     share = contents.crowding * ice_volume / max(len(contents.molecules), 1)
@@ -210,7 +210,7 @@ def _spline(molecule: Molecule, voxel_angst: float) -> Molecule:
 
 
 def _random_rotation(rng: np.random.Generator) -> FloatArray:
-    """A rotation drawn evenly from all: a random unit quaternion (Shoemake, 1992)."""
+    """A random rotation, uniform over all rotations: a random unit quaternion (Shoemake, 1992)."""
     w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
     return np.array(
         [
@@ -223,7 +223,7 @@ def _random_rotation(rng: np.random.Generator) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _Adding:
-    """Puts molecules, turned by cubic splines, into the voxels of a specimen."""
+    """Adds molecules, rotated by cubic spline interpolation, to the voxels of a specimen."""
 
     grid: VolumeGrid
     splines: Mapping[str, Molecule]
@@ -252,7 +252,7 @@ class _Adding:
         return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), turned
 
     def add(self, box: tuple[slice, ...], turned: Float32, label: int) -> None:
-        """Add what was rendered, and mark its voxels."""
+        """Add a rendered particle, and label its voxels."""
         self.density[box] += turned
         self.labels[box][turned > _INSIDE] = label
 
@@ -277,7 +277,7 @@ class _Placing:
         self._spheres = np.empty((0, 4))
 
     def place(self, radius_angst: float, tries: int = 200) -> FloatArray | None:
-        """A free position (x, y, z), or None when all tries met something."""
+        """A free position (x, y, z), or None if no try found one."""
         room = self._ice_angst / 2 - radius_angst
         if room < 0:
             return None
@@ -306,7 +306,7 @@ class _Shell:
     axes: FloatArray
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """Signed distance, to first order, of points (3, n) from the surface."""
+        """Signed distance of points (3, n) from the surface, to first order."""
         half_axes = self.half_axes[:, None]
         scaled = self.axes.T @ (points - self.centre[:, None]) / half_axes
         level = np.sqrt((scaled**2).sum(axis=0))
@@ -323,7 +323,7 @@ class _Shell:
 def _free_shell(
     grid: VolumeGrid, ice_angst: float, others: Sequence[_Shell], rng: np.random.Generator
 ) -> _Shell | None:
-    """A shell that crosses none of the others, or None when all tries did."""
+    """A shell that crosses none of the others, or None if no try found one."""
     _, yc, xc = grid.centre
     _, ny, nx = grid.shape
     low = -np.array([xc, yc]) * grid.voxel_angst

@@ -1,4 +1,4 @@
-"""What happens to a projection on its way to the detector's counts, at 300 kV."""
+"""Physics of image formation at 300 kV: damage, contrast transfer, ice and detector."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = [
 
 Float64 = NDArray[np.float64]
 
-#: Acceleration voltage, for which the damage and the numbers below hold.
+#: Acceleration voltage; the damage and the numbers below are for this voltage.
 VOLTAGE_KV = 300.0
 #: Wavelength of the electrons, angstrom: h / sqrt(2 m e V (1 + e V / 2 m c^2)).
 WAVELENGTH_ANGST = 12.2643 / np.sqrt(3e5 + 0.97845e-6 * 3e5**2)
 #: Mean free path for inelastic scattering in vitreous ice.
 MEAN_FREE_PATH_ANGST = 3000.0
-#: Phase shift in radians of a path of 1 angstrom through density 1, protein in ice: the interaction
-#: constant, 6.53e-4 rad/(V A), times 2.5 V, the difference of the two mean inner potentials.
+#: Phase shift in radians along 1 angstrom of density 1 (protein in ice): the interaction constant,
+#: 6.53e-4 rad/(V A), times 2.5 V, the difference between the mean inner potentials of the two.
 PHASE_RAD_PER_ANGST = 6.53e-4 * 2.5
-#: Modulation transfer at the detector's Nyquist frequency, about that of counting cameras.
+#: Modulation transfer at the detector's Nyquist frequency, typical of counting cameras.
 MTF_AT_NYQUIST = 0.6
 
 
@@ -41,7 +41,7 @@ class Optics:
     Parameters
     ----------
     defocus_angst : float
-        Underfocus at the specimen centre; 0 stands for an ideal phase plate instead of a CTF.
+        Underfocus at the specimen centre; 0 means an ideal phase plate instead of a CTF.
     cs_mm : float
         Spherical aberration.
     amplitude_contrast : float
@@ -65,8 +65,8 @@ def contrast_transfer(frequency: ArrayLike, defocus_angst: float, optics: Optics
     """Contrast of the image per radian of phase shift, for each frequency (1/angstrom).
 
     ``-2 sin(chi + asin A)`` with ``chi = pi lambda dz k^2 - pi/2 Cs lambda^3 k^4`` and amplitude
-    contrast A, for weak phase objects: negative at low frequencies, protein is dark. An ideal phase
-    plate has -2 everywhere.
+    contrast A, for weak phase objects. It is negative at low frequencies: protein is dark. For an
+    ideal phase plate it is -2 everywhere.
     """
     k2 = np.asarray(frequency, float) ** 2
     if not optics.defocus_angst:
@@ -79,7 +79,7 @@ def contrast_transfer(frequency: ArrayLike, defocus_angst: float, optics: Optics
 def mtf(frequency: ArrayLike, pixel_angst: float) -> Float64:
     """Modulation transfer of the detector, a Gaussian with :data:`MTF_AT_NYQUIST` at Nyquist.
 
-    Counting cameras have nearly white noise, so that this attenuates the signal alone.
+    The noise of counting cameras is nearly white, so this attenuates only the signal.
     """
     nyquists = 2 * pixel_angst * np.asarray(frequency, float)
     return np.asarray(MTF_AT_NYQUIST ** (nyquists**2))

@@ -1,10 +1,10 @@
 """Projections of a specimen by cubic splines, for full view maps.
 
-This is not the projector that reconstructions use, and shares no code with it. A ray through each
-pixel steps from plane to plane of the volume along the axis, z or x, that it is more nearly
-parallel to; in each plane the density is a cubic B-spline interpolation of the voxels (Joseph, IEEE
-Trans. Med. Imaging 1, 192, 1982, with splines in the place of linear interpolation). Stepping so,
-no frequency that the voxels can represent is aliased along the ray.
+This is not the projector that reconstructions use, and it shares no code with it. The ray of each
+pixel steps from plane to plane of the volume, along z or x, whichever is closer to the ray's
+direction. In each plane the density is interpolated from the voxels by cubic B-splines (Joseph,
+IEEE Trans. Med. Imaging 1, 192, 1982, with splines instead of linear interpolation). With these
+steps no frequency that the voxels can represent is aliased along the ray.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["extent_angst", "project"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: Zeros around the voxels of a plane, so that a ray may leave it on any side.
+#: Width of the border of zeros around a plane, so that rays may leave it on any side.
 _PAD = 8
-#: Edge of the tiles that images are worked on in: the voxels that a tile sees stay in the cache.
+#: Images are computed in tiles of this edge, so that the voxels of a tile stay in the cache.
 _TILE = 64
 
 
@@ -43,15 +43,15 @@ def project(
     density : (z, y, x) float32
     volume : VolumeGrid
     geometry : TiltGeometry
-        Local alignment, if it has any, is not followed.
+        A local alignment in it is ignored.
     images : ImageGrid
-        The images, at any pixel size up to the voxel's; coarser pixels would alias.
+        The images. Their pixels must not be larger than the voxels: they would alias.
     threads : int, optional
 
     Returns
     -------
     (view, y, x) float32
-        Density times path length, in units of the images' pixel (along x).
+        Density times path length; the unit of length is the images' pixel size (along x).
 
     Raises
     ------
@@ -106,7 +106,7 @@ def project(
 def extent_angst(
     geometry: TiltGeometry, images: ImageGrid, thickness_angst: float
 ) -> tuple[float, float]:
-    """Half width of the slab, in x and y about the specimen centre, that the images see.
+    """Half width in x and y, from the specimen centre, of the part of a slab that the images show.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _table(
     view : (2, 4)
     direction : (3,)
     axes : [step, row, column]
-        Axes of vectors (x, y, z) that count the planes, and the rows and columns within them.
+        Which component of (x, y, z) counts the planes, and which the rows and columns in them.
     centre : (3,)
         Specimen centre in the same order, in voxels.
 

@@ -1,4 +1,4 @@
-"""At which angles, in which order and with how many electrons a tilt series is taken."""
+"""The angles of a tilt series, the order in which they are taken, and the exposures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TiltScheme:
     tilt_deg : (view,)
         Angle between the beam and the normal of the slab.
     stage_deg : (view,)
-        What the microscope reports; differs by the pre-tilt of a lamella.
+        Angle that the microscope reports; it differs by the pre-tilt of a lamella.
     acquired : (view,) int
         Position of each view in the order of acquisition, from 0.
     dose_e_per_a2 : float
@@ -63,19 +63,19 @@ def tilt_scheme(
     stage_deg : (view,)
         Angles of the stage, in any order.
     order : "dose-symmetric" or "continuous"
-        By growing distance from the angle at which the slab lies flat, or by ascending angle.
+        Starting at the angle at which the slab lies flat and going outwards, or by ascending angle.
     dose_e_per_a2 : float
         Exposure of each view.
     pretilt_deg : float
         Tilt of the slab at a stage angle of 0: that of a lamella, which is milled obliquely.
     missing : tuple of int
-        Views, counted from 1 by ascending angle, that were lost after they had been taken: they
-        have damaged the specimen.
+        Views, counted from 1 by ascending angle, that were taken and then lost. They are left out,
+        but their exposure has damaged the specimen.
 
     Raises
     ------
     InputError
-        No view is left, an angle is not finite or stands twice, or a view would look along the
+        No view is left, an angle is not finite or is given twice, or a view would look along the
         slab.
     """
     stage = np.sort(np.asarray(stage_deg, dtype=np.float64).reshape(-1))

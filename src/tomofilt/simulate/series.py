@@ -45,7 +45,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ImagesInMemory:
-    """Images that are no file (an :class:`~tomofilt.series.tiltseries.ImageSource`).
+    """Images without a file (an :class:`~tomofilt.series.tiltseries.ImageSource`).
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ class ImagesInMemory:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSeries:
-    """A tilt series of which everything is known.
+    """A tilt series together with its true specimen, geometry and noise.
 
     Parameters
     ----------
     truth : (z, y, x) float32
-        The specimen where the tomogram is: density relative to ice, with protein about 1.
+        The part of the specimen that the tomogram shows: density relative to ice, protein about 1.
     grid : VolumeGrid
         The voxels of ``truth``.
     geometry : TiltGeometry
@@ -83,13 +83,13 @@ class SimulatedSeries:
         Angles, order and exposure of the views, in the order of the images.
     pixel_angst : float
     clean : (view, y, x) float32
-        What the images would be without noise; damaged as they are.
+        The images without noise, but with radiation damage.
     halves : (2, view, y, x) float32
-        From half of the exposure each, with noise of their own; they add up to ``images``.
+        Images from half of the exposure each, with independent noise; their sum is ``images``.
     optics : Optics, optional
-        When the images are counts of electrons; otherwise they are line integrals.
+        Given if the images are counts of electrons; otherwise they are line integrals.
     phantom : Phantom, optional
-        The whole specimen, wider than what the images see, when it is made up.
+        The whole specimen, wider than what the images show, if it was generated here.
     """
 
     truth: Float32
@@ -116,13 +116,13 @@ class SimulatedSeries:
         return float(self.clean[view].var(dtype=np.float64)) / power if power else float("inf")
 
     def tilt_series(self, name: str = "TS", *, clean: bool = False) -> TiltSeries:
-        """What a project would read: images, halves and geometry, without any file.
+        """The series as a project would read it: images, halves and geometry, without any file.
 
         Parameters
         ----------
         name : str
         clean : bool
-            Without noise (and without halves).
+            Give the images without noise (and no halves).
         """
         pixel = self.pixel_angst
         even, odd = (ImagesInMemory(half, pixel) for half in self.halves)
@@ -159,7 +159,7 @@ class Simulation:
     ----------
     scheme : TiltScheme
     contents : Contents
-        Membranes and beads are counted in the tomogram.
+        Its numbers of membranes and beads are those in the tomogram.
     shape : (nz, ny, nx)
         Voxels of the tomogram. Images have ny x nx pixels, or nx x ny where the tilt axis lies
         nearer to x than to y.
@@ -171,9 +171,9 @@ class Simulation:
     rotation_deg : float
         Of the tilt axis in the images.
     shift_angst : float
-        Standard deviation of the images' random shifts, which the alignment files know.
+        Standard deviation of the images' random shifts; the alignment files hold the shifts.
     seed : int
-        Of everything random.
+        Seed of everything random.
     """
 
     scheme: TiltScheme
@@ -193,7 +193,7 @@ def simulate(wanted: Simulation, *, threads: int | None = None) -> SimulatedSeri
     Raises
     ------
     InputError
-        Something makes no sense; the message says what.
+        A value makes no sense; the message says which.
     """
     rng = np.random.default_rng(wanted.seed)
     grid, images, geometry = _set_up(
@@ -248,14 +248,14 @@ def simulated_series(
 ) -> SimulatedSeries:
     """A small tilt series of a crowded slab, without CTF, for tests and for training.
 
-    The specimen is a slab wider than what the images see. Images are line integrals (density times
-    path in pixels), damaged by the exposure up to each view, with white Gaussian noise that grows
-    with the ice that the electrons cross.
+    The specimen is a slab wider than what the images show. Images are line integrals (density times
+    path in pixels), low-passed by the radiation damage up to each view. White Gaussian noise is
+    added, which grows with the length of the path through the ice.
 
     Parameters
     ----------
     seed : int
-        Of everything random; the same seed gives the same series.
+        Seed of everything random; the same seed gives the same series.
     shape : (nz, ny, nx)
         Voxels of the tomogram; see :class:`Simulation`.
     pixel_angst : float
@@ -263,7 +263,7 @@ def simulated_series(
     tilt_deg : (view,), optional
         Default: -60 to 60 in steps of 3 degrees.
     order : "dose-symmetric" or "continuous"
-        In which they are taken.
+        The order in which the views are taken.
     snr : float
         Variance of the signal over that of the noise, in the untilted image (infinity: no noise).
     dose_e_per_a2 : float
@@ -282,7 +282,7 @@ def simulated_series(
     Raises
     ------
     InputError
-        Something makes no sense; the message says what.
+        A value makes no sense; the message says which.
     """
     if not snr > 0:
         raise InputError(f"an SNR of {snr:g} is not positive; infinity means no noise")
@@ -319,7 +319,7 @@ def damaged_projections(
     *,
     threads: int | None = None,
 ) -> Float32:
-    """Projections, low-passed by the damage that the specimen has when each view is taken."""
+    """Projections, each low-passed by the radiation damage at the time of its view."""
     from scipy import fft
 
     margin = margin_px(images)
@@ -334,7 +334,7 @@ def damaged_projections(
 
 
 def noisy_halves(clean: Float32, sigma: ArrayLike, rng: np.random.Generator) -> Float32:
-    """Two halves of each image, whose sum has white noise of a given standard deviation.
+    """Two halves of each image, whose sum has white noise of the given standard deviation.
 
     Parameters
     ----------
@@ -353,7 +353,7 @@ def noisy_halves(clean: Float32, sigma: ArrayLike, rng: np.random.Generator) -> 
 
 
 def cut_out(values: NDArray[Any], volume: VolumeGrid, box: VolumeGrid) -> NDArray[Any]:
-    """The voxels of a box on the same lattice; zero outside the volume."""
+    """The voxels of a box with the same voxel size; zero outside the volume."""
     out = np.zeros(box.shape, values.dtype)
     source, target = [], []
     for n, centre, n_box, centre_box in zip(
@@ -394,16 +394,16 @@ def _specimen(
     rng: np.random.Generator,
     threads: int | None,
 ) -> Phantom:
-    """Specimen on the tomogram's voxels, as wide as the images see and as thick as the ice.
+    """Specimen with the tomogram's voxel size, as wide as the images show and as thick as the ice.
 
-    The numbers of membranes and beads in ``contents`` refer to the tomogram; the parts of the slab
-    beside it hold as many for their area.
+    The numbers of membranes and beads in ``contents`` are those in the tomogram; the parts of the
+    slab beside it get as many per area.
     """
     voxel = grid.voxel_angst
     nz, ny, nx = grid.shape
     zc, yc, xc = grid.centre
     half_x, half_y = extent_angst(geometry, seen, ice_angst)
-    # whole voxels beyond the tomogram, so that it is a part of the specimen's grid
+    # add whole voxels, so that the tomogram's voxels are also voxels of the specimen
     beyond_x = max(0, int(np.ceil(half_x / voxel - xc))) + 2
     beyond_y = max(0, int(np.ceil(half_y / voxel - yc))) + 2
     empty = max(0, int((nz * voxel - ice_angst) / 2 / voxel) - 2)  # planes above and below the ice

@@ -1,7 +1,7 @@
 """The signal-to-noise ratio of each view at each frequency, measured from the images themselves.
 
 :mod:`~tomofilt.snr.coherence` measures how alike images are that share their signal,
-:mod:`~tomofilt.snr.model` makes of it the SNR of every view.
+:mod:`~tomofilt.snr.model` computes the SNR of every view from that.
 """
 
 from tomofilt.snr.coherence import (

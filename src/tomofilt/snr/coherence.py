@@ -1,8 +1,9 @@
-"""How alike two images are that share their signal: frame halves, and neighbouring views.
+"""Coherence of two images with the same signal: two frame halves, or two neighbouring views.
 
-All central slices of a tilt series share the tilt axis, and near it neighbouring slices are the
-same to the degree that the specimen is thin. So neighbouring views tell signal from noise where
-there are no frame halves, and how thick the specimen is.
+In Fourier space each view of a tilt series is a central slice, and all slices meet in the tilt
+axis. Close to the axis neighbouring slices hold nearly the same signal; the thinner the specimen,
+the farther from the axis. So neighbouring views show what is signal and what is noise if there are
+no frame halves, and they show how thick the specimen is.
 """
 
 from __future__ import annotations
@@ -23,23 +24,26 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Complex64 = NDArray[np.complex64]
 
-#: Bands of frequencies, by their middle, cycles per pixel.
+#: Middles of the frequency bands, in cycles per pixel.
 _BANDS = np.array(
     [0.006, 0.012, 0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.36, 0.42, 0.5]
 )
-#: Share of an image, at each side, over which it is faded out.
+#: Part of an image, at each side, over which it fades out to zero.
 _TAPER = 0.2
-#: Lines of a spectrum, beside the tilt axis, that are used; large images need no more.
+#: Number of lines beside the tilt axis that are used; large images need no more.
 _LINES = 32
-#: The line on the tilt axis and the one beside it hold what all images share: gradients, edges.
+#: First line that is used. Those before it hold what is the same in all images without being
+#: signal: gradients and edges.
 _FIRST_LINE = 2
-#: Neighbours are compared where theory leaves them at least so much of their coherence.
+#: Two views are compared where the specimen's thickness leaves them at least this coherence.
 _LEAST_OVERLAP = 0.6
-#: Neighbours and their neighbours: with the nearest alone, odd views trade with even ones.
+#: Each view is compared with the next and the one after it. With the next alone, a common factor
+#: could move from all odd views to all even ones unnoticed.
 _DISTANCES = (1, 2)
-#: Pixels so many standard deviations off the median are clipped.
+#: Pixels are clipped at this many standard deviations from the median.
 _SPOT = 5.0
-#: Neighbours up to so far are compared for the thickness, in bands with so much coherence.
+#: For the thickness: views at most this many places apart are compared, in bands in which
+#: neighbours have at least this coherence.
 _FARTHEST, _COHERENT = 5, 0.1
 
 
@@ -50,7 +54,7 @@ class LineSpectra:
     Attributes
     ----------
     values : (view, y, line) complex64
-        Zero where an image has nothing to say.
+        Zero for blank images, and for lines beyond the frequencies that an image holds.
     k_x : (line,)
         Frequency in the specimen of each line, 1/angstrom, the same for all views.
     k_across : (view, line)
@@ -62,10 +66,10 @@ class LineSpectra:
         Width of the specimen that the image shows.
     pixel_angst : float
     samples : float
-        Independent coefficients a sample stands for; below 1 because images are faded out.
+        Independent coefficients that one sample counts for; below 1 because images fade out.
     spots : (view,)
-        Share of an image's variance in spots too dark or bright for anything but gold or hot
-        pixels, which are clipped before images are compared.
+        Part of an image's variance that comes from very dark or bright spots (gold, hot pixels).
+        They are clipped before images are compared.
     """
 
     values: Complex64
@@ -80,7 +84,7 @@ class LineSpectra:
 
     @property
     def order(self) -> NDArray[np.intp]:
-        """The views by tilt; blank ones left out."""
+        """Numbers of the views in the order of their tilts, without blank views."""
         order = np.argsort(self.slope, kind="stable")
         return np.asarray(order[np.any(self.values != 0, axis=(1, 2))[order]], dtype=np.intp)
 
@@ -90,7 +94,7 @@ class LineSpectra:
         return _band_edges(shortest, self.pixel_angst)
 
     def overlap(self, m: int, n: int) -> float:
-        """Coherence of two views of one signal that are faded out over different widths."""
+        """Coherence that two views of the same signal have if they show different widths of it."""
         x = np.linspace(-0.5, 0.5, 401) * max(self.width_angst[m], self.width_angst[n])
         first, second = (_fade(0.5 - np.abs(x) / self.width_angst[view]) for view in (m, n))
         return float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
@@ -99,7 +103,7 @@ class LineSpectra:
 def line_spectra(
     image_of: Callable[[int], Float32], slices: SliceGeometry, grid: ImageGrid, threads: int
 ) -> LineSpectra:
-    """Transform every view on the lines next to the tilt axis.
+    """Fourier transform of every view on the lines next to the tilt axis.
 
     Lines are placed so that they belong to the same k_x of the specimen in all views: in a slab
     wider than the images, those are the ones that two views have in common.
@@ -159,23 +163,24 @@ def line_spectra(
 def measure_thickness(
     spectra: LineSpectra, tomogram_angst: float, threads: int = 1
 ) -> tuple[float, float] | None:
-    """Thickness and height of the specimen, from how fast its views lose their common line.
+    """Thickness and height of the specimen, from the loss of coherence between views.
 
     The coherence of two views on a line q apart in k_z is the Fourier transform of the profile of
-    the specimen along z. Its width at half maximum gives the thickness (of the slab that loses
-    coherence as fast), its phase the height of the middle.
+    the specimen along z. Its width at half maximum gives the thickness (that of a slab with the
+    same width), its phase gives the height of the middle.
 
     Parameters
     ----------
     spectra : LineSpectra
     tomogram_angst : float
-        Thicknesses from a quarter of it to four times it can be told.
+        Thickness of the tomogram; a specimen from a quarter of it to four times it can be measured.
     threads : int
 
     Returns
     -------
     thickness_angst, centre_angst
-        The latter along z, from the specimen centre. None if the views have too little in common.
+        The centre is along z, from the specimen centre. None if the views have too little in
+        common.
     """
     q, curve = _loss_of_coherence(spectra, tomogram_angst, threads)
     if len(q) < 8:
@@ -200,7 +205,7 @@ def _loss_of_coherence(
 ) -> tuple[Float64, NDArray[np.complex128]]:
     """Coherence of views against the distance in k_z of their lines (1/angstrom), complex.
 
-    Only bands in which neighbours are coherent count; empty without any.
+    Only bands in which neighbours are coherent are used; the result is empty if there are none.
     """
     order, edges = spectra.order, spectra.band_edges()
     step, count = 1 / (20 * tomogram_angst), 60
@@ -231,7 +236,7 @@ def _loss_of_coherence(
 def line_coherence(spectra: LineSpectra, thickness_angst: float, centre_angst: float) -> Coherence:
     """Coherence of neighbouring views next to the tilt axis.
 
-    Divided by what a slab of the given thickness leaves two slices in common:
+    Divided by the coherence that two views of a slab of the given thickness have without noise:
     ``sinc(D k_x (tan theta_m - tan theta_m'))``.
     """
     order, edges = spectra.order, spectra.band_edges()
@@ -286,7 +291,7 @@ def frame_coherence(
     k_y = np.fft.fftfreq(ny, grid.pixel_angst[0])[:, None]
     k_x = np.fft.rfftfreq(nx, pixel)[None, :]
     radius = np.hypot(k_y, k_x)
-    # patterns that are fixed on the detector lie on the two axes
+    # the two axes hold patterns that are fixed on the detector
     on_axis = (np.abs(k_y) < 1.5 / (ny * pixel)) | (k_x < 1.5 / (nx * pixel))
     band = np.where(on_axis, len(edges), np.digitize(radius, edges)).ravel()
     bands = len(edges) - 1
@@ -352,7 +357,7 @@ def _band_sums(
 
 
 def _totals(place: NDArray[np.intp], values: NDArray[np.floating], size: int) -> Float64:
-    """Sum of the values that fall on each place."""
+    """Sum of the values that belong to each place."""
     return np.asarray(np.bincount(place, values.ravel(), minlength=size), dtype=np.float64)
 
 
@@ -379,14 +384,14 @@ def _independent(window: Float32) -> float:
 
 
 def _level(image: Float32, window: Float32) -> tuple[Float32 | None, float]:
-    """Image with its mean subtracted where it has data, spots clipped, faded out.
+    """Image without its mean (where it has data), with spots clipped, fading out at its edges.
 
     Returns
     -------
     levelled : (y, x) float32
-        None without any contrast.
+        None if the image has no contrast.
     spots : float
-        Share of the variance that was clipped.
+        Part of the variance that was clipped.
     """
     present = image != 0
     some = image[::3, ::3][present[::3, ::3]]

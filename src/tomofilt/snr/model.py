@@ -1,7 +1,7 @@
 """The signal-to-noise ratio of each view at each frequency, from measured coherences.
 
-Two images that share signal but no noise are coherent to the degree that they are signal; no model
-of the noise is needed. :mod:`tomofilt.snr.coherence` measures such pairs.
+If two images have the same signal but independent noise, their coherence tells how much of their
+power is signal. No model of the noise is needed. :mod:`tomofilt.snr.coherence` measures such pairs.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ __all__ = ["NO_WEIGHT", "Coherence", "SpectralSnr", "fit_snr"]
 
 Float64 = NDArray[np.float64]
 
-#: Coherences are never trusted further than this, however many samples they are from.
+#: Smallest standard error of a coherence, even if it is measured from very many samples: the model
+#: is not more exact than this.
 _MODEL_ERROR = 0.03
-#: Views of one series are taken to differ by about so much, in log SNR, until they say otherwise.
+#: Prior: standard deviation of the log SNR among the views of a series.
 _VIEW_SPREAD = 0.03
-#: A signal is there when two bands are so many standard errors above zero.
+#: A series has signal if two bands are at least this many standard errors above zero.
 _SIGNIFICANT = 4.0
-#: What is measured higher is rounding, and gradients; such filters do not differ any more.
+#: Upper limit of the SNR. Higher measured values come from rounding and gradients, and filters do
+#: not change any more above it.
 _LARGEST_SNR = 100.0
-#: Where nothing was found: low enough to silence noise, high enough to look at it.
+#: SNR of a series without signal: low enough to suppress the noise, high enough to look at it.
 _SMALLEST_SNR = 1e-3
-#: The spectrum is taken lower than measured by so many of its standard errors: too much smoothing
-#: costs less than noise that is taken for signal.
+#: The spectrum is lowered by this many of its standard errors: smoothing too much does less harm
+#: than taking noise for signal.
 _CAUTION = 0.5
 #: Weight of the second differences of the log spectrum from node to node.
 _SMOOTH = 1.0
-#: ln of the factor of views that show nothing.
+#: ln of the factor of views that show no signal.
 NO_WEIGHT = -20.0
 
 
@@ -46,7 +48,7 @@ class SpectralSnr:
     k : (node,)
         Frequencies, 1/angstrom, ascending.
     log_spectrum : (node,)
-        Natural logarithm of S there; linear in log k in between and towards zero.
+        Natural logarithm of S at these frequencies; linear in log k between them and below.
     log_factor : (view,)
         ln c_m.
     decay_angst2 : (view,)
@@ -65,7 +67,7 @@ class SpectralSnr:
         """SNR at frequencies k (1/angstrom): (view, ...) array."""
         axes = (-1, *(1,) * np.ndim(k))
         factor, decay = self.log_factor.reshape(axes), self.decay_angst2.reshape(axes)
-        # beyond the last node (corners of the spectrum) everything stays as it is there
+        # beyond the last node (in the corners of the spectrum) the values of the last node hold
         inside = np.minimum(k, self.k[-1])
         return np.asarray(np.exp(self.spectrum(inside) + factor - decay * inside**2))
 
@@ -86,15 +88,15 @@ class Coherence:
     Attributes
     ----------
     first, second : (pair,) int
-        The views; the same one twice for its frame halves.
+        The two views; for frame halves both are the same view.
     k : (pair, band)
         Mean frequency of each band, 1/angstrom.
     value : (pair, band)
-        Real part of the coherence, corrected for what the pair does not share.
+        Real part of the coherence, corrected for the signal that the two do not share.
     samples : (pair, band)
-        Independent Fourier coefficients that it was measured from.
+        Number of independent Fourier coefficients that it was measured from.
     share : float
-        SNR of one of the two images over that of the view: 1 for whole views, 1/2 for halves.
+        SNR of one of the two images divided by that of the view: 1 for views, 1/2 for halves.
     """
 
     first: NDArray[np.intp]
@@ -116,13 +118,13 @@ class Coherence:
 
 
 def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr:
-    """The model of :class:`SpectralSnr` that explains measured coherences.
+    """Fit the model of :class:`SpectralSnr` to measured coherences.
 
-    A coherence is ``sqrt(q_m q_m')`` with ``q = snr / (1 + snr)``. Least squares, weighted by the
-    scatter that coherences have; a view that is measured badly is drawn to what all views share
-    (more than its scatter alone would ask for: weights of their own make views predict each other
-    worse on real series), and the spectrum to a smooth one that does not rise. A view that has
-    nothing in common with its partners where all others have gets no weight.
+    A coherence is ``sqrt(q_m q_m')`` with ``q = snr / (1 + snr)``. The fit is least squares,
+    weighted by the scatter of the coherences. Priors hold each view near the mean of all views and
+    the spectrum near a smooth one that does not rise. The prior on views is stronger than their
+    scatter asks for: on real series, views with freely fitted weights predicted each other worse.
+    A view that has nothing in common with its neighbours, though the others have, gets no weight.
 
     Parameters
     ----------
@@ -163,7 +165,7 @@ def fit_snr(coherence: Coherence, views: int, pixel_angst: float) -> SpectralSnr
 
 
 class _Model:
-    """Residuals of :func:`fit_snr`, and their minimisation (Levenberg-Marquardt)."""
+    """What :func:`fit_snr` minimises: the sum of the squares of these residuals."""
 
     def __init__(
         self,
@@ -179,7 +181,7 @@ class _Model:
         self.value, self.weight = value, weight
         self.first, self.second = coherence.first, coherence.second
         self.log_share = np.log(coherence.share)
-        #: A decay of 1 halves the amplitude, roughly, at half of the Nyquist frequency.
+        #: A decay of 1 in this unit roughly halves the amplitude at half of the Nyquist frequency.
         self.decay_unit_angst2 = (4 * pixel_angst) ** 2
         self.k2 = k**2 * self.decay_unit_angst2
         place = np.interp(np.log(k), np.log(nodes), np.arange(len(nodes)))
@@ -193,35 +195,40 @@ class _Model:
         self.prior = np.concatenate([views_like_each_other, smooth, bounded])
         self.rise = np.diff(spectrum, axis=0) * 10
 
-    def residuals(self, x: Float64) -> tuple[Float64, Float64]:
-        """Residuals and their derivatives."""
+    def residuals(self, x: Float64) -> Float64:
+        """Deviations from the measured coherences and the priors, in units of standard errors."""
+        q = self._shares(x)
+        measured = (np.sqrt(q[0] * q[1]) - self.value) * self.weight
+        return np.concatenate([measured.ravel(), self.prior @ x, np.maximum(self.rise @ x, 0.0)])
+
+    def jacobian(self, x: Float64) -> Float64:
+        """Derivatives of the residuals."""
+        n, v = self.n_nodes, self.views
+        q = self._shares(x)
+        fitted = np.sqrt(q[0] * q[1])
+        rows = np.arange(len(fitted))
+        measured = np.zeros((*fitted.shape, len(x)))
+        for m, q_m in zip((self.first, self.second), q, strict=True):
+            slope = fitted * (1 - q_m) / 2 * self.weight
+            measured[:, :, :n] += slope[..., None] * self.hats
+            measured[rows, :, n + m] += slope
+            measured[rows, :, n + v + m] -= slope * self.k2
+        rising = self.rise * (self.rise @ x > 0)[:, None]
+        return np.concatenate([measured.reshape(-1, len(x)), self.prior, rising])
+
+    def _shares(self, x: Float64) -> list[Float64]:
+        """Signal power over total power, for the first and the second view of each pair."""
         n, v = self.n_nodes, self.views
         factor, decay = x[n : n + v], x[n + v :]
         base = self.hats @ x[:n] + self.log_share
-        q = [
+        return [
             1 / (1 + np.exp(-np.clip(base + factor[m, None] - decay[m, None] * self.k2, -40, 40)))
             for m in (self.first, self.second)
         ]
-        fitted = np.sqrt(q[0] * q[1])
-        rows = np.arange(len(fitted))
-        jacobian = np.zeros((*fitted.shape, len(x)))
-        for m, q_m in zip((self.first, self.second), q, strict=True):
-            slope = fitted * (1 - q_m) / 2 * self.weight
-            jacobian[:, :, :n] += slope[..., None] * self.hats
-            jacobian[rows, :, n + m] += slope
-            jacobian[rows, :, n + v + m] -= slope * self.k2
-        rising = self.rise * (self.rise @ x > 0)[:, None]
-        linear = np.concatenate([self.prior, rising])
-        residual = ((fitted - self.value) * self.weight).ravel()
-        return (
-            np.concatenate([residual, linear @ x]),
-            np.concatenate([jacobian.reshape(-1, len(x)), linear]),
-        )
 
     def unlike_the_rest(self, x: Float64) -> NDArray[np.bool_]:
-        """Views whose coherences are nearer to zero than to what x says."""
-        residual, _ = self.residuals(x)
-        left = residual[: self.value.size].reshape(self.value.shape)
+        """Views whose coherences are closer to zero than to those of the fitted model x."""
+        left = self.residuals(x)[: self.value.size].reshape(self.value.shape)
         said = left + self.value * self.weight
         gain, size = np.zeros(self.views), np.zeros(self.views)
         for m in (self.first, self.second):
@@ -231,27 +238,14 @@ class _Model:
 
     def errors(self, x: Float64) -> Float64:
         """Standard errors of a solution."""
-        _, jacobian = self.residuals(x)
+        jacobian = self.jacobian(x)
         return np.asarray(np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian))))
 
-    def solve(self, x: Float64, iterations: int = 50) -> Float64:
-        """Minimise the sum of squares from x."""
-        residual, jacobian = self.residuals(x)
-        damping = 1e-2
-        for _ in range(iterations):
-            normal = jacobian.T @ jacobian
-            step = np.linalg.solve(
-                normal + damping * np.diag(np.diag(normal)), jacobian.T @ residual
-            )
-            trial = x - step
-            new_residual, new_jacobian = self.residuals(trial)
-            if new_residual @ new_residual < residual @ residual:
-                gain = 1 - (new_residual @ new_residual) / (residual @ residual)
-                x, residual, jacobian, damping = trial, new_residual, new_jacobian, damping / 5
-                if gain < 1e-5:
-                    break
-            else:
-                damping *= 10
-                if damping > 1e6:
-                    break
-        return x
+    def solve(self, x: Float64) -> Float64:
+        """Minimise the sum of squares from x, until a step lowers it by less than 1e-5 of it."""
+        from scipy.optimize import least_squares
+
+        found = least_squares(
+            self.residuals, x, self.jacobian, method="lm", x_scale="jac", ftol=1e-5
+        )
+        return np.asarray(found.x)

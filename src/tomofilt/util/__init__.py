@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of tomography: threads, numba kernels, progress."""
+"""Small tools that any program could use: threads, numba kernels, progress."""

@@ -15,8 +15,8 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def kernel(function: Function) -> Function:
     """Compile a function, once per machine, so that it runs without the interpreter lock.
 
-    Products and sums may be fused (FMA) but not reordered: results do not depend on how the work
-    was cut up.
+    A product and the sum that follows may become one instruction (FMA), but no sum is reordered.
+    So results do not depend on how the work was divided.
     """
     compile_ = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
     return cast(Function, compile_(function))

@@ -1,4 +1,4 @@
-"""What the library says while it works goes to :mod:`logging`; here is how a program hears it."""
+"""Passing on the messages that the library logs (:mod:`logging`) while it works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the work is, and where its time goes."""
+"""Progress of the work, and the time that each part of it takes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["Clock", "Progress"]
 
 
 class Progress:
-    """Counts units of work, and tells of them in thousandths.
+    """Counts finished units of work and reports them in thousandths of the whole.
 
     Parameters
     ----------
     tell : callable
-        Told how much is done, out of 1000.
+        Is called with how much is done, from 0 to 1000.
     total : int
-        Units of all the work.
+        Number of units in the whole work.
     """
 
     def __init__(self, tell: Callable[[int], None] = lambda _: None, total: int = 1) -> None:
         self._tell, self._total, self._done = tell, max(total, 1), 0
 
     def advance(self, amount: int = 1) -> None:
-        """Count units of work."""
+        """Count finished units of work."""
         self._done += amount
         self._tell(int(1000 * min(1.0, self._done / self._total)))
 
     def finish(self) -> None:
-        """Whatever was estimated, the work is done."""
+        """Report the work as done, even if ``total`` was estimated wrong."""
         self.advance(self._total - self._done)
 
 
