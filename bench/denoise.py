@@ -19,15 +19,15 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filters import NOWHERE
 from numpy.typing import NDArray
-from tomofilt.reconstruction.plan import Plan, Settings, make_plan
 
+from tomofilt.denoise.denoiser import Denoiser
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
 from tomofilt.denoise.middle import Middle
@@ -35,7 +35,11 @@ from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation
+from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.problem import Problem, Slab
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.projects import project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
@@ -57,18 +61,21 @@ CASES = (
 )
 
 
-def plan_of(series: TiltSeries) -> Plan:
-    return measured(make_plan(series, NOWHERE, MATCH))
+@contextmanager
+def measured_series(series: TiltSeries) -> Iterator[tuple[Problem, SeriesImages]]:
+    """A problem whose filter has been measured, and the images of its series."""
+    problem = make_problem(series, MATCH)
+    with problem.images() as images:
+        yield measured(problem, images), images
 
 
-def both(plan: Plan, head: Head | None) -> tuple[Volume, Volume]:
-    """The linear tomogram of a small series, and the denoised one."""
-    everything = np.arange(len(plan.series.views))
-    middle = Middle(plan, everything)
-    coarse, linear = middle.volume(everything)
+def both(problem: Problem, images: SeriesImages, head: Head | None) -> tuple[Volume, Volume]:
+    """The middle rows of the linear tomogram, all of a small one, and the denoised ones."""
+    everything = np.arange(len(problem.series.views))
+    coarse, linear = Middle(problem, images.aligned(), everything).volume(everything)
     if head is None:
         return linear, linear
-    return linear, apply_head(head, coarse, linear, 0, 0, plan.threads)
+    return linear, apply_head(head, coarse, linear, 0, 0, problem.threads)
 
 
 def whitened_auc(made: SimulatedSeries, volume: Volume) -> float:
@@ -98,16 +105,17 @@ def truth(seeds: int) -> None:
         for seed in range(seeds):
             made = simulated_series(seed, shape=shape, snr=snr, tilt_deg=tilts)
             series = replace(made.tilt_series(), halves=None)
-            plan = plan_of(series)
-            verdict = judge(plan)
-            linear, denoised = both(plan, verdict.taught.head if verdict.taught else None)
+            with measured_series(series) as (problem, images):
+                verdict = judge(problem, images)
+                head = verdict.taught.head if verdict.taught else None
+                linear, denoised = both(problem, images, head)
             a, b = (
                 compare_with_truth(volume, made.truth, made.pixel_angst)
                 for volume in (linear, denoised)
             )
             areas = [whitened_auc(made, volume) for volume in (linear, denoised)]
             step = np.radians(np.diff(np.sort(series.tilt_deg)).mean())
-            sampling = plan.filter.measurement.thickness_angst / made.pixel_angst * step / 2
+            sampling = problem.filter.measurement.thickness_angst / made.pixel_angst * step / 2
             gains.setdefault((name, snr), []).append(b.psnr_db - a.psnr_db)
             print(
                 f"{name:13s} {snr:5.2f} {seed:4d} {sampling:5.1f}  {a.psnr_db:6.2f} "
@@ -129,39 +137,18 @@ def left_out(folder: Path) -> None:
     series = series_of(folder)
     linear = left_out_correlation(series, MATCH)
 
-    def denoised_blocks(plan: Plan):
-        from tomofilt.align.images import survey
-        from tomofilt.reconstruction.slabs import make_slabs
+    def denoised_slabs(problem: Problem, images: SeriesImages) -> Iterator[Slab]:
+        problem = measured(problem, images)
+        verdict = judge(problem, images)
+        if verdict.taught is None:
+            yield from problem.slabs(images)
+            return
+        denoiser = Denoiser(problem, verdict.taught.head)
+        images.filtered(denoiser.on_image)
+        for y, z, block in problem.slabs(images):
+            yield y, z, denoiser.apply(block, z, y)
 
-        from tomofilt.denoise.denoiser import Denoiser
-        from tomofilt.util.progress import Clock, Progress
-
-        class Nobody:
-            def note(self, message: str) -> None: ...
-            def progress(self, done: int, total: int) -> None: ...
-
-        plan = measured(plan)
-        verdict = judge(plan, print)
-        denoiser = Denoiser(plan, verdict.taught.head) if verdict.taught else None
-        surveyed = survey(
-            plan.series.images,
-            plan.series.views,
-            background=plan.background,
-            across_axis=plan.across_axis,
-            log_base=plan.series.log_base,
-            threads=plan.threads,
-        )
-        for y, z, block in make_slabs(
-            plan,
-            plan.tasks[0],
-            surveyed,
-            Clock(),
-            Progress(Nobody(), 0, 1),
-            denoiser.filter_image if denoiser else None,
-        ):
-            yield y, z, denoiser.apply(block, z, y) if denoiser else block
-
-    denoised = left_out_correlation(series, MATCH, blocks_of=denoised_blocks)
+    denoised = left_out_correlation(series, MATCH, slabs_of=denoised_slabs)
     mean, error = denoised.gain_over(linear)
     print("cycles/px        linear  denoised  gain")
     for band, a, b, m, e in zip(linear.bands, linear.mean, denoised.mean, mean, error, strict=True):
@@ -196,26 +183,28 @@ def _said(verdict: Verdict) -> str:
 def hallucination(folder: Path) -> None:
     series = series_of(folder)
     stack = _stack(series)
-    plan = plan_of(series)
-    verdict = judge(plan)
+    with measured_series(series) as (problem, images):
+        verdict = judge(problem, images)
     print("the series itself:", _said(verdict))
     rng = np.random.default_rng(0)
     noise = _like(series, noise_like(stack, rng))
     for name, other in (("noise with its spectra", noise), ("halves 2 px apart", _apart(series))):
         try:
-            print(f"{name}: {_said(judge(plan_of(other)))}")
+            with measured_series(other) as measured_other:
+                print(f"{name}: {_said(judge(*measured_other))}")
         except Exception as error:
             print(f"{name}: {error}")
     if verdict.taught is None:
         return
-    head = verdict.taught.head
-    linear, denoised = _middle_of(plan, head)
-    empty, forced = _middle_of(replace(plan, series=noise), head)
+    head, everything = verdict.taught.head, np.arange(len(series.views))
+    with problem.images() as images:
+        linear, denoised = both(problem, images, head)
+        coarse, block = Middle(problem, images.aligned(), everything).volume(everything)
+    on_noise = replace(problem, series=noise)
+    with on_noise.images() as images:
+        empty, forced = both(on_noise, images, head)
     print(f"forced on noise: sd {forced.std() / denoised.std():.2f} of the series' denoised")
     print(f"  linear tomogram of the same noise: {empty.std() / linear.std():.2f} of the series'")
-    middle = Middle(plan, np.arange(len(plan.series.views)))
-    everything = np.arange(len(plan.series.views))
-    coarse, block = middle.volume(everything)
     by = 24
     doubled = [
         replace(each, values=each.values + np.roll(each.values, round(by / each.step_px), axis=2))
@@ -224,8 +213,8 @@ def hallucination(folder: Path) -> None:
     # a displacement by whole coarse voxels is one by whole voxels only nearly
     step = round(round(by / coarse[0].step_px) * coarse[0].step_px)
     copy = block + np.roll(block, step, axis=1)
-    one = apply_head(head, coarse, block, 0, 0, plan.threads)
-    two = apply_head(head, doubled, copy, 0, 0, plan.threads)
+    one = apply_head(head, coarse, block, 0, 0, problem.threads)
+    two = apply_head(head, doubled, copy, 0, 0, problem.threads)
     inner = np.s_[:, 32:-8]
     added = (one + np.roll(one, step, axis=1))[inner].ravel()
     found = two[inner].ravel()
@@ -234,13 +223,6 @@ def hallucination(folder: Path) -> None:
         f"a copy displaced by {step} px: f(y + Sy) on f(y) + S f(y): correlation "
         f"{np.corrcoef(found, added)[0, 1]:.3f}, slope {slope:.3f}"
     )
-
-
-def _middle_of(plan: Plan, head: Head) -> tuple[Volume, Volume]:
-    everything = np.arange(len(plan.series.views))
-    middle = Middle(plan, everything)
-    coarse, block = middle.volume(everything)
-    return block, apply_head(head, coarse, block, 0, 0, plan.threads)
 
 
 def _apart(series: TiltSeries) -> TiltSeries:

@@ -50,7 +50,8 @@ def test_python_m_runs_the_same():
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "tomofilt: nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path\n"
+        "tomofilt: nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a "
+        "path\n"
     )
 
 
