@@ -2,6 +2,7 @@
 
 import pytest
 from strategies_projects import FakeProject
+from strategies_records import a_record
 
 from tomofilt.cli.app import main
 from tomofilt.errors import MissingFileError
@@ -30,7 +31,7 @@ class Stage:
         self.calls.append((series.name, destination, settings))
         self.work(series, destination, settings, tell)
         seconds = {"align": 1.5, "filter": 0.25, "back-project": 2.0, "write": 0.25}
-        return Result(destination, False, seconds, {"fingerprint": "0123"})
+        return Result(destination, False, seconds, a_record())
 
     @property
     def settings(self):

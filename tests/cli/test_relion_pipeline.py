@@ -333,10 +333,14 @@ def test_killed_job_ends_as_if_nothing_had_happened(five_series, monkeypatch):
     assert not list((five_series / killed).rglob("*.tomofilt-part"))
 
 
-def test_abort_and_continue(five_series, monkeypatch):
-    job = "External/job022"
+@pytest.mark.parametrize("how", ["asked", "SIGTERM", "SIGHUP"])
+def test_abort_and_continue(five_series, monkeypatch, how):
+    job = f"External/job_{how}"
     process = start(five_series, job)
-    (five_series / job / "RELION_JOB_ABORT_NOW").touch()
+    if how == "asked":
+        (five_series / job / "RELION_JOB_ABORT_NOW").touch()
+    else:
+        process.send_signal(getattr(signal, how))
     assert process.wait(timeout=30) == 130
     assert state(five_series / job) == ["RELION_JOB_EXIT_ABORTED"]
     assert 2 <= len(times(five_series / job)) < 15

@@ -231,7 +231,7 @@ def test_both_tomograms_are_written(series, tmp_path, monkeypatch):
     assert destination.denoised.volume.name == "TS_denoised.mrc"
     for each in (destination, destination.denoised):
         record = json.loads(each.record.read_text())
-        assert record["denoising"]["head"] == "half"
+        assert record["denoising"]["measured"]["head"] == "half"
     _, again, _ = run(series, tmp_path / "out", denoise=True)
     assert again.skipped
     # a tomogram without its denoised one is made again with it
@@ -251,7 +251,7 @@ def test_a_refused_series_has_its_tomogram(series, tmp_path, monkeypatch):
     destination, result, _ = run(series, tmp_path / "out", denoise=True)
     assert destination.volume.exists()
     assert not destination.denoised.volume.exists()
-    assert result.record["denoising"]["refused"] == "because"
+    assert result.record.denoising.refused == "because"
     _, again, _ = run(series, tmp_path / "out", denoise=True)
     assert again.skipped
 
@@ -282,7 +282,7 @@ def test_a_head_from_the_truth_and_its_use(tmp_path):
     path = tmp_path / "x.tomofilt.safetensors"
     save_bundle(path, taught.to_bundle(metadata))
     _, result, _ = run(series, tmp_path / "out", denoise=True, head=path)
-    heads = result.record["denoising"]["heads"]
+    heads = result.record.denoising.measured["heads"]
     assert [head["from"] for head in heads] == ["a bundle"]
     with problem.images() as images, pytest.raises(InputError, match="voxels"):
         teach_from_truth(problem, images, made.truth[1:])

@@ -146,7 +146,7 @@ def test_not_a_text_file(tmp_path):
 
 
 def test_unreadable(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         read_command(tmp_path, "tilt")
     with pytest.raises(MissingFileError, match=r"tilt\.com: there is no such file"):
         read_command(tmp_path / "tilt.com", "tilt")

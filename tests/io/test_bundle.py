@@ -134,7 +134,7 @@ def test_another_kind(path):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(MissingFileError, match="no such bundle"):
         load_bundle(tmp_path / "absent")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         load_bundle(tmp_path)
 
 

@@ -13,9 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tomofilt.errors import InputError, OutputError, OutputExistsError
+from tomofilt.errors import InputError, MissingFileError, OutputError, OutputExistsError
 from tomofilt.io import files
-from tomofilt.io.files import PartialFile, safe_name, write_bytes_atomic, write_text_atomic
+from tomofilt.io.files import (
+    PartialFile,
+    content_digest,
+    read_input,
+    safe_name,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 
 
 @pytest.fixture
@@ -299,3 +306,65 @@ def test_safe_names_pass(name: str) -> None:
 def test_unsafe_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="cannot become a file name"):
         safe_name(name)
+
+
+class TestInputs:
+    """Only regular files are read: nothing waits for a pipe, and contents have a digest."""
+
+    def test_a_file_is_read(self, tmp_path):
+        path = tmp_path / "a.txt"
+        path.write_bytes(b"words")
+        assert read_input(path) == b"words"
+
+    @pytest.mark.parametrize(
+        ("kind", "message"),
+        [
+            ("folder", "is a folder, not a regular file"),
+            ("fifo", r"is a pipe \(FIFO\), not a regular file"),
+            ("device", "is a device, not a regular file"),
+        ],
+    )
+    def test_anything_else_is_refused_at_once(self, tmp_path, kind, message):
+        path = tmp_path / "x.mrc"
+        match kind:
+            case "folder":
+                path.mkdir()
+            case "fifo":
+                os.mkfifo(path)
+            case "device":
+                path = Path("/dev/null")
+        with pytest.raises(InputError, match=message):
+            read_input(path)
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(MissingFileError, match="x: there is no such file"):
+            read_input(tmp_path / "x")
+
+    def test_the_digest_is_of_the_contents_alone(self, tmp_path):
+        path, other = tmp_path / "a.mrc", tmp_path / "b.mrc"
+        path.write_bytes(bytes(1024) + b"data")
+        other.write_bytes(bytes(1023) + b"1data")
+        os.utime(other, (1, 1))
+        assert content_digest(path) != content_digest(other)
+        assert content_digest(path, skip=1024) == content_digest(other, skip=1024)
+        other.write_bytes(bytes(1024) + b"dat")
+        assert content_digest(path, skip=1024) != content_digest(other, skip=1024)
+
+    def test_a_large_file_is_sampled_from_end_to_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(files, "_WHOLE_BYTES", 1000)
+        monkeypatch.setattr(files, "_RUN_BYTES", 10)
+        monkeypatch.setattr(files, "_BYTES_PER_RUN", 1000)
+        path = tmp_path / "stack.mrc"
+        data = bytearray(50_000)
+        path.write_bytes(data)
+        before = content_digest(path)
+        for section in range(50):  # any section that was written again is noticed
+            changed = data.copy()
+            changed[1000 * section : 1000 * (section + 1)] = b"x" * 1000
+            path.write_bytes(changed)
+            assert content_digest(path) != before
+        for place in (0, 49_999):
+            changed = data.copy()
+            changed[place] = 1
+            path.write_bytes(changed)
+            assert content_digest(path) != before

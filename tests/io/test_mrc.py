@@ -105,7 +105,7 @@ def test_four_bit_pixels_left_first_rows_padded(path: Path) -> None:
 def test_missing_and_unreadable_files(path: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"TS_01\.mrc"):
         MrcStack(path)
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         MrcStack(tmp_path)
 
 

@@ -95,7 +95,7 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "image.star").write_bytes(b"\xff\xfe\x00data_")
     with pytest.raises(InputError, match="it is not text"):
         read_star(tmp_path / "image.star")
-    with pytest.raises(InputError, match="not a regular file"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         read_star(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_empty_block_and_names_that_differ_in_case(star):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.star")
-    with pytest.raises(InputError, match=r"x\.star cannot be read: it is not a regular file"):
+    with pytest.raises(InputError, match=r"x\.star is a pipe \(FIFO\), not a regular"):
         read_star(tmp_path / "x.star")
 
 

@@ -77,7 +77,7 @@ def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
     found, result, listener = run(series, "gpu", device="cuda:0,1", **options)
     assert gpus.made
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert result.record["projector"] == "astra"
+    assert result.record.projector == "astra"
     assert any("ASTRA on cpu, cpu" in note for note in listener.notes)
     assert listener.steps == sorted(listener.steps)
     assert listener.steps[-1] == 1.0

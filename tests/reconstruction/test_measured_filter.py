@@ -80,7 +80,7 @@ def test_it_knows_a_good_filter_without_the_truth(tmp_path, with_halves):
         series = replace(series, halves=None)
     own, result, notes = run(series, tmp_path, filter="wiener-exact:match")
     assert ("even and odd frames" if with_halves else "neighbouring views") in notes
-    assert result.record["filter"]["measured"]["has_signal"]
+    assert result.record.filter.measured["has_signal"]
     ramp = psnr(run(series, tmp_path, filter="ramp")[0], simulated.truth)
     tuned = max(
         psnr(run(series, tmp_path, filter=f"gaussian:{sigma}")[0], simulated.truth)
@@ -99,7 +99,7 @@ def test_pure_noise_is_told(tmp_path):
     )
     _, result, notes = run(series, tmp_path)
     assert "no signal was found" in notes
-    assert not result.record["filter"]["measured"]["has_signal"]
+    assert not result.record.filter.measured["has_signal"]
 
 
 def test_series_it_cannot_be_computed_for(tmp_path):

@@ -136,7 +136,7 @@ def test_density_scale_and_binning(tmp_path, run):
         assert volume[inside].mean() == pytest.approx(0.5, rel=0.02)
         factor = 1 if not settings else settings.get("bin", 2.5)
         assert volume.shape == tuple(int(n / factor) for n in (100, 16, 160))
-        assert result.record["output"]["voxel_angst"] == pytest.approx(10 * factor)
+        assert result.record.output.voxel_angst == pytest.approx(10 * factor)
 
 
 def test_local_alignment_follows_a_local_shift(tmp_path, run):
@@ -177,7 +177,7 @@ def test_output_variants(tmp_path, run):
         stored, result, _ = run(series, dtype, dtype=dtype)
         assert stored.dtype == np.dtype(dtype)
         assert np.corrcoef(stored.ravel(), plain.ravel())[0, 1] > 0.999
-        assert result.record["output"]["clipped_voxels"] < 0.01 * stored.size
+        assert result.record.output.clipped_voxels < 0.01 * stored.size
 
 
 def test_halves_of_tilts_average_to_the_whole(tmp_path, run):

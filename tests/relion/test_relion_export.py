@@ -1,6 +1,5 @@
 """Tilt series of other programs as a part of a RELION project: what the files say."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import numpy as np
 import pytest
 from strategies_aretomo import aln_text, rows_of, write_mrc
 from strategies_projects import BlankImages, tilt_series
+from strategies_records import a_record
 from typer.testing import CliRunner
 
 from tomofilt.errors import InputError, OutputExistsError
+from tomofilt.io.record import View, write_record
 from tomofilt.io.star import read_star
 from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import TiltGeometry
@@ -52,12 +53,12 @@ def record(tmp_path, series, binning=2.0, **changes):
         "voxel_angst": grid.voxel_angst,
         "specimen_centre_zyx": grid.centre,
     }
-    views = [
-        {"image": int(view) + 1, "image_from_volume": m.round(6).tolist()}
+    views = tuple(
+        View(image=int(view) + 1, tilt_deg=0.0, image_from_volume=m.round(6).tolist())
         for view, m in zip(series.views, series.geometry.image_from_volume, strict=True)
-    ]
-    text = {"output": output, "views": views, "settings": {}} | changes
-    place.record.write_text(json.dumps(text, default=str))
+    )
+    output |= changes.pop("output", {})
+    write_record(place.record, a_record(output=output, **({"views": views} | changes)))
     return grid
 
 
@@ -121,10 +122,11 @@ def test_tomogram_of_tomofilt_is_relions(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": {"flip_z": True}},
-        {"views": [{"image": 1, "image_from_volume": np.eye(2, 4).tolist()}]},
-        {"views": [{"image": 2, "image_from_volume": np.eye(2, 4).tolist()}]},
-        {"output": {}},
+        {"output": {"flip_z": True}},
+        {"output": {"orientation": "xzy"}},
+        {"views": (View(image=1, tilt_deg=0.0, image_from_volume=np.eye(2, 4).tolist()),)},
+        {"views": (View(image=2, tilt_deg=0.0, image_from_volume=np.eye(2, 4).tolist()),)},
+        {"views": ()},
     ],
 )
 def test_tomograms_made_otherwise_are_not(tmp_path, changes):

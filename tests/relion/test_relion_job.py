@@ -1,10 +1,14 @@
 """RELION's command line and its marker files."""
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from tomofilt.errors import InputError, OutputError
+from tomofilt.util.signals import stoppable
 from tomofilt_relion.job import (
     JobAborted,
     JobControl,
@@ -148,15 +152,25 @@ def test_failure(tmp_path):
     assert "EXIT_FAILURE" in markers(tmp_path)
 
 
-def test_abort(tmp_path):
-    control = JobControl(tmp_path).__enter__()
-    control.check_abort()
-    (tmp_path / "RELION_JOB_ABORT_NOW").touch()
-    control.check_abort()  # has looked just now
-    control._looked -= 1
-    with pytest.raises(JobAborted) as caught:
-        JobReporter(control).progress(1, 1000)
-    control.__exit__(JobAborted, caught.value, None)
+def work(folder, meanwhile):
+    """A job that would take a minute."""
+    with stoppable(), JobControl(folder):
+        meanwhile()
+        threading.Event().wait(60)
+
+
+def test_a_request_to_stop_interrupts_whatever_is_done(tmp_path):
+    def ask():
+        (tmp_path / "RELION_JOB_ABORT_NOW").touch()
+
+    with pytest.raises(JobAborted, match="ABORT_NOW asked the job to stop"):
+        work(tmp_path, ask)
+    assert markers(tmp_path) == ["EXIT_ABORTED"]
+
+
+def test_being_killed_is_an_abort_too(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert markers(tmp_path) == ["EXIT_ABORTED"]
 
 
@@ -176,8 +190,8 @@ def test_output_nodes(tmp_path):
     ]
 
 
-def test_log(tmp_path, capsys, monkeypatch):
-    reporter = JobReporter(JobControl(tmp_path))
+def test_log(capsys, monkeypatch):
+    reporter = JobReporter()
     reporter.start("TS_01", 1, 2)
     for done in (10, 300, 350, 800):
         monkeypatch.setattr("time.monotonic", lambda done=done: 1e9 + done)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from strategies_records import a_record
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError
 from tomofilt.io.files import PartialFile
+from tomofilt.io.record import Denoising, Unbinned, read_record, write_record
 from tomofilt.io.star import read_star, write_star
 from tomofilt.series.geometry import rotation_x, rotation_y, rotation_z
 from tomofilt_relion.project import PROJECT_TYPE, RelionProject
@@ -33,17 +36,14 @@ def finish(opened, name, folder, *, binning=2.0, size=(88, 76, 32), halves=(), s
     destination.volume.parent.mkdir(parents=True, exist_ok=True)
     for each in (destination, *map(destination.half, halves)):
         each.volume.touch()
-        record = {
-            "program": "tomofilt",
-            "filter": {"spec": spec},
-            "output": {
-                "shape_zyx": [int(n / binning) for n in reversed(size)],
-                "voxel_angst": 8.0 * binning,
-                "specimen_centre_zyx": [n // 2 / binning for n in reversed(size)],
-            },
-            "applied": {"pixel_angst": {"value": 8.0}, "size_px": {"value": list(size)}},
+        output = {
+            "file": each.volume.name,
+            "shape_zyx": tuple(int(n / binning) for n in reversed(size)),
+            "voxel_angst": 8.0 * binning,
+            "specimen_centre_zyx": tuple(n // 2 / binning for n in reversed(size)),
         }
-        each.record.write_text(json.dumps(record))
+        unbinned = Unbinned(pixel_angst=8.0, size_xyz=size)
+        write_record(each.record, a_record(output=output, spec=spec, unbinned=unbinned))
     return destination
 
 
@@ -134,10 +134,10 @@ def test_the_denoised_tomogram_is_listed_unless_refused(project, refused):
     opened = PROJECT_TYPE.open(project / ALIGNED)
     folder = project / "Tomograms/job020"
     destination = finish(opened, "TS_01", folder)
-    record = json.loads(destination.record.read_text())
-    record["denoising"] = {"seed": 0} | ({"refused": "noise"} if refused else {})
-    destination.record.write_text(json.dumps(record))
-    destination.denoised.record.write_text(json.dumps(record))
+    told = Denoising(fingerprint="0", refused="noise" if refused else None, measured={"seed": 0})
+    record = replace(read_record(destination.record), denoising=told)
+    write_record(destination.record, record)
+    write_record(destination.denoised.record, record)
     # of an earlier run, perhaps
     destination.denoised.volume.write_bytes(b"")
     opened.commit({"TS_01": destination}, folder)
@@ -270,8 +270,12 @@ def test_a_folder_is_needed(project):
 def test_lost_record(project):
     opened = PROJECT_TYPE.open(project / ALIGNED)
     destination = finish(opened, "TS_02", project / "out")
+    whole = destination.record.read_text()
     destination.record.write_text("{")
-    with pytest.raises(OutputError, match=r"rec_TS_02\.json cannot be read"):
+    with pytest.raises(OutputError, match=r"rec_TS_02\.json is gone"):
+        opened.commit({"TS_02": destination}, project / "out")
+    destination.record.write_text(whole[:-30])
+    with pytest.raises(InputError, match=r"rec_TS_02\.json: the record is damaged"):
         opened.commit({"TS_02": destination}, project / "out")
 
 

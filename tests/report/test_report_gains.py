@@ -67,11 +67,9 @@ def test_gains_of_a_learned_filter_outlive_its_bundle(made, tmp_path):
     bundle.unlink()
     found = gains_of(Tomogram(plain.volume))
     record = Tomogram(plain.volume).record
-    assert record["filter"]["spec"] == "learned:all"
-    assert record["filter"]["measured"]["sha256"] == sha256
-    context = FilterContext(
-        tilts, np.ones(41), 10.0, 10.0, 320.0, 80, record["filter"]["padded_px"]
-    )
+    assert record.filter.spec == "learned:all"
+    assert record.filter.measured["sha256"] == sha256
+    context = FilterContext(tilts, np.ones(41), 10.0, 10.0, 320.0, 80, record.filter.padded_px)
     expected = learned.gains(found.cycles_per_px / 10, np.zeros(1), context)
     np.testing.assert_allclose(found.gains, expected, rtol=1e-4, atol=1e-6)
 

@@ -88,7 +88,7 @@ def test_tomograms_show_the_truth_beyond_the_first_zero(project, route, tmp_path
         settings = Settings(filter="gaussian:0.4", ctf=ctf, preview=False)
         scores[ctf], record, log = score(paths[route], settings, tmp_path / ctf, series.truth)
         done = {"none": "none", "auto": "flip", "wiener": "wiener"}[ctf]
-        assert record["corrections"]["ctf"] == done
+        assert record.corrections["ctf"] == done
         assert ("not corrected: --ctf none" in log) == (ctf == "none")
     assert scores["none"] < 0
     assert scores["auto"] > 0.55

@@ -83,8 +83,6 @@ def shim_path() -> None:
 
 def _run(arguments: Sequence[str], *, external: bool) -> int:
     """Run a job from RELION's command line; return the exit code."""
-    from tomofilt.jobs import many as batch
-    from tomofilt.util.log import notes_told_to
     from tomofilt_relion.job import (
         JobControl,
         JobReporter,
@@ -96,12 +94,16 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
     labels = split_labels(arguments)
     try:
         with JobControl(control_folder(labels)) as control:
+            # these take a while, and RELION may ask to stop
+            from tomofilt.jobs import many as batch
+            from tomofilt.util.log import notes_told_to
+
             command = _option_parser()
             request = Request.read(labels, _known_options(command))
             settings, jobs = _prepare(command, request)
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
-            reporter = JobReporter(control)
+            reporter = JobReporter()
             with notes_told_to(reporter.note):
                 summary = batch.run(jobs, settings, reporter)
             _conclude(summary, control, request.folder, external=external)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,15 @@ from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, OutputError
 from tomofilt.io.files import write_text_atomic
+from tomofilt.util.signals import interrupt_main_thread
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Outcome
 
 __all__ = ["JobAborted", "JobControl", "JobReporter", "Request", "control_folder", "split_labels"]
+
+#: How often the request to stop is looked for, in seconds.
+_LOOKS_EVERY_S = 0.5
 
 Label = tuple[str, tuple[str, ...]]
 
@@ -220,6 +225,8 @@ def _check_count(name: str, values: Sequence[str], wanted: int | None) -> None:
 class JobControl:
     """The marker files of a job; a context manager that leaves the right one behind.
 
+    While it is entered, a thread looks for RELION's request to stop, whatever the job is doing.
+
     Parameters
     ----------
     folder : Path
@@ -234,7 +241,9 @@ class JobControl:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.succeeded = False
-        self._looked = -1.0
+        self._asked = False
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> JobControl:
         try:
@@ -245,6 +254,7 @@ class JobControl:
             raise OutputError(
                 f"{self.folder} cannot be written ({error.strerror}): is it the job's folder?"
             ) from error
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -253,26 +263,33 @@ class JobControl:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, KeyboardInterrupt):
+        stopped = isinstance(error, KeyboardInterrupt)
+        self._over.set()
+        try:
+            self._watcher.join()
+        except KeyboardInterrupt:  # asked for at the last moment
+            stopped = True
+        if stopped:
             state = "ABORTED"
             # a rerun by hand is not to stop at once; RELION removes it itself
             self._request.unlink(missing_ok=True)
         else:
             state = "SUCCESS" if self.succeeded and error is None else "FAILURE"
         (self.folder / f"RELION_JOB_EXIT_{state}").touch()
+        if stopped and self._asked:
+            raise JobAborted(f"{self._request} asked the job to stop") from error
 
     @property
     def _request(self) -> Path:
         return self.folder / "RELION_JOB_ABORT_NOW"
 
-    def check_abort(self) -> None:
-        """Raise JobAborted if RELION wants the job to stop; looks twice a second at most."""
-        now = time.monotonic()
-        if now - self._looked < 0.5:
-            return
-        self._looked = now
-        if self._request.exists():
-            raise JobAborted(f"{self._request} asks the job to stop")
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            if self._request.exists():
+                self._asked = True
+                interrupt_main_thread()
+                return
+            self._over.wait(_LOOKS_EVERY_S)
 
     def write_nodes(self, star: str) -> None:
         """Tell RELION of the set of tomograms that the next job can use.
@@ -293,8 +310,7 @@ class JobControl:
 class JobReporter:
     """Writes what happens to run.out and run.err (a :class:`~tomofilt.jobs.many.BatchReporter`)."""
 
-    def __init__(self, control: JobControl) -> None:
-        self.control = control
+    def __init__(self) -> None:
         self._name = ""
         self._said = (0.0, 0.0)
 
@@ -302,15 +318,13 @@ class JobReporter:
         """Name the series that is worked on."""
         self._name = f"{name} ({number} of {count})"
         self._said = (time.monotonic(), 0.0)
-        self.control.check_abort()
 
     def note(self, message: str) -> None:
         """Print a line."""
         print(message, flush=True)
 
     def progress(self, done: int, total: int) -> None:
-        """Print a line now and then; stop the job if RELION asks for that."""
-        self.control.check_abort()
+        """Print a line now and then."""
         said_at, said = self._said
         now, fraction = time.monotonic(), done / total
         if now - said_at >= 10 and fraction - said >= 0.1:

@@ -7,17 +7,16 @@ before.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tomofilt.errors import OutputError, OutputExistsError
 from tomofilt.io.files import PartialFile
+from tomofilt.io.record import Record, read_record
 from tomofilt.io.star import Table, format_star, read_star, write_star
 from tomofilt.series.projects import Destination
 from tomofilt_relion.tilts import relion5_tilts
@@ -82,7 +81,7 @@ def write_set(
     rows = {}
     for name, destination in finished.items():
         record = _record(destination)
-        pixel = float(record["applied"]["pixel_angst"]["value"])
+        pixel = record.unbinned.pixel_angst
         path = folder / "tilt_series" / f"{name}.star"
         path.parent.mkdir(parents=True, exist_ok=True)
         tilts = _tilts(tomograms, name, pixel, tilt_offset_deg)
@@ -122,16 +121,16 @@ def _row(
     name: str,
     destination: Destination,
     tilts_path: Path,
-    record: Mapping[str, Any],
+    record: Record,
 ) -> dict[str, str]:
     """Row of a finished series in tomograms.star."""
     given = tomograms.rows[name]
-    pixel = float(record["applied"]["pixel_angst"]["value"])
-    sizes = dict(zip("XYZ", record["applied"]["size_px"]["value"], strict=True))
+    pixel = record.unbinned.pixel_angst
+    sizes = dict(zip("XYZ", record.unbinned.size_xyz, strict=True))
     row = {column: text for column, text in given.items() if column not in _DERIVED} | {
         "rlnTomoTiltSeriesStarFile": project_path(tomograms.root, tilts_path),
         "rlnTomoTiltSeriesPixelSize": given.get("rlnTomoTiltSeriesPixelSize", f"{pixel:.6f}"),
-        "rlnTomoTomogramBinning": f"{float(record['output']['voxel_angst']) / pixel:.6f}",
+        "rlnTomoTomogramBinning": f"{record.output.voxel_angst / pixel:.6f}",
         **{f"rlnTomoSize{axis}": str(size) for axis, size in sizes.items()},
         _RECONSTRUCTED: project_path(tomograms.root, destination.volume),
     }
@@ -144,30 +143,29 @@ def _row(
     return row
 
 
-def _record(destination: Destination) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(destination.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{destination.record} cannot be read: {error}") from error
+def _record(destination: Destination) -> Record:
+    record = read_record(destination.record)
+    if record is None:
+        raise OutputError(f"{destination.record} is gone, or no record of tomofilt any more")
     return record
 
 
-def _has_denoised(destination: Destination, record: Mapping[str, Any]) -> bool:
+def _has_denoised(destination: Destination, record: Record) -> bool:
     """Whether a tomogram was denoised when it was made, and not refused."""
-    denoising = record.get("denoising")
-    return bool(denoising and "refused" not in denoising and _belongs(destination.denoised, record))
+    made = record.denoising is not None and record.denoising.refused is None
+    return made and _belongs(destination.denoised, record)
 
 
-def _belongs(half: Destination, record: Mapping[str, Any]) -> bool:
+def _belongs(half: Destination, record: Record) -> bool:
     """Whether a half or denoised tomogram is there and was made as the full one was."""
     if not (half.volume.is_file() and half.record.is_file()):
         return False
     own = _record(half)
-    same = ("shape_zyx", "voxel_angst", "specimen_centre_zyx")
-    return bool(
-        own["filter"]["spec"] == record["filter"]["spec"]
-        and all(own["output"][key] == record["output"][key] for key in same)
+    same_voxels = all(
+        getattr(own.output, name) == getattr(record.output, name)
+        for name in ("shape_zyx", "voxel_angst", "specimen_centre_zyx")
     )
+    return same_voxels and own.filter.spec == record.filter.spec
 
 
 def _tilts(tomograms: TomogramSet, name: str, pixel: float, tilt_offset_deg: float) -> Table:

@@ -6,17 +6,16 @@ tilt series came from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, OutputExistsError
 from tomofilt.io.files import safe_name
+from tomofilt.io.record import read_record
 from tomofilt.io.star import Table, read_star, write_star
 from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
@@ -245,19 +244,17 @@ def _tomogram(series: TiltSeries, destination: Destination) -> VolumeGrid | None
     if not destination.volume.is_file():
         return None
     try:
-        record: Any = json.loads(destination.record.read_text(encoding="utf-8"))
-        output, views = record["output"], record["views"]
-        upright = output["orientation"] == "zyx" and not record["settings"].get("flip_z")
-        maps = {view["image"] - 1: view["image_from_volume"] for view in views}
-        own = dict(zip(series.views.tolist(), series.geometry.image_from_volume, strict=True))
-        same = all(i in own and np.allclose(maps[i], own[i], atol=1e-5) for i in maps)
-        zc, yc, xc = output["specimen_centre_zyx"]
-        nz, ny, nx = output["shape_zyx"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_record(destination.record)
+    except InputError:
         return None
-    return (
-        VolumeGrid((nz, ny, nx), output["voxel_angst"], (zc, yc, xc)) if upright and same else None
-    )
+    if record is None or record.output.orientation != "zyx" or record.output.flip_z:
+        return None
+    output = record.output
+    own = dict(zip(series.views.tolist(), series.geometry.image_from_volume, strict=True))
+    maps = {view.image - 1: view.image_from_volume for view in record.views}
+    if not all(i in own and np.allclose(maps[i], own[i], atol=1e-5) for i in maps):
+        return None
+    return VolumeGrid(output.shape_zyx, output.voxel_angst, output.specimen_centre_zyx)
 
 
 def _images(folder: Path, series: TiltSeries) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.io.files import open_input
 
 __all__ = ["WarpXml", "looks_like_tilt_series", "read_xml"]
 
@@ -138,9 +139,9 @@ def looks_like_tilt_series(path: Path) -> bool:
     if path.suffix != ".xml":
         return False
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             start = file.read(_START)
-    except OSError:
+    except (OSError, InputError):
         return False
     return b"<TiltSeries" in start.replace(b"\0", b"")  # UTF-16 too
 

@@ -20,6 +20,7 @@ from tomofilt.cli.inspect import inspect
 from tomofilt.cli.reconstruct import reconstruct
 from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
+from tomofilt.util.signals import raise_if_stopped, stoppable
 
 __all__ = ["app", "main"]
 
@@ -80,6 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the way out, costs a third of a second of every command
     atexit.register(gc.freeze)
     try:
+        with stoppable():
+            return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         app(args=arguments, prog_name="tomofilt")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
@@ -87,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tomofilt.cli.reporter import debugging
         from tomofilt.jobs.many import explain
 
+        raise_if_stopped()
         message, code = explain(error)
         if debugging():
             traceback.print_exception(error)

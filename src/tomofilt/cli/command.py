@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.io.files import read_input
 
 __all__ = ["ALIASES", "Command", "canonical", "exclusive", "read_config", "relion_sizes"]
 
@@ -96,10 +97,10 @@ def read_config(path: Path, parameters: Iterable[Any]) -> dict[str, Any]:
         When the file is not there, is not TOML, or has an entry that is no option of the command.
     """
     try:
-        entries = tomllib.loads(path.read_text())
-    except FileNotFoundError:
+        entries = tomllib.loads(read_input(path).decode())
+    except MissingFileError:
         raise MissingFileError(f"{path}: there is no such file (--config)") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: not a readable TOML file: {error}") from error
     known = {
         name: parameter

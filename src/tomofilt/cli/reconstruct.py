@@ -217,6 +217,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    from tomofilt.io.record import record_as_json
     from tomofilt.jobs.many import explain
 
     entry: dict[str, Any] = {"name": outcome.name}
@@ -230,5 +231,6 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     if outcome.result is not None:
         entry["status"] = "skipped" if outcome.result.skipped else "done"
         entry["seconds"] = dict(outcome.result.seconds)
-        entry["record"] = dict(outcome.result.record)
+        record = outcome.result.record
+        entry["record"] = {} if record is None else record_as_json(record)
     return entry

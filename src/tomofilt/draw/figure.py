@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomofilt.io.files import write_bytes_atomic
+from tomofilt.draw.png import MARK, write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +49,10 @@ def new_figure(
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; replaces the file."""
+    """Write a figure as PNG; replaces a picture of tomofilt's and no other file."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=150)
-    write_bytes_atomic(path, png.getvalue(), replace=True)
+    figure.savefig(png, format="png", dpi=150, metadata=MARK)
+    write_png(path, png.getvalue())
 
 
 def svg_of(figure: Figure, title: str) -> str:

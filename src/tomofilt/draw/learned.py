@@ -30,7 +30,7 @@ def draw(
     Parameters
     ----------
     path : Path
-        Replaced.
+        An earlier picture of tomofilt's is replaced, and nothing else.
     filter : LearnedFilter
     context : FilterContext
         Of one of the series of the training.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.draw.png import MARK, write_png
 from tomofilt.errors import InputError
-from tomofilt.io.files import write_bytes_atomic
 from tomofilt.io.mrc import read_header
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     volume : PlaneReader
         The tomogram; :class:`VolumeSlices` reads one from an MRC file.
     path : Path
-        The PNG; replaced as a whole when it exists.
+        The PNG, with tomofilt's mark; an earlier one of tomofilt's is replaced.
     title : str
         First line of the caption, the name of the tilt series.
     details : sequence of str
@@ -180,9 +180,10 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     Raises
     ------
     OutputError
-        When the picture cannot be written.
+        When the picture cannot be written, or somebody else's file has its name.
     """
     from PIL import Image, ImageDraw
+    from PIL.PngImagePlugin import PngInfo
 
     nz, ny, nx = volume.shape
     voxel_angst = volume.voxel_angst
@@ -213,9 +214,12 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     for i, line in enumerate(caption):
         y = top + TITLE + 10 + LEADING * i
         draw.text((MARGIN, y), line, font=_font(TEXT), fill=FAINT)
+    texts = PngInfo()
+    for key, text in MARK.items():
+        texts.add_text(key, text)
     png = io.BytesIO()
-    picture.save(png, format="PNG")
-    write_bytes_atomic(path, png.getvalue(), replace=True)
+    picture.save(png, format="PNG", pnginfo=texts)
+    write_png(path, png.getvalue())
 
 
 def _zoom(across: int, down: int) -> float:

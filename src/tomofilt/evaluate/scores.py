@@ -20,6 +20,7 @@ from tomofilt.evaluate.detection import (
     radial_template,
 )
 from tomofilt.evaluate.left_out import LeftOut, left_out_correlation
+from tomofilt.evaluate.recipe import check_recipe
 from tomofilt.evaluate.rings import BANDS, RingCorrelation, ring_correlation
 from tomofilt.evaluate.specimen import read_label_names, read_particles
 from tomofilt.evaluate.tomograms import Tomogram, check_alike
@@ -124,10 +125,11 @@ class Scores:
         record = self.tomogram.record
         return {
             "tomogram": str(self.tomogram.path),
-            "filter": record["filter"]["spec"] if record else None,
+            "filter": record.filter.spec if record else None,
             "voxel_angst": self.tomogram.voxel_angst,
             "truth": truth
             and {
+                "contrast_inverted": truth.slope < 0,
                 **{
                     name: _finite(getattr(truth, name))
                     for name in (
@@ -154,6 +156,7 @@ class Scores:
             },
             "left_out": left_out
             and {
+                "scored": "the recipe in the record, reconstructed again without these views",
                 "images": [int(image) + 1 for image in left_out.images],
                 "tilt_deg": left_out.tilt_deg.tolist(),
                 "bands_cycles_per_px": left_out.bands.tolist(),
@@ -221,11 +224,13 @@ def measure(path: Path, references: References, threads: int | None = None) -> S
         del pair
     left_out = None
     settings = tomogram.settings
-    if series is not None and settings is not None:
+    if series is not None and settings is not None and tomogram.record is not None:
+        # what another machine had does not count here
+        here = replace(settings, threads=threads, max_memory_bytes=None, device="auto")
+        check_recipe(tomogram, tomogram.record, series, here)
         frames = halves_by_view(series)
         if frames is not None:
             by_view["frames"] = ViewCorrelation(series.tilt_deg, bands, frames)
-        here = replace(settings, threads=threads, max_memory_bytes=None)  # another machine's then
         left_out = left_out_correlation(series, here, rows_px=references.rows_px)
     return Scores(tomogram, truth_scores, half_curve, by_view, left_out, contrast, found)
 
@@ -245,7 +250,7 @@ def _halves(tomogram: Tomogram, references: References) -> tuple[Path, Path] | N
 
 def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
     """The tilt series that a tomogram was made from, with the views that it was made from."""
-    from tomofilt.series.projects import SeriesOptions, detect, read_series
+    from tomofilt.series.projects import ALIGNMENT_PIXEL, SeriesOptions, detect, read_series
 
     if references.project is None:
         return None
@@ -256,19 +261,19 @@ def _series(tomogram: Tomogram, references: References) -> TiltSeries | None:
             "to make it again without some views: leave --series out, or reconstruct with tomofilt"
         )
     project = detect(references.project)
-    if record["series"] not in project.names:
+    if record.series not in project.names:
         raise InputError(
-            f"{references.project} has no series {record['series']}, from which {tomogram.path} "
+            f"{references.project} has no series {record.series}, from which {tomogram.path} "
             f"was made: it has {', '.join(project.names)}"
         )
-    nx, ny, nz = record["size_px"]
+    scaled = record.applied.get(ALIGNMENT_PIXEL)
     options = SeriesOptions(
         input_pixel_angst=references.input_pixel_angst,
-        alignment_pixel_angst=record["applied"].get("alignment_pixel_angst", {}).get("value"),
-        exclude=tuple(record["excluded"]),
-        shape_px=(nx, ny, nz),
+        alignment_pixel_angst=None if scaled is None else scaled.value,
+        exclude=record.excluded,
+        shape_px=record.unbinned.size_xyz,
     )
-    return read_series(project, record["series"], options)
+    return read_series(project, record.series, options)
 
 
 def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None:
@@ -280,8 +285,8 @@ def _geometry(tomogram: Tomogram, references: References) -> TiltGeometry | None
 def _grid(tomogram: Tomogram) -> VolumeGrid:
     if tomogram.record is None:
         return VolumeGrid.centred(tomogram.shape, tomogram.voxel_angst)
-    z, y, x = tomogram.record["output"]["specimen_centre_zyx"]
-    return VolumeGrid(tomogram.shape, tomogram.voxel_angst, (z, y, x))
+    centre = tomogram.record.output.specimen_centre_zyx
+    return VolumeGrid(tomogram.shape, tomogram.voxel_angst, centre)
 
 
 def _contrast(tomogram: Tomogram, volume: Float32, path: Path) -> dict[str, float]:

@@ -104,7 +104,9 @@ def _truth_rows(scores: Sequence[Scores]) -> list[Row]:
         ("correlation of voxels", "correlation", ".3f", 0),
         ("factor to the truth", "slope", ".3g", 0),
     ]
+    inverted = [each.truth is not None and each.truth.slope < 0 for each in scores]
     return [
+        Row(section, "contrast", tuple("inverted" * each for each in inverted)),
         *(
             _row(scores, section, name, of_truth(attribute), form, better)
             for name, attribute, form, better in plain
@@ -157,7 +159,7 @@ def _left_out_rows(scores: Sequence[Scores]) -> list[Row]:
     if not known:
         return []
     spans = [f"{low:.3g} to {high:.3g}" for low, high in known[0].bands]
-    section = "left-out views, by cycles/px"
+    section = "left-out views: the record's recipe made again without them, by cycles/px"
     columns = [
         None if found is None else (found.mean, found.standard_error)
         for found in (each.left_out for each in scores)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.io.mrc import MrcStack
-from tomofilt.io.mrc_header import read_header
+from tomofilt.io.mrc_header import MrcHeader, read_header
+from tomofilt.io.record import Record, read_record
 from tomofilt.series.geometry import TiltGeometry
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Tomogram:
             )
 
     @cached_property
-    def _header(self) -> Any:
+    def _header(self) -> MrcHeader:
         return read_header(self.path)
 
     @property
@@ -69,40 +70,49 @@ class Tomogram:
         return (second, first, nx) if self._lies else (first, second, nx)
 
     @cached_property
-    def record(self) -> Mapping[str, Any] | None:
-        """What tomofilt wrote down when it made the volume, None for others' volumes."""
-        try:
-            record = json.loads(self.path.with_suffix(".json").read_text())
-            if record["program"] == "tomofilt" and record["output"]["file"] == self.path.name:
-                return dict(record)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return None
+    def record(self) -> Record | None:
+        """What tomofilt wrote down when it made the volume, None for others' volumes.
+
+        Raises
+        ------
+        InputError
+            The record is damaged.
+        """
+        record = read_record(self.path.with_suffix(".json"))
+        return record if record is not None and record.output.file == self.path.name else None
 
     @property
     def label(self) -> str:
         """What to call it in a table: its file name, and its filter where that is known."""
-        return self.path.name if self.record is None else self.record["filter"]["spec"]
+        return self.path.name if self.record is None else self.record.filter.spec
 
     @property
     def settings(self) -> Settings | None:
-        """The settings that it was made with."""
+        """The settings that it was made with.
+
+        Raises
+        ------
+        InputError
+            The record holds settings of another version of tomofilt.
+        """
         from tomofilt.reconstruction.settings import Settings
 
         if self.record is None:
             return None
-        known = {each.name for each in fields(Settings)}
-        given = {name: value for name, value in self.record["settings"].items() if name in known}
-        if "model" in given:
-            given["model"] = Path(given["model"])
-        return Settings(**given)
+        try:
+            return msgspec.convert(self.record.settings, Settings, dec_hook=lambda kind, v: kind(v))
+        except msgspec.ValidationError as error:
+            raise InputError(
+                f"{self.path.with_suffix('.json')}: the settings in the record are damaged, or of "
+                f"another version of tomofilt ({error}): reconstruct again with --overwrite"
+            ) from error
 
     @property
     def geometry(self) -> TiltGeometry | None:
         """The views that it was made from."""
         if self.record is None:
             return None
-        return TiltGeometry(np.array([v["image_from_volume"] for v in self.record["views"]]))
+        return TiltGeometry(np.array([view.image_from_volume for view in self.record.views]))
 
     def half(self, number: int) -> Path:
         """Where the half tomogram 1 or 2 that belongs to it would be."""
@@ -118,17 +128,53 @@ class Tomogram:
         InputError
             It holds NaN or infinity, or nothing but one value.
         """
-        source = MrcStack(self.path, self.voxel_angst)
         volume = np.empty(self.shape, dtype=np.float32)
+        for section, values in self._sections():
+            if self._lies:
+                volume[:, section] = values[::-1]
+            else:
+                volume[section] = values
+        return volume[::-1] if self._flipped else volume
+
+    def check(self) -> None:
+        """Look at every voxel, one section at a time.
+
+        Raises
+        ------
+        InputError
+            As :meth:`read`; also when the size is not the one that its record says.
+        """
+        told = self.shape if self.record is None else self.record.output.shape_zyx
+        if self.shape != told:
+            sizes = [" x ".join(map(str, shape[::-1])) for shape in (self.shape, told)]
+            raise InputError(
+                f"{self.path} has {sizes[0]} voxels (x, y, z), but its record tells of {sizes[1]}: "
+                "it is not the volume that the record was written for"
+            )
+        for _ in self._sections():
+            pass
+
+    def part(self, z_start: int, y_start: int, shape: tuple[int, int, int]) -> Float32:
+        """Some planes and rows of the volume, (planes, rows, x), all of x."""
+        source = MrcStack(self.path, self.voxel_angst)
+        planes, rows, _ = shape
+        z = np.arange(z_start, z_start + planes)
+        if self._flipped:
+            z = self.shape[0] - 1 - z
+        if not self._lies:
+            return np.stack([source.read(int(i), y_start, y_start + rows) for i in z])
+        sections = [source.read(y)[::-1][z] for y in range(y_start, y_start + rows)]
+        return np.stack(sections, axis=1)
+
+    def _sections(self) -> Iterator[tuple[int, Float32]]:
+        """Every section of the file, after which the whole is known to be finite and not empty."""
+        source = MrcStack(self.path, self.voxel_angst)
         low, high = np.inf, -np.inf
         for section in range(source.shape[0]):
             values = source.read(section)
             # min and max return NaN when there is one
             low, high = np.minimum(low, values.min()), np.maximum(high, values.max())
-            if self._lies:
-                volume[:, section] = values[::-1]
-            else:
-                volume[section] = values
+            yield section, values
         if not np.isfinite([low, high]).all():
             raise InputError(
                 f"{self.path} holds NaN or infinite voxels: find out where they come from before "
@@ -136,14 +182,16 @@ class Tomogram:
             )
         if low == high:
             raise InputError(f"{self.path} is empty: every voxel is {low:g}")
-        if self.record is not None and self.record["settings"].get("flip_z"):
-            return volume[::-1]
-        return volume
+
+    @property
+    def _flipped(self) -> bool:
+        """Whether it was mirrored in z."""
+        return self.record is not None and self.record.output.flip_z
 
     @property
     def _lies(self) -> bool:
         """Whether sections run along y, with z downwards in each, as IMOD's ``tilt`` writes."""
-        return self.record is not None and self.record["output"]["orientation"] == "xzy"
+        return self.record is not None and self.record.output.orientation == "xzy"
 
 
 def check_alike(first: Tomogram, second: Tomogram) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError, OutputExistsError
-from tomofilt.io.files import PartialFile
+from tomofilt.io.files import PartialFile, open_input
 
 __all__ = ["SUFFIX", "Bundle", "check_place", "load_bundle", "save_bundle"]
 
@@ -172,7 +172,7 @@ def load_bundle(path: Path, kind: str | None = None) -> Bundle:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MOST_BYTES:
                 raise InputError(
@@ -180,10 +180,8 @@ def _read(path: Path) -> bytes:
                     f"give a file NAME{SUFFIX} that tomofilt made"
                 )
             return file.read(_MOST_BYTES)
-    except FileNotFoundError:
+    except MissingFileError:
         raise MissingFileError(f"{path}: there is no such bundle") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _entry(path: Path, data: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Output files that are either complete or not there at all.
+"""Input files that are regular files; output files that are complete or not there at all.
 
 A result is written under a temporary name in its own folder and gets its final name only when it
 is complete and on the disk. A killed run leaves at most the temporary file; the next run that
@@ -9,20 +9,107 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from tomofilt.errors import InputError, OutputError, OutputExistsError
+from tomofilt.errors import InputError, MissingFileError, OutputError, OutputExistsError
 
-__all__ = ["PartialFile", "safe_name", "write_bytes_atomic", "write_text_atomic"]
+__all__ = [
+    "PartialFile",
+    "content_digest",
+    "open_input",
+    "read_input",
+    "safe_name",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]
+
+# A digest takes in files of this size as a whole, and of larger ones runs of bytes: one for every
+# so many bytes of the file, within these numbers.
+_WHOLE_BYTES, _RUN_BYTES, _BYTES_PER_RUN = 4 << 20, 16 << 10, 4 << 20
+_FEWEST_RUNS, _MOST_RUNS = 32, 512
 
 # Some cluster file systems (Lustre mounted without -o flock, say) have no locks at all.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file to read its bytes; anything else of that name is refused at once.
+
+    Opening a FIFO would wait until somebody writes to it, and reading a device might never end.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    InputError
+        It is no regular file, or cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe (FIFO)"}
+        what = kinds.get(stat.S_IFMT(mode), "a device")
+        raise InputError(f"{path} is {what}, not a regular file: give the path of a file")
+    return os.fdopen(fd, "rb")
+
+
+def read_input(path: Path) -> bytes:
+    """Read a whole file; see :func:`open_input` for the errors."""
+    with open_input(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def content_digest(path: Path, skip: int = 0) -> str:
+    """Sixteen hexadecimal digits that tell the contents of two files apart, in milliseconds.
+
+    Files of up to 4 MiB are read whole. Of larger ones, the size and evenly spread runs of 16 KiB
+    are taken, the first and the last among them: every section of an image stack that another
+    program has written again has some of them. Names and times do not count.
+
+    Parameters
+    ----------
+    path : Path
+    skip : int
+        Bytes at the start, a header say, that do not count.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As :func:`open_input`.
+    """
+    with open_input(path) as file:
+        try:
+            size = max(0, os.fstat(file.fileno()).st_size - skip)
+            digest = hashlib.sha256(str(size).encode())
+            if size <= _WHOLE_BYTES:
+                file.seek(skip)
+                digest.update(file.read())
+            else:
+                runs = min(max(size // _BYTES_PER_RUN, _FEWEST_RUNS), _MOST_RUNS)
+                for run in range(runs):
+                    start = skip + (size - _RUN_BYTES) * run // (runs - 1)
+                    digest.update(os.pread(file.fileno(), _RUN_BYTES, start))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()[:16]
 
 
 class PartialFile:

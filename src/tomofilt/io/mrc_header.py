@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tomofilt.errors import InputError, MissingFileError
+from tomofilt.errors import InputError
+from tomofilt.io.files import open_input
 
 __all__ = ["LARGEST_AXIS", "MrcHeader", "parse_header", "read_header"]
 
@@ -168,14 +169,12 @@ def read_header(path: Path) -> MrcHeader:
         holds something other than images of real numbers.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
+    with open_input(path) as file:
+        try:
             raw = file.read(_HEADER_BYTES)
             found_bytes = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
         header = parse_header(raw)
     except InputError as error:

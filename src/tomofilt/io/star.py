@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tomofilt.errors import InputError, MissingFileError
-from tomofilt.io.files import write_text_atomic
+from tomofilt.errors import InputError
+from tomofilt.io.files import read_input, write_text_atomic
 
 __all__ = ["Table", "format_star", "read_star", "write_star"]
 
@@ -158,16 +158,11 @@ def write_star(
 
 
 def _text(path: Path) -> str:
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} cannot be read: it is not a regular file")
     try:
-        return path.read_text(encoding="utf-8-sig")  # without a byte order mark, if it has one
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file") from None
+        text = read_input(path).decode("utf-8-sig")  # without a byte order mark, if it has one
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a STAR file: it is not text (in UTF-8)") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _parsed(path: Path, text: str) -> Any:

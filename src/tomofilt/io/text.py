@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.errors import InputError, MissingFileError
+from tomofilt.errors import InputError
+from tomofilt.io.files import read_input
 
 __all__ = [
     "count",
@@ -31,13 +32,8 @@ def read_text(path: Path) -> str:
     InputError
         It cannot be read, is empty, or is not text.
     """
-    try:
-        # surrogateescape: file names in com files need not be UTF-8
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    # surrogateescape: file names in com files need not be UTF-8
+    text = read_input(path).decode("utf-8-sig", errors="surrogateescape")
     if "\0" in text:
         raise InputError(f"{path} is not a text file: it holds binary data")
     if not text.strip():

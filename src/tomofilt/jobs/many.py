@@ -12,6 +12,7 @@ from tomofilt.jobs.one import Plan, Result, make_plan, reconstruct
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions, read_series
 from tomofilt.series.tiltseries import TiltSeries
+from tomofilt.util.signals import raise_if_stopped
 
 __all__ = ["BatchReporter", "Job", "Outcome", "Summary", "exit_code", "explain", "plan", "run"]
 
@@ -159,6 +160,7 @@ def _each(
             outcome = work(job, series, destination)
         except Exception as error:
             outcome = Outcome(job.name, error=error)
+        raise_if_stopped()
         reporter.finish(outcome)
         outcomes.append(outcome)
     return tuple(outcomes)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError, OutputError
-from tomofilt.io.files import write_text_atomic
+from tomofilt.filters.wiener import WienerExact
+from tomofilt.io.record import Denoising, Record, write_record
+from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint
+from tomofilt.jobs.finished import finished, known_record
 from tomofilt.jobs.outputs import Output, OutputName, Outputs
-from tomofilt.jobs.record import build_record, fingerprint, finished
+from tomofilt.jobs.picture import draw_picture
+from tomofilt.jobs.record import build_record
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Result", "make_plan", "reconstruct"]
 
 log = logging.getLogger(__name__)
-#: Fingerprints of volumes by their names.
-Marks = Mapping[OutputName, str]
+#: What each volume depends on, by the volume's name.
+Parts = Mapping[OutputName, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,14 @@ class Result:
         True when a finished tomogram with the same settings was there already.
     seconds : mapping
         Seconds of each phase: align, filter, back-project, write (writing overlaps).
-    record : mapping
-        What the JSON record holds.
+    record : Record, optional
+        Of the tomogram; None when there was nothing to do.
     """
 
     destination: Destination
     skipped: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Record | None = None
 
 
 def make_plan(series: TiltSeries, destination: Destination, settings: Settings) -> Plan:
@@ -147,9 +150,13 @@ def reconstruct(
         log.info(line)
     for note in series.notes:
         log.info("  note: %s", note)
-    marks = {output.name: fingerprint(plan.problem, settings, output) for output in plan.outputs}
-    todo = _unfinished(plan, marks)
+    inputs = _inputs(series)
+    parts = {output.name: _dependencies(plan, output, inputs) for output in plan.outputs}
+    todo = _unfinished(plan, parts)
     if not todo:
+        for output in plan.outputs:
+            if output.destination.record.exists() and not output.destination.preview.exists():
+                _draw(plan, output)
         log.info("%s: finished already, %s is kept", series.name, destination.volume)
         return Result(destination, skipped=True)
     _make_folder(destination)
@@ -159,11 +166,12 @@ def reconstruct(
         images.advance = progress.advance
         problem = measured(problem, images)
         verdict = _verdict(problem, images, settings) if "denoised" in todo else None
-        run = _Run(Plan(problem, plan.outputs, settings), images, marks, progress, verdict)
+        plan = Plan(problem, plan.outputs, settings)
+        run = _Run(plan, images, inputs, parts, progress, verdict)
         records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
     progress.finish()
     first = next(iter(records.values()))
-    return Result(destination, False, first["seconds"], first)
+    return Result(destination, False, first.seconds, first)
 
 
 def _units(problem: Problem, todo: Mapping[str, Output]) -> int:
@@ -183,26 +191,67 @@ def _verdict(problem: Problem, images: SeriesImages, settings: Settings) -> Verd
     return judge(problem, images, given=given)
 
 
-def _unfinished(plan: Plan, marks: Marks) -> dict[str, Output]:
+def _inputs(series: TiltSeries) -> Inputs:
+    """Every file that is read, as it is now."""
+    halves = (path for half in series.halves or () for path in half.files)
+    return Inputs((*series.files, *series.images.files, *halves))
+
+
+def _dependencies(plan: Plan, output: Output, inputs: Inputs) -> dict[str, str]:
+    problem, settings, method = plan.problem, plan.settings, plan.problem.method
+    return dependencies(
+        problem.series,
+        output.part.source,
+        output.part.views,
+        inputs,
+        {
+            "filter": method.spec,
+            "numbers of the filter": repr(method),
+            "interpolation": method.interpolation,
+            "tomogram": problem.grid,
+            "aligned images": problem.frame.grid,
+            "projector": method.projector,
+            "normalisation": settings.normalise,
+            "orientation": settings.orientation,
+            "data type": settings.dtype or method.dtype,
+            "inverted": settings.invert,
+            "mirrored in z": settings.flip_z,
+            "which tomogram": output.name,
+        },
+        ctf=problem.corrections.ctf,
+        dose=problem.corrections.dose,
+        measured=isinstance(problem.filter, WienerExact),
+        network=settings.head if output.is_denoised else None,
+    )
+
+
+def _unfinished(plan: Plan, parts: Parts) -> dict[str, Output]:
     """Volumes that are to be made, by name."""
-    overwrite = plan.settings.overwrite
+    settings = plan.settings
     # all are looked at first: none is begun while a file is in the way of another
     done = {
-        output.name: finished(output.destination, marks[output.name], overwrite=overwrite)
+        output.name: finished(
+            output.destination,
+            parts[output.name],
+            overwrite=settings.overwrite,
+            picture=settings.preview,
+        )
         for output in plan.outputs
     }
     if "denoised" in done:
         if done["whole"] and not done["denoised"]:
-            done["denoised"] = _was_refused(plan.outputs.whole, marks["denoised"])
+            done["denoised"] = _was_refused(plan.outputs.whole, parts["denoised"])
         # it is made from the tomogram, which is made again for it
         done["whole"] = done["denoised"] = done["whole"] and done["denoised"]
     return {output.name: output for output in plan.outputs if not done[output.name]}
 
 
-def _was_refused(whole: Output, mark: str) -> bool:
+def _was_refused(whole: Output, depends_on: Mapping[str, str]) -> bool:
     """Whether the tomogram's record says that there can be no denoised one."""
-    denoising = json.loads(whole.destination.record.read_text()).get("denoising") or {}
-    return denoising.get("fingerprint") == mark and "refused" in denoising
+    known = known_record(whole.destination.record)
+    if known is None or known.denoising is None or known.denoising.refused is None:
+        return False
+    return known.denoising.fingerprint == fingerprint(depends_on)
 
 
 def _make_folder(destination: Destination) -> None:
@@ -221,11 +270,12 @@ class _Run:
 
     plan: Plan
     images: SeriesImages
-    marks: Marks
+    inputs: Inputs
+    parts: Parts
     progress: Progress
     verdict: Verdict | None
 
-    def make(self, output: Output) -> dict[str, Any]:
+    def make(self, output: Output) -> Record:
         """Reconstruct, write, check and name a volume, and the denoised one along with it."""
         problem, clock = self.plan.problem, Clock()
         made, denoiser = [output], None
@@ -242,47 +292,56 @@ class _Run:
             sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
             slabs = problem.slabs(self.images, output.part, clock, self.progress)
             _write(slabs, sinks, clock, denoiser)
+            with clock.phase("write"):
+                self.inputs.refuse_changed()
+                for sink in sinks:
+                    sink.commit()
         records = [
-            self._document(each, clock, sink.summary())
-            for each, sink in zip(made, sinks, strict=True)
+            self._document(each, clock, sink) for each, sink in zip(made, sinks, strict=True)
         ]
+        for each in made:
+            _draw(self.plan, each)
         return records[0]
 
     def _sink(self, output: Output, offset: float) -> VolumeSink:
         from tomofilt.jobs.sink import VolumeSink
 
         exists = output.destination.volume.exists()
-        mark, plan = self.marks[output.name], self.plan
+        mark, plan = fingerprint(self.parts[output.name]), self.plan
         return VolumeSink(plan.problem, plan.settings, output, mark, offset, replace=exists)
 
-    def _document(
-        self, output: Output, clock: Clock, statistics: Mapping[str, object]
-    ) -> dict[str, Any]:
-        """Write the preview and the record of a finished volume."""
-        from tomofilt.draw.preview import VolumeSlices, write_preview
-
-        plan, destination = self.plan, output.destination
-        if plan.settings.preview:
-            with clock.phase("write"):
-                volume = VolumeSlices(destination.volume, plan.settings.orientation)
-                name = f"{plan.problem.series.name}{', denoised' * output.is_denoised}"
-                write_preview(volume, destination.preview, name, [plan.problem.method.spec])
-        denoising = None
-        if self.verdict is not None and output.name in ("whole", "denoised"):
-            denoising = {"fingerprint": self.marks["denoised"], **self.verdict.facts}
+    def _document(self, output: Output, clock: Clock, sink: VolumeSink) -> Record:
+        """Write the record of a finished volume, without which it counts as unfinished."""
+        told = self.verdict is not None and output.name in ("whole", "denoised")
         record = build_record(
-            plan.problem,
-            plan.settings,
+            self.plan.problem,
+            self.plan.settings,
             output,
-            self.marks[output.name],
+            self.parts[output.name],
+            self.inputs,
             seconds=clock.seconds,
-            statistics=statistics,
-            denoising=denoising,
+            statistics=sink.summary(),
+            denoising=self._denoising(self.verdict) if told and self.verdict else None,
         )
-        # the record comes last: a tomogram without one counts as unfinished
-        text = json.dumps(record, indent=1, default=str) + "\n"
-        write_text_atomic(destination.record, text, replace=True)
+        write_record(output.destination.record, record)
         return record
+
+    def _denoising(self, verdict: Verdict) -> Denoising:
+        facts = dict(verdict.facts)
+        refused = facts.pop("refused", None)
+        return Denoising(
+            fingerprint=fingerprint(self.parts["denoised"]),
+            refused=None if refused is None else str(refused),
+            measured=facts,
+        )
+
+
+def _draw(plan: Plan, output: Output) -> None:
+    """Draw the picture of a finished volume, if it is wanted."""
+    if plan.settings.preview:
+        name = f"{plan.problem.series.name}{', denoised' * output.is_denoised}"
+        spec, orientation = plan.problem.method.spec, plan.settings.orientation
+        draw_picture(output.destination, name, spec, orientation)
 
 
 def _write(
@@ -304,5 +363,3 @@ def _write(
         with clock.phase("write"):
             for future in pending:
                 future.result()
-            for sink in sinks:
-                sink.commit()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.io.mrc import MrcType, MrcWriter, label
+from tomofilt.io.mrc import MrcType, MrcWriter, label, read_header
+from tomofilt.io.record import Scale
+from tomofilt.jobs.finished import data_digest
 from tomofilt.jobs.outputs import Output
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
@@ -113,16 +115,18 @@ class VolumeSink:
         """Finish the header, check the file and give it its name."""
         self.writer.commit()
 
-    def summary(self) -> dict[str, object]:
-        """What the record says about the densities written."""
+    def summary(self) -> dict[str, Any]:
+        """What the record says about the densities of the finished file."""
         statistics = self.writer.statistics
+        volume = self.writer.path
         return {
+            "data": data_digest(volume, read_header(volume)),
             "minimum": statistics.minimum,
             "maximum": statistics.maximum,
             "mean": statistics.mean,
             "rms": statistics.rms,
             "clipped_voxels": self.writer.clipped,
-            "scaled_by": {"factor": self.factor, "then_add": self.add},
+            "scaled_by": Scale(factor=float(self.factor), then_add=float(self.add)),
         }
 
     def _choose_scale(self, block: NDArray[np.float32]) -> None:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from tomofilt.errors import ResourceError
+from tomofilt.util.memory import memory_limit
 
-__all__ = ["SLAB_ROWS", "Room", "Work", "fit"]
+__all__ = ["SLAB_ROWS", "Room", "Work", "allowed_memory", "fit", "image_bytes"]
 
 #: Rows of voxels that are filtered and back-projected together.
 SLAB_ROWS = 128
 #: What the work is fitted into unless the user allows something else.
 DEFAULT_BYTES = 1_400_000_000
 #: What a process with Python, numba and scipy loaded occupies, measured, in bytes.
-BASE_BYTES = 260_000_000
+BASE_BYTES = 190_000_000
+#: Part of a limit of the system's that is used: what exceeds it ends the process.
+LIMIT_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Work:
     halo : int
         Rows that x tilt needs beside a slab.
     threads : int
+    image_bytes : int
+        What a thread takes that brings an image onto the tilt axis: :func:`image_bytes`.
     more_bytes : int
         What the method needs besides, all in all.
     """
@@ -43,6 +48,7 @@ class Work:
     samples_px: int
     halo: int
     threads: int
+    image_bytes: int = 0
     more_bytes: int = 0
 
 
@@ -55,19 +61,49 @@ class Room:
     allowed_bytes : int
         For the whole process.
     used_bytes : int
-        By the slabs and what they are made from, without aligned images.
+        By the slabs and what they are made from, without aligned images; or before, by the images
+        that are being aligned, if that is more.
     planes : int
         Planes of a slab that are held at a time.
+    image_threads : int
+        Threads that may each hold an image as it was read.
+    spare_bytes : int
+        What is left for aligned images.
     """
 
     allowed_bytes: int = DEFAULT_BYTES
     used_bytes: int = 0
     planes: int = 1
+    image_threads: int = 1
+    spare_bytes: int = DEFAULT_BYTES
 
-    @property
-    def spare_bytes(self) -> int:
-        """What is left for aligned images."""
-        return max(0, self.allowed_bytes - self.used_bytes)
+
+def image_bytes(raw_px: int, aligned_px: int, pixels_kept: float, *, filtered: bool) -> int:
+    """What one thread takes that brings an image onto the tilt axis, measured.
+
+    Parameters
+    ----------
+    raw_px, aligned_px : int
+        Pixels of the image as it is read, and on the tilt axis.
+    pixels_kept : float
+        Part of the pixels that binning leaves.
+    filtered : bool
+        Whether it is filtered as a whole afterwards, padded by half on either axis.
+    """
+    resampling = int(raw_px * (15 + 10 * min(1.0, pixels_kept)))
+    return max(resampling, 25 * aligned_px) if filtered else resampling
+
+
+def allowed_memory(asked_bytes: int | None) -> tuple[int, str | None]:
+    """Memory that the work has to fit into, and who says so; None if nobody does.
+
+    What the user asked for, or else the default, unless the system allows less.
+    """
+    allowed, who = asked_bytes or DEFAULT_BYTES, "--max-memory" if asked_bytes else None
+    limit = memory_limit()
+    if limit is not None and LIMIT_SHARE * limit[0] < allowed:
+        return int(LIMIT_SHARE * limit[0]), limit[1]
+    return allowed, who
 
 
 def fit(work: Work, limit_bytes: int | None, name: str) -> Room:
@@ -84,19 +120,27 @@ def fit(work: Work, limit_bytes: int | None, name: str) -> Room:
     Raises
     ------
     ResourceError
-        If the work does not fit into ``limit_bytes``.
+        If the work does not fit into ``limit_bytes``, or into what the system allows.
     """
-    allowed = limit_bytes or DEFAULT_BYTES
+    allowed, who = allowed_memory(limit_bytes)
     nz, _, nx = work.volume_shape
     rows = SLAB_ROWS + 2 * work.halo
     fixed = BASE_BYTES + work.views * (work.samples_px + 4) * rows * 4
     fixed += work.threads * rows * work.width_px * 40 + work.more_bytes
     plane = 2 * SLAB_ROWS * nx * 4
-    least = fixed + plane * min(nz, 8)
-    if limit_bytes and least > limit_bytes:
+    # images are brought onto the tilt axis before there are slabs, by fewer threads if need be
+    least = max(fixed + plane * min(nz, 8), BASE_BYTES + work.image_bytes)
+    if who is not None and least > allowed:
         raise ResourceError(
             f"{name} needs at least {least / 1e6:.0f} MB of memory, more than the "
-            f"{limit_bytes / 1e6:.0f} MB of --max-memory: allow more, or use a larger --bin"
+            f"{allowed / 1e6:.0f} MB of {who}: allow more, or use a larger --bin"
         )
     planes = int(np.clip((allowed - fixed) // plane, min(nz, 8), nz))
-    return Room(allowed, fixed + plane * planes, planes)
+    threads = work.threads
+    if who is not None:
+        threads = int(np.clip((allowed - BASE_BYTES) // max(1, work.image_bytes), 1, threads))
+    slabs, images = fixed + plane * planes, BASE_BYTES + threads * work.image_bytes
+    used = max(slabs, images)
+    # the default bounds the slabs alone: images may have a thread for each core
+    spare = allowed - (slabs if who is None else used)
+    return Room(allowed, used, planes, threads, max(0, spare))

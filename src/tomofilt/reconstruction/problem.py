@@ -246,7 +246,7 @@ class Problem:
             background=self.method.background,
             like_newstack=self.method.like_newstack,
             keep=self.filter.two_dimensional,
-            threads=self.threads,
+            threads=min(self.threads, self.room.image_threads),
             memory_bytes=self.room.spare_bytes,
         )
 

@@ -10,7 +10,7 @@ from tomofilt.align.corrections import Corrections, decide
 from tomofilt.align.frame import AlignedFrame
 from tomofilt.errors import InputError
 from tomofilt.projectors.select import Choice, choose
-from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit
+from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit, image_bytes
 from tomofilt.reconstruction.grids import volume_grid
 from tomofilt.reconstruction.methods.registry import method_for
 from tomofilt.reconstruction.problem import Method, Problem
@@ -131,5 +131,11 @@ def _work(problem: Problem, more_bytes: int) -> Work:
         samples_px=samples,
         halo=frame.halo,
         threads=problem.threads,
+        image_bytes=image_bytes(
+            int(np.prod(problem.series.images.shape[1:])),
+            int(np.prod(frame.grid.shape)),
+            float((problem.series.images.pixel_angst / np.array(frame.grid.pixel_angst)).prod()),
+            filtered=method.filter.two_dimensional or problem.corrections.ctf != "none",
+        ),
         more_bytes=more_bytes + method.more_bytes(problem),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.errors import InputError
 from tomofilt.evaluate.tomograms import Tomogram
 
 __all__ = ["Gains", "gains_of"]
@@ -33,13 +34,24 @@ class Gains:
 
 
 def gains_of(tomogram: Tomogram) -> Gains | None:
-    """Gains of the filter, None where they are not known."""
-    try:
-        known = tomogram.record["filter"]["gains"]  # type: ignore[index]  # None is a TypeError
-        tilt_deg, cycles = (_numbers(known[name]) for name in ("tilt_deg", "cycles_per_px"))
-        gains = np.stack([_numbers(line) for line in known["of_views"]])
-    except (KeyError, TypeError, ValueError):
+    """Gains of the filter, None where they are not known.
+
+    Raises
+    ------
+    InputError
+        The record is damaged.
+    """
+    known = tomogram.record and tomogram.record.filter.gains
+    if not known:
         return None
+    try:
+        tilt_deg, cycles = _numbers(known.tilt_deg), _numbers(known.cycles_per_px)
+        gains = np.stack([_numbers(line) for line in known.of_views])
+    except ValueError as error:
+        raise InputError(
+            f"{tomogram.path.with_suffix('.json')}: the gains in the record are damaged ({error}): "
+            "reconstruct again with --overwrite"
+        ) from error
     order = np.argsort(tilt_deg, kind="stable")
     return Gains(tilt_deg[order], cycles, gains[order])
 

@@ -20,6 +20,7 @@ from tomofilt.evaluate.rings import radial_power
 from tomofilt.evaluate.scores import Scores
 from tomofilt.evaluate.table import names, rows
 from tomofilt.evaluate.tomograms import Tomogram
+from tomofilt.io.record import record_as_json
 from tomofilt.report.gains import Gains, gains_of
 from tomofilt.report.pictures import slice_uris
 
@@ -101,7 +102,7 @@ def page(scores: Sequence[Scores], truth: Tomogram | None = None, threads: int =
 def _summary(scores: Sequence[Scores]) -> str:
     tomogram = scores[0].tomogram
     nz, ny, nx = tomogram.shape
-    series = tomogram.record["series"] if tomogram.record else None
+    series = tomogram.record.series if tomogram.record else None
     size = f"{nx} x {ny} x {nz} voxels (x, y, z) of {tomogram.voxel_angst:.4g} Å"
     count = f"{len(scores)} tomograms, " if len(scores) > 1 else ""
     return (f"{series}: " if series else "") + count + size
@@ -293,7 +294,7 @@ def _records(scores: Sequence[Scores], labels: Sequence[str]) -> list[Record]:
     found = []
     for each, label in zip(scores, labels, strict=True):
         record = each.tomogram.record
-        whole = "" if record is None else json.dumps(record, indent=1)
+        whole = "" if record is None else json.dumps(record_as_json(record), indent=1)
         found.append(Record(label, _facts(each.tomogram), whole))
     return found
 
@@ -307,16 +308,16 @@ def _facts(tomogram: Tomogram) -> list[tuple[str, str]]:
     ]
     if record is None:
         return [*facts, ("record", "none: tomofilt did not make it")]
-    tilts = [view["tilt_deg"] for view in record["views"]]
+    tilts = [view.tilt_deg for view in record.views]
     span = f"{len(tilts)} from {min(tilts):.1f}° to {max(tilts):.1f}°"
     return [
         *facts,
-        ("series", record["series"]),
-        ("filter", record["filter"]["spec"]),
-        ("views", span + (f", {len(record['excluded'])} excluded" if record["excluded"] else "")),
-        ("projector", f"{record['projector']}, {record['filter']['interpolation']} interpolation"),
-        ("made", f"{record['finished']}, tomofilt {record['version']}"),
-        ("time", f"{sum(record['seconds'].values()):.1f} s on {record['threads']} threads"),
-        ("fingerprint", record["fingerprint"]),
-        *(("note", note) for note in record["notes"]),
+        ("series", record.series),
+        ("filter", record.filter.spec),
+        ("views", span + (f", {len(record.excluded)} excluded" if record.excluded else "")),
+        ("projector", f"{record.projector}, {record.filter.interpolation} interpolation"),
+        ("made", f"{record.finished}, tomofilt {record.version}"),
+        ("time", f"{sum(record.seconds.values()):.1f} s on {record.threads} threads"),
+        ("fingerprint", record.fingerprint),
+        *(("note", note) for note in record.notes),
     ]

@@ -32,11 +32,11 @@ def slice_uris(tomogram: Tomogram, *, inverted: bool = False) -> tuple[str, str]
         Draw larger values darker.
     """
     record = tomogram.record
-    lies = record is not None and record["output"]["orientation"] == "xzy"
+    lies = record is not None and record.output.orientation == "xzy"
     volume = VolumeSlices(tomogram.path, "xzy" if lies else "zyx")
     nz, ny, _ = volume.shape
     flat, upright = volume.planes_z(*middle(nz)), volume.planes_y(*middle(ny))
-    if record is not None and record["settings"].get("flip_z"):
+    if record is not None and record.output.flip_z:
         upright = upright[::-1]
     low, high = grey_limits(flat)
     black, white = (high, low) if inverted else (low, high)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.io.files import read_input
 
 __all__ = ["angles_of_range", "read_angles"]
 
@@ -45,10 +46,10 @@ def read_angles(path: Path) -> Float64:
         second may be a dose or a number of a view.
     """
     try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
+        lines = read_input(path).decode().splitlines()
+    except MissingFileError:
         raise MissingFileError(f"{path}: there is no such file with tilt angles") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read as a list of tilt angles: {error}") from error
     words = [line.strip() for line in lines if line.strip()]
     if len(words) == 1:

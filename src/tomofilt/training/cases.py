@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
+from tomofilt.io.files import read_input
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.methods.fbp import Fbp
 from tomofilt.reconstruction.problem import Problem
@@ -318,8 +319,8 @@ def cases_from_table(path: Path) -> Cases:
     InputError, MissingFileError
     """
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(read_input(path).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from error
     unknown = sorted(set(table) - {"train", "validation", "test"})
     if unknown:

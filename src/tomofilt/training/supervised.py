@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -13,25 +14,31 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.errors import InputError, OutputExistsError, ResourceError
+from tomofilt.draw.png import refuse_foreign_png
+from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, fit, read_filter
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.filters.registry import parse
 from tomofilt.filters.transfer import for_series
 from tomofilt.io.bundle import SUFFIX, check_place, load_bundle, save_bundle
-from tomofilt.io.files import write_text_atomic
+from tomofilt.io.files import read_input, write_text_atomic
 from tomofilt.training.cases import Cases, check_cases
 from tomofilt.training.closed_form import Solution, mean_psnr_db, solve
 from tomofilt.training.gradient import Coefficients, Descent, Frozen, Schedule, descend
 from tomofilt.training.losses import Loss
 from tomofilt.training.model import FilteredBackProjection, Padding
 from tomofilt.training.parametrisation import NODES, ORDER, Parametrisation, empty_filter
+from tomofilt.util.memory import memory_limit
 from tomofilt.util.threads import available_threads
 
 __all__ = ["Outputs", "Reporter", "Result", "Training", "beginning", "train"]
 
 Float64 = NDArray[np.float64]
 log = logging.getLogger(__name__)
+
+# How tomofilt's own files begin.
+_LOG_BEGINS = re.compile(rb'\{"(step|shrinkage)": |$')
+_CHECKPOINT_BEGINS = re.compile(rb'.{8}\{"__metadata__":\{"tomofilt":', re.DOTALL)
 
 
 class Reporter(Protocol):
@@ -231,6 +238,14 @@ def train(
 
 def _refuse_occupied(outputs: Outputs, *, resume: bool, overwrite: bool) -> None:
     unfinished = outputs.checkpoint.exists()
+    if overwrite:
+        refuse_foreign_png(outputs.picture)
+        for path, begin in ((outputs.log, _LOG_BEGINS), (outputs.checkpoint, _CHECKPOINT_BEGINS)):
+            if path.exists() and not begin.match(read_input(path)):
+                raise OutputExistsError(
+                    f"{path} exists and tomofilt did not make it: move it away, or choose another "
+                    "name"
+                )
     if overwrite and outputs.bundle.exists():
         load_bundle(outputs.bundle)  # refuses what is none of tomofilt's
     elif unfinished and not (resume or overwrite):
@@ -271,6 +286,11 @@ def _check_memory(cases: Cases, empty: LearnedFilter, allowed: int | None) -> No
 
 
 def _free_bytes() -> int | None:
+    known = [_available_bytes(), (memory_limit() or (None,))[0]]
+    return min((each for each in known if each is not None), default=None)
+
+
+def _available_bytes() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -383,7 +403,12 @@ def _metrics(
 
 
 def _write(
-    result: Result, cases: Cases, wanted: Training, outputs: Outputs, *, overwrite: bool
+    result: Result,
+    cases: Cases,
+    wanted: Training,
+    outputs: Outputs,
+    *,
+    overwrite: bool,
 ) -> None:
     from tomofilt.draw.learned import draw
 
@@ -400,10 +425,13 @@ def _write(
         "licence": outputs.licence,
         "citation": outputs.citation,
     }
-    _write_log(outputs, result.curve)
-    draw(outputs.picture, result.filter, cases.train[0].problem.filter_context, result.curve)
-    # last: where there is a bundle, all of it is there
+    # the bundle first: nothing else that cannot be written is to cost it
     save_bundle(outputs.bundle, result.filter.to_bundle(metadata), overwrite=overwrite)
+    try:
+        _write_log(outputs, result.curve)
+        draw(outputs.picture, result.filter, cases.train[0].problem.filter_context, result.curve)
+    except OutputError as error:
+        log.info("  note: the bundle is finished, but not all that goes with it: %s", error)
 
 
 def _write_log(outputs: Outputs, curve: Sequence[dict[str, Any]]) -> None:

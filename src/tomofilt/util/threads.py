@@ -30,5 +30,9 @@ def run_all(threads: int, work: Callable[[Item], object], items: Iterable[Item])
             work(item)
         return
     with ThreadPoolExecutor(min(threads, len(todo))) as pool:
-        for _ in pool.map(work, todo):
-            pass
+        try:
+            for _ in pool.map(work, todo):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interruption waits for what runs, not for all
+            raise
