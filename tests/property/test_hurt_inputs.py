@@ -18,6 +18,10 @@ from strategies_imod import format_xf, rotation_xf
 
 from tomofilt.cli.app import main
 from tomofilt.io.star import Table, write_star
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
+from tomofilt.series.projects import Acquisition, project_type
+from tomofilt.series.tiltseries import TiltSeries
+from tomofilt.simulate.series import ImagesInMemory
 
 VIEWS, NY, NX = 7, 20, 16
 TILTS = np.linspace(-45, 45, VIEWS)
@@ -137,7 +141,34 @@ def relion4(folder):
     return ["--relion-star", str(folder / "set.star")]
 
 
-PROJECTS = {"imod": imod, "relion": relion, "relion4": relion4}
+def created(kind):
+    """A project of another kind, as its plug-in writes it; any of its files is hurt."""
+
+    def create(folder):
+        halves = stacks()
+        whole, even, odd = (
+            ImagesInMemory(halves[name].astype(np.float32), 10.0) for name in ("", "_EVN", "_ODD")
+        )
+        series = TiltSeries(
+            name="TS",
+            images=whole,
+            halves=(even, odd),
+            geometry=TiltGeometry.from_angles(TILTS, 5.0, 0.0, (3.0, -2.0)),
+            views=np.arange(VIEWS),
+            tilt_deg=TILTS,
+            grid=VolumeGrid.centred((8, NY, NX), 10.0),
+            dose_e_per_a2=3.0 * np.arange(VIEWS),
+        )
+        defocus = np.full(VIEWS, 30000.0)
+        acquisition = Acquisition(TILTS, 3.0, defocus, 300.0, 2.7, 0.1, -1)
+        return [str(project_type(kind).create(folder, series, acquisition))]
+
+    return create
+
+
+PROJECTS = {"imod": imod, "relion": relion, "relion4": relion4} | {
+    kind: created(kind) for kind in ("aretomo", "warp")
+}
 FILES = {
     "imod": [
         *("TS.tlt", "TS.xtilt", "TS.zfac", "TS.xf", "TSlocal.xf", "TS.defocus", "TS.mrc.mdoc"),
@@ -146,7 +177,11 @@ FILES = {
     ],
     "relion": ["set.star", "tilt_series/TS.star", "TS.mrcs", "TS_EVN.mrcs"],
     "relion4": ["set.star", "TS.st"],
+    "aretomo": ["*"] * 2,
+    "warp": ["*"] * 2,
 }
+#: Files of which every number is used, so that none may be infinite or NaN.
+EVERY_NUMBER_COUNTS = ("TS.tlt", "TS.xtilt", "TS.zfac", "TS.xf", "TSlocal.xf")
 
 
 # ------------------------------------------------------------------------------------- ways to hurt
@@ -298,24 +333,28 @@ def test_unhurt_projects_are_reconstructed(kind, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(k, name) for k, names in FILES.items() for name in names]
+    ("kind", "name", "seed"),
+    [(kind, name, i) for kind, names in FILES.items() for i, name in enumerate(names)],
 )
-def test_hurt_files(kind, name, tmp_path, capfd):
+def test_hurt_files(kind, name, seed, tmp_path, capfd):
     whole = tmp_path / "whole"
     given = [word.replace(str(whole), str(tmp_path / "hurt")) for word in PROJECTS[kind](whole)]
     for case in range(CASES_A_FILE):
-        draw = random.Random(f"{kind} {name} {case}")
+        draw = random.Random(f"{kind} {name} {seed} {case}")
         shutil.copytree(whole, tmp_path / "hurt")
-        path = tmp_path / "hurt" / name
-        if name.endswith((".mrc", ".mrcs", ".st")):
+        found = sorted(path for path in (tmp_path / "hurt").rglob(name) if path.is_file())
+        path = draw.choice(found)
+        if path.suffix in (".mrc", ".mrcs", ".st"):
             how = draw.choice(HURT_IMAGES)
             path.write_bytes(how(path.read_bytes(), draw))
         else:
             how = draw.choice(HURT_TEXT)
             path.write_text(how(path.read_text(), draw), newline="")
         before = digests(tmp_path / "hurt")
-        what = f"{kind} {name}, case {case} ({how.__name__})"
-        attempt(given, tmp_path / "out", capfd, what)
+        what = f"{kind} {path.name}, case {case} ({how.__name__})"
+        code, _ = attempt(given, tmp_path / "out", capfd, what)
+        if name in EVERY_NUMBER_COUNTS and re.search("nan|inf|1e400", path.read_text()):
+            assert code == 2, f"{what}: accepted what is no number"
         assert digests(tmp_path / "hurt") == before, what
         shutil.rmtree(tmp_path / "hurt")
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
