@@ -18,7 +18,7 @@ from tomofilt.filters.analytic import MAIN_LOBE_AREA
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.snr import SpectralSnr
 
-__all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact"]
+__all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact", "signal_reach"]
 
 FloatArray = NDArray[np.float64]
 Preset = Literal["match", "view"]
@@ -26,8 +26,9 @@ Preset = Literal["match", "view"]
 #: Thickness that slices are taken to overlap for, in thicknesses of the specimen: best on real and
 #: on simulated series, and the optimum is flat.
 OVERLAP_THICKNESS = 1.5
-#: Structures larger than that are gradients, which hide contrast.
-_VIEW_HIGH_PASS_ANGST = 2500.0
+#: The "view" preset keeps half of the amplitude where all views together hold so much signal for
+#: their noise (power over power): a template finds as many particles as without, or nearly.
+_LEAST_SIGNAL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +45,16 @@ class Measurement:
         Height of its middle, along z from the specimen centre.
     source : str
         What the numbers are from, in words.
-    strength : float
-        Of the "view" preset; 0 keeps all frequencies.
-    agreement : float, optional
-        Correlation of the voxels of even- and odd-tilt halves with that strength.
+    reach_k : float
+        Frequency, 1/angstrom, up to which there is signal (see :func:`signal_reach`). The "view"
+        preset keeps half of the amplitude there; infinity keeps everything.
     """
 
     snr: SpectralSnr
     thickness_angst: float
     centre_angst: float
     source: str
-    strength: float = 0.0
-    agreement: float | None = None
+    reach_k: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class WienerExact(Filter):
     Parameters
     ----------
     preset : "match" or "view"
-        "match": as above. "view": the SNR divided by ``10 ** strength``, times a Gaussian that
-        narrows with the strength, and a high-pass against gradients.
+        "match": as above. "view": the same times a Gaussian, which is 1/2 where the signal ends.
     measurement : Measurement, optional
         Its views are those of the context.
     """
@@ -115,9 +113,8 @@ class WienerExact(Filter):
                 "decay_angst2": [round(float(b), 1) for b in snr.decay_angst2],
             },
         }
-        if self.preset == "view":
-            facts["strength"] = round(found.strength, 3)
-            facts["agreement_of_tilt_halves"] = found.agreement and round(found.agreement, 3)
+        if np.isfinite(found.reach_k):
+            facts["signal_reaches_angst"] = round(1 / found.reach_k, 2)
         return facts
 
     def gains(
@@ -141,20 +138,44 @@ class WienerExact(Filter):
         thickness = OVERLAP_THICKNESS * found.thickness_angst
         unit = np.array(context.density_pixel_angst * MAIN_LOBE_AREA / thickness)
         if self.preset == "view":
-            snr = snr / 10**found.strength
-            unit = unit * _view_window(k, found.strength, context.pixel_angst)
-        tilt = np.radians(context.tilt_deg)
+            unit = unit * 0.5 ** ((k / found.reach_k) ** 2)
         gains = np.empty_like(snr)
         for view, scale in enumerate(context.scale):
-            # the overlap depends on k_across alone: it is not spread over the other axis
-            distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
-            overlap = np.sinc(np.minimum(thickness * scale * distance, 1.0))
-            gains[view] = unit * snr[view] / (1 + np.einsum("v...,v...->...", overlap, snr))
+            together = _together(snr, view, across, context.tilt_deg, thickness * scale)
+            gains[view] = unit * snr[view] / (1 + together)
         return gains
 
 
-def _view_window(k: FloatArray, strength: float, pixel_angst: float) -> FloatArray:
-    """Low-pass and high-pass of the "view" preset."""
-    sigma = 0.5 / 5**strength / pixel_angst
-    low_pass = np.exp(-((k / sigma) ** 2) / 2)
-    return np.asarray(low_pass * -np.expm1(-((k * _VIEW_HIGH_PASS_ANGST) ** 2) / 2))
+def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float) -> float:
+    """Frequency (1/angstrom) up to which the views that overlap hold signal together.
+
+    There the sum of their SNR, on the mean over the views, falls to a twentieth.
+
+    Parameters
+    ----------
+    snr : SpectralSnr
+    tilt_deg : (view,)
+    thickness_angst : float
+        Of the specimen.
+
+    Returns
+    -------
+    float
+        Infinity if there is signal everywhere, or none was found at all.
+    """
+    k = np.geomspace(snr.k[0], snr.k[-1], 200)
+    values, thickness = snr(k), OVERLAP_THICKNESS * thickness_angst
+    together = [_together(values, view, k, tilt_deg, thickness) for view in range(len(tilt_deg))]
+    ends = np.flatnonzero(np.mean(together, axis=0) < _LEAST_SIGNAL)
+    return float(k[ends[0]]) if len(ends) and snr.has_signal else float(np.inf)
+
+
+def _together(
+    snr: FloatArray, view: int, across: FloatArray, tilt_deg: FloatArray, thickness_angst: float
+) -> FloatArray:
+    """SNR of all views (view, ...) summed up, to the degree that they overlap with one of them."""
+    tilt = np.radians(tilt_deg)
+    # the overlap depends on k_across alone: it is not spread over the other axis
+    distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
+    overlap = np.sinc(np.minimum(thickness_angst * distance, 1.0))
+    return np.asarray(np.einsum("v...,v...->...", overlap, snr))
