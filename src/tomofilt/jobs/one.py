@@ -15,6 +15,7 @@ from tomofilt.errors import InputError, OutputError
 from tomofilt.io.files import write_text_atomic
 from tomofilt.jobs.outputs import Output, OutputName, Outputs
 from tomofilt.jobs.record import build_record, fingerprint, finished
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
@@ -25,6 +26,7 @@ from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
+    from tomofilt.align.gold import Beads
     from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.denoise.verdict import Verdict
     from tomofilt.jobs.sink import VolumeSink
@@ -156,9 +158,10 @@ def reconstruct(
     progress = Progress(tell, _units(problem, todo))
     with problem.images(folder=destination.volume.parent, in_place=True) as images:
         images.advance = progress.advance
+        gold = None if settings.gold == "as-is" else fill_gold(problem, images)
         problem = measured(problem, images)
         verdict = _verdict(problem, images, settings) if "denoised" in todo else None
-        run = _Run(Plan(problem, plan.outputs, settings), images, marks, progress, verdict)
+        run = _Run(Plan(problem, plan.outputs, settings), images, marks, progress, verdict, gold)
         records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
     progress.finish()
     first = next(iter(records.values()))
@@ -223,6 +226,7 @@ class _Run:
     marks: Marks
     progress: Progress
     verdict: Verdict | None
+    gold: Beads | None
 
     def make(self, output: Output) -> dict[str, Any]:
         """Reconstruct, write, check and name a volume, and the denoised one along with it."""
@@ -240,12 +244,23 @@ class _Run:
         with ExitStack() as open_files:
             sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
             slabs = problem.slabs(self.images, output.part, clock, self.progress)
-            _write(slabs, sinks, clock, denoiser)
+            _write(slabs, sinks, clock, denoiser, self._put_back(output))
         records = [
             self._document(each, clock, sink.summary())
             for each, sink in zip(made, sinks, strict=True)
         ]
         return records[0]
+
+    def _put_back(self, output: Output) -> Callable[[Slab], None]:
+        """What adds the gold beads that were filled to a block.
+
+        They stay out of halves, which would agree more with the same beads drawn into both.
+        """
+        gold, problem = self.gold, self.plan.problem
+        if gold is None or self.plan.settings.gold != "keep" or output.name != "whole":
+            return lambda _: None
+        pixel = problem.series.images.pixel_angst
+        return lambda slab: gold.put_back(slab[2], problem.grid, slab[0], slab[1], pixel)
 
     def _sink(self, output: Output, offset: float) -> VolumeSink:
         from tomofilt.jobs.sink import VolumeSink
@@ -277,6 +292,7 @@ class _Run:
             seconds=clock.seconds,
             statistics=statistics,
             denoising=denoising,
+            gold=None if self.gold is None else self.gold.facts(),
         )
         # the record comes last: a tomogram without one counts as unfinished
         text = json.dumps(record, indent=1, default=str) + "\n"
@@ -285,7 +301,11 @@ class _Run:
 
 
 def _write(
-    slabs: Iterator[Slab], sinks: list[VolumeSink], clock: Clock, denoiser: Denoiser | None
+    slabs: Iterator[Slab],
+    sinks: list[VolumeSink],
+    clock: Clock,
+    denoiser: Denoiser | None,
+    put_back: Callable[[Slab], None],
 ) -> None:
     """Write blocks in a second thread while the next ones are made; one waits at the most."""
     pending: list[Future[None]] = []
@@ -295,6 +315,8 @@ def _write(
             if denoiser is not None:
                 with clock.phase("denoise"):
                     blocks.append(denoiser.apply(block, z_start, y_start))
+            for each in blocks:
+                put_back((y_start, z_start, each))
             for sink, each in zip(sinks, blocks, strict=True):
                 pending.append(background.submit(sink.put, each, z_start, y_start))
             with clock.phase("write"):

@@ -140,6 +140,7 @@ def build_record(
     seconds: Mapping[str, float],
     statistics: Mapping[str, object],
     denoising: Mapping[str, object] | None = None,
+    gold: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Everything about one finished tomogram, ready for JSON."""
     series, grid, method = problem.series, problem.grid, problem.method
@@ -173,6 +174,7 @@ def build_record(
             "gains": _gains(problem) if method.is_linear_filter else None,
         },
         "corrections": asdict(problem.corrections),
+        "gold": gold,
         "denoising": denoising,
         "projector": "astra" if problem.device.gpus else method.projector,
         "gpus": list(problem.device.gpus),

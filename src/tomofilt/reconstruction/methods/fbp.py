@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.edges import continue_level
 from tomofilt.align.stack import AlignedStack, OnImage
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.protocol import Filter, Interpolation
@@ -99,14 +100,15 @@ def filtered_stack(problem: Problem, images: SeriesImages, part: Part) -> Aligne
 def image_filter(problem: Problem) -> OnImage:
     """The filter for whole images on the tilt axis, halo and all."""
     grid = problem.frame.padded_grid
-    return ImageFilter(
+    chosen = ImageFilter(
         problem.filter,
         problem.frame.slices,
         grid.shape,
         pixel_angst=grid.pixel_angst,
         density_pixel_angst=problem.series.images.pixel_angst,
         thickness_angst=problem.thickness_angst,
-    ).filter_image
+    )
+    return lambda view, image: chosen.filter_image(view, continue_level(image))
 
 
 def gain_table_bytes(problem: Problem) -> int:
