@@ -84,17 +84,26 @@ def test_the_view_preset_keeps_half_of_the_amplitude_where_the_signal_ends():
 def test_the_signal_ends_where_overlapping_views_have_too_little():
     """A line in log k: SNR k^-2, alone or from several views that overlap fully."""
     k = np.array([1e-3, 0.1])
-    falling = np.log(0.05 * (0.02 / k) ** 2)
+    falling = np.log(0.15 * (0.02 / k) ** 2)
     one = SpectralSnr(k, falling, np.zeros(1), np.zeros(1))
     assert signal_reach(one, np.zeros(1), 500.0) == pytest.approx(0.02, rel=0.03)
     four = SpectralSnr(k, falling, np.zeros(4), np.zeros(4))
     assert signal_reach(four, np.zeros(4), 500.0) == pytest.approx(0.04, rel=0.03)
-    # far apart, each view is alone
-    assert signal_reach(four, np.array([-60.0, -20, 20, 60]), 500.0) == pytest.approx(
-        0.02, rel=0.03
-    )
-    assert signal_reach(snr_of(5.0), TILTS, 500.0) == np.inf
     assert signal_reach(replace(four, has_signal=False), np.zeros(4), 500.0) == np.inf
+    strong = replace(four, log_spectrum=falling + 5)
+    assert signal_reach(strong, np.zeros(4), 500.0) == np.inf
+
+
+@pytest.mark.parametrize(("step_deg", "snr"), [(1.0, 0.02), (3.0, 0.3)])
+def test_evenly_spaced_views_overlap_or_leave_gaps(step_deg, snr):
+    """n main lobes side by side: dense views share n times their SNR, sparse ones miss the rest."""
+    tilts = np.arange(-60, 60.1, step_deg)
+    zeros = np.zeros(len(tilts))
+    k = np.array([1e-3, 0.1])
+    found = signal_reach(SpectralSnr(k, np.log([snr, snr]), zeros, zeros), tilts, 500.0)
+    n = MAIN_LOBE_AREA / (OVERLAP_THICKNESS * 500.0 * found * np.radians(step_deg))
+    assert (n < 1) == (step_deg > 1)
+    assert n * snr / (1 + snr * max(0, 1 - n)) == pytest.approx(0.15, rel=0.08)
 
 
 def test_it_says_what_was_measured():

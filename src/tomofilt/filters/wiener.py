@@ -26,9 +26,9 @@ Preset = Literal["match", "view"]
 #: Thickness that slices are taken to overlap for, in thicknesses of the specimen: best on real and
 #: on simulated series, and the optimum is flat.
 OVERLAP_THICKNESS = 1.5
-#: The "view" preset keeps half of the amplitude where all views together hold so much signal for
-#: their noise (power over power): a template finds as many particles as without, or nearly.
-_LEAST_SIGNAL = 0.05
+#: The "view" preset keeps half of the amplitude where a tomogram holds so much signal for its noise
+#: (power over power): a template finds as many particles as without, or nearly.
+_LEAST_SIGNAL = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,17 +139,22 @@ class WienerExact(Filter):
         unit = np.array(context.density_pixel_angst * MAIN_LOBE_AREA / thickness)
         if self.preset == "view":
             unit = unit * 0.5 ** ((k / found.reach_k) ** 2)
+        tilt = np.radians(context.tilt_deg)
         gains = np.empty_like(snr)
         for view, scale in enumerate(context.scale):
-            together = _together(snr, view, across, context.tilt_deg, thickness * scale)
-            gains[view] = unit * snr[view] / (1 + together)
+            # the overlap depends on k_across alone: it is not spread over the other axis
+            distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
+            overlap = np.sinc(np.minimum(thickness * scale * distance, 1.0))
+            gains[view] = unit * snr[view] / (1 + np.einsum("v...,v...->...", overlap, snr))
         return gains
 
 
 def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float) -> float:
-    """Frequency (1/angstrom) up to which the views that overlap hold signal together.
+    """Frequency (1/angstrom) up to which a tomogram holds signal.
 
-    There the sum of their SNR, on the mean over the views, falls to a twentieth.
+    Its SNR is that of a view, times the number of views that overlap. Where views leave gaps
+    between them, that number n is below 1, and what is missing counts as noise:
+    ``n t / (1 + t (1 - n))`` for views of SNR t. The signal ends where it falls to 0.15.
 
     Parameters
     ----------
@@ -164,18 +169,14 @@ def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float)
         Infinity if there is signal everywhere, or none was found at all.
     """
     k = np.geomspace(snr.k[0], snr.k[-1], 200)
-    values, thickness = snr(k), OVERLAP_THICKNESS * thickness_angst
-    together = [_together(values, view, k, tilt_deg, thickness) for view in range(len(tilt_deg))]
-    ends = np.flatnonzero(np.mean(together, axis=0) < _LEAST_SIGNAL)
+    directions = np.radians(np.linspace(tilt_deg.min(), tilt_deg.max(), 500))
+    thickness = OVERLAP_THICKNESS * thickness_angst
+    overlapping, together = np.zeros_like(k), np.zeros_like(k)
+    for values, tilt in zip(snr(k), np.radians(tilt_deg), strict=True):
+        distance = thickness * k[:, None] * np.abs(np.sin(directions - tilt))
+        overlap = np.sinc(np.minimum(distance, 1.0)).mean(axis=1)
+        overlapping += overlap
+        together += values * overlap
+    gaps = np.maximum(1 / overlapping - 1, 0)
+    ends = np.flatnonzero(together / (1 + gaps * together) < _LEAST_SIGNAL)
     return float(k[ends[0]]) if len(ends) and snr.has_signal else float(np.inf)
-
-
-def _together(
-    snr: FloatArray, view: int, across: FloatArray, tilt_deg: FloatArray, thickness_angst: float
-) -> FloatArray:
-    """SNR of all views (view, ...) summed up, to the degree that they overlap with one of them."""
-    tilt = np.radians(tilt_deg)
-    # the overlap depends on k_across alone: it is not spread over the other axis
-    distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
-    overlap = np.sinc(np.minimum(thickness_angst * distance, 1.0))
-    return np.asarray(np.einsum("v...,v...->...", overlap, snr))
