@@ -47,13 +47,16 @@ def find_spots(image: Float32, grid: ImageGrid) -> Float64:
     ny, nx = (fft.next_fast_len(n, real=True) for n in binned.shape)
     spectrum = fft.rfft2(binned, (ny, nx))
     strength = np.zeros(binned.shape, dtype=np.float32)
-    for band in _bands(ny, nx, step * grid.pixel_angst[0], step * grid.pixel_angst[1]):
+    bands = _bands(ny, nx, step * grid.pixel_angst[0], step * grid.pixel_angst[1])
+    for diameter, band in zip(_DIAMETERS_ANGST, bands, strict=True):
         level = fft.irfft2(spectrum * band, (ny, nx), overwrite_x=True)
         level = level[: binned.shape[0], : binned.shape[1]]
-        deviation = 1.4826 * float(np.median(np.abs(level[::3, ::3])))
-        if deviation > 0:
-            level /= np.float32(deviation)
-            np.copyto(strength, level, where=np.abs(level) > np.abs(strength))
+        size = np.abs(level)
+        deviation = 1.4826 * np.median(size[::3, ::3])
+        # a spot answers most in the band of its own width, not at its rim in those of narrower ones
+        level *= np.float32(np.sqrt(diameter))
+        level[size <= _SPOT * deviation] = 0
+        np.copyto(strength, level, where=np.abs(level) > np.abs(strength))
     height = np.abs(strength)
     y, x = _peaks(height, missing)
     middle = (step - 1) / 2 - np.array(grid.centre)
@@ -84,7 +87,7 @@ def _bands(ny: int, nx: int, pixel_y: float, pixel_x: float) -> list[Float32]:
 
 def _peaks(height: Float32, missing: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Where an image (y, x) is highest among its neighbours, and high enough."""
-    y, x = np.nonzero(height[1:-1, 1:-1] > _SPOT)
+    y, x = np.nonzero(height[1:-1, 1:-1])
     y, x = y + 1, x + 1
     highest = ~missing[y, x]
     for dy in (-1, 0, 1):
