@@ -32,9 +32,7 @@ def fill_gold(problem: Problem, images: SeriesImages) -> Beads | None:
     if method.native or method.projector == "direct" or problem.xtilt_rad != 0.0:
         return None
     image_of = images.aligned().image
-    beads = find_beads(
-        image_of, frame.slices, frame.grid, problem.thickness_angst, problem.threads
-    )
+    beads = find_beads(image_of, frame.slices, frame.grid, problem.thickness_angst, problem.threads)
     if len(beads):
         log.info("  %s in %s and filled in the images", beads.summary(), problem.series.name)
         images.change(lambda view, image: beads.fill(view, image, frame.halo)[0])
