@@ -28,7 +28,7 @@ Preset = Literal["match", "view"]
 OVERLAP_THICKNESS = 1.5
 #: The "view" preset keeps half of the amplitude where a tomogram holds so much signal for its noise
 #: (power over power): a template finds as many particles as without, or nearly.
-_LEAST_SIGNAL = 0.15
+_LEAST_SIGNAL = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,7 @@ def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float)
 
     Its SNR is that of a view, times the number of views that overlap. Where views leave gaps
     between them, that number n is below 1, and what is missing counts as noise:
-    ``n t / (1 + t (1 - n))`` for views of SNR t. The signal ends where it falls to 0.15.
+    ``n t / (1 + t (1 - n))`` for views of SNR t. The signal ends where it falls to 0.2.
 
     Parameters
     ----------

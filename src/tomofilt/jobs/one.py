@@ -158,7 +158,7 @@ def reconstruct(
     progress = Progress(tell, _units(problem, todo))
     with problem.images(folder=destination.volume.parent, in_place=True) as images:
         images.advance = progress.advance
-        gold = None if settings.gold == "as-is" else fill_gold(problem, images)
+        gold = fill_gold(problem, images, settings)
         problem = measured(problem, images)
         verdict = _verdict(problem, images, settings) if "denoised" in todo else None
         run = _Run(Plan(problem, plan.outputs, settings), images, marks, progress, verdict, gold)

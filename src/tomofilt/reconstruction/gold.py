@@ -7,13 +7,14 @@ import logging
 from tomofilt.align.gold import Beads, find_beads
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
 
 __all__ = ["fill_gold"]
 
 log = logging.getLogger(__name__)
 
 
-def fill_gold(problem: Problem, images: SeriesImages) -> Beads | None:
+def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Beads | None:
     """Find the gold beads of a series, and fill them in all of its images.
 
     Parameters
@@ -21,15 +22,18 @@ def fill_gold(problem: Problem, images: SeriesImages) -> Beads | None:
     problem : Problem
     images : SeriesImages
         Of its series; sources that are aligned later are filled too.
+    settings : Settings
 
     Returns
     -------
     Beads or None
-        None where they are not looked for: where another program's way is followed, where images
-        are not brought to the tilt axis, or where the tomogram is turned about x in the end.
+        None where they are not looked for: by wish, where another program's way is followed, where
+        images are not brought to the tilt axis, or where the tomogram is turned about x in the end.
     """
     method, frame = problem.method, problem.frame
-    if method.native or method.projector == "direct" or problem.xtilt_rad != 0.0:
+    if settings.gold == "as-is" or method.native:
+        return None
+    if method.projector == "direct" or problem.xtilt_rad != 0.0:
         return None
     image_of = images.aligned().image
     beads = find_beads(image_of, frame.slices, frame.grid, problem.thickness_angst, problem.threads)
