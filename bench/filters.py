@@ -31,13 +31,14 @@ from tomofilt.evaluate.detection import background_places, detection, radial_tem
 from tomofilt.evaluate.left_out import left_out_correlation
 from tomofilt.reconstruction import solve
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.angles import angles_of_range
 from tomofilt.series.projects import SeriesOptions, project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
 from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents
 from tomofilt.simulate.physics import Optics
-from tomofilt.simulate.scheme import Order, angles_of_range, tilt_scheme
+from tomofilt.simulate.scheme import Order, tilt_scheme
 from tomofilt.simulate.series import Simulation, simulate
 
 Volume = NDArray[np.float32]
