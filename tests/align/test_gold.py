@@ -119,3 +119,10 @@ def test_put_back_beads_have_their_size_and_weight_in_any_block():
             beads.put_back(block, grid, y_start, z_start, 10.0)
             blocks[part] = block
     np.testing.assert_array_equal(blocks, whole)
+
+
+def test_a_flat_image_has_no_beads():
+    grid = ImageGrid.centred((180, 170), 10.0)
+    flat = np.full((180, 170), 3.0, dtype=np.float32)
+    assert len(find_beads(lambda view: flat, slices(), grid, 600.0, 1)) == 0
+    assert len(find_beads(lambda view: 0 * flat, slices(), grid, 600.0, 1)) == 0

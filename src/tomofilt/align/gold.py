@@ -185,24 +185,37 @@ def find_beads(
         spots[view] = find_spots(image_of(view), grid)
 
     run_all(threads, look, range(count))
-    found = []
-    for sign in (-1, 1):
-        alike: list[Float64] = [s[s[:, 2] * sign > 0, :2] for s in spots]
-        found.append((meet(alike, slices, grid, thickness_angst), alike, sign))
-    places, alike, sign = max(found, key=lambda each: len(each[0]))
+    alike = [[each[each[:, 2] * sign > 0, :2] for each in spots] for sign in (-1, 1)]
+    found = [
+        _beads(one, image_of, slices, grid, meet(one, slices, grid, thickness_angst), threads)
+        for one in alike
+    ]
+    return max(found, key=len)
+
+
+def _beads(
+    spots: list[Float64],
+    image_of: Callable[[int], Float32],
+    slices: SliceGeometry,
+    grid: ImageGrid,
+    places: Float64,
+    threads: int,
+) -> Beads:
+    """Those of the places where spots (u, v) meet that have the edge of a bead."""
+    count = len(spots)
     shifts = np.zeros((len(places), count, 2))
     profiles = np.zeros((count, 2, len(places), _RINGS))
 
     def measure(view: int) -> None:
         predicted = project(slices, view, places).T
-        near = nearest(alike[view], predicted)
+        near = nearest(spots[view], predicted)
         shifts[:, view] = np.nan_to_num(near - predicted)
         profiles[view] = _profiles(image_of(view), grid, near)
 
     run_all(threads, measure, range(count if len(places) else 0))
     radii, contrasts, blurs = _sizes(profiles.sum(axis=0))
     smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
-    real = (radii > smallest) & (contrasts * sign > 0) & (blurs < _BLURRED)
+    real = (radii > smallest) & (blurs < _BLURRED)
     return Beads(places[real], radii[real], contrasts[real], shifts[real], slices, grid)
 
 
@@ -238,10 +251,14 @@ def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
         radius, around = 0.0, float(profile[-6:].mean())
         for _ in range(3):
             top = float(profile[r < max(0.6 * radius, 1.5 * _RING_ANGST)].mean()) - around
+            if top == 0:
+                break
             radius = _falls_to(0.5, r, (profile - around) / top)
             ring = (r > 1.5 * radius) & (r < 2.2 * radius)
             if ring.any():
                 around = float(profile[ring].mean())
+        if top == 0:
+            continue
         edge = [_falls_to(level, r, (profile - around) / top) for level in (0.2, 0.8)]
         sizes[:, bead] = radius, top, (edge[0] - edge[1]) / radius
     return sizes[0], sizes[1], sizes[2]
