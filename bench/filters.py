@@ -9,7 +9,7 @@
 times the Gaussian that the truth says is best, at three noise levels, with frame halves and
 without; `--crowded`: with small particles close together, which are harder to find. `everyday`:
 decibels and detection minus those of `wiener-exact:match`, in counts of electrons of 41 views of
-5 A with a CTF of 3 um and an SNR of about 0.1. `schemes`: decibels as in `truth` for random tilt
+5 A with a CTF of 3 um and an SNR of 0.03 to 0.06. `schemes`: decibels as in `truth` for random tilt
 schemes. `left-out`: how well tomograms of an IMOD folder predict views they were made without,
 band by band. Nothing here passes or fails.
 """
