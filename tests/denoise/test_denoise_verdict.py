@@ -17,7 +17,7 @@ from tomofilt.denoise.supervision import Lesson, displacement_px
 from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.errors import InputError
 from tomofilt.io.bundle import load_bundle, save_bundle
-from tomofilt.jobs.one import make_plan
+from tomofilt.jobs.plan import make_plan
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series

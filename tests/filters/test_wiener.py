@@ -11,7 +11,7 @@ from tomofilt.filters import FilterContext, parse
 from tomofilt.filters.analytic import MAIN_LOBE_AREA, Exact
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.filters.table import GainTable
-from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
+from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact, signal_reach
 from tomofilt.series.geometry import TiltGeometry
 from tomofilt.snr import NO_WEIGHT, SpectralSnr
 
@@ -71,26 +71,49 @@ def test_magnified_views_keep_their_densities():
     np.testing.assert_allclose(scaled, plain, rtol=0.05)
 
 
-def test_the_view_preset_smooths_more_with_strength():
-    found = Measurement(snr_of(5.0), 1000.0, 0.0, "a test")
-    gains = [
-        WienerExact("view", replace(found, strength=strength)).gains(K, np.zeros(1), CONTEXT)[5]
-        for strength in (0.0, 0.5, 1.0, 2.0)
-    ]
-    centres = [(each * K).sum() / each.sum() for each in gains]
-    assert centres == sorted(centres, reverse=True)
-    low = WienerExact("view", found).gains(np.array([1e-5, 4e-3]), np.zeros(1), CONTEXT)[5]
-    assert low[0] < 1e-3 * low[1]  # the high-pass
+def test_the_view_preset_keeps_half_of_the_amplitude_where_the_signal_ends():
+    found = Measurement(snr_of(5.0), 1000.0, 0.0, "a test", reach_k=0.02)
+    k = np.array([1e-5, 0.01, 0.02])
+    view, all_of_it = (
+        WienerExact(preset, found).gains(k, np.zeros(1), CONTEXT) for preset in ("view", "match")
+    )
+    kept = np.tile(0.5 ** np.array([0, 0.25, 1]), (10, 1))
+    np.testing.assert_allclose(view / all_of_it, kept, rtol=1e-6)
+
+
+def test_the_signal_ends_where_overlapping_views_have_too_little():
+    """A line in log k: SNR k^-2, alone or from several views that overlap fully."""
+    k = np.array([1e-3, 0.1])
+    falling = np.log(0.2 * (0.02 / k) ** 2)
+    one = SpectralSnr(k, falling, np.zeros(1), np.zeros(1))
+    assert signal_reach(one, np.zeros(1), 500.0) == pytest.approx(0.02, rel=0.03)
+    four = SpectralSnr(k, falling, np.zeros(4), np.zeros(4))
+    assert signal_reach(four, np.zeros(4), 500.0) == pytest.approx(0.04, rel=0.03)
+    assert signal_reach(replace(four, has_signal=False), np.zeros(4), 500.0) == np.inf
+    strong = replace(four, log_spectrum=falling + 5)
+    assert signal_reach(strong, np.zeros(4), 500.0) == np.inf
+
+
+@pytest.mark.parametrize(("step_deg", "snr"), [(1.0, 0.02), (3.0, 0.3)])
+def test_evenly_spaced_views_overlap_or_leave_gaps(step_deg, snr):
+    """n main lobes side by side: dense views share n times their SNR, sparse ones miss the rest."""
+    tilts = np.arange(-60, 60.1, step_deg)
+    zeros = np.zeros(len(tilts))
+    k = np.array([1e-3, 0.1])
+    found = signal_reach(SpectralSnr(k, np.log([snr, snr]), zeros, zeros), tilts, 500.0)
+    n = MAIN_LOBE_AREA / (OVERLAP_THICKNESS * 500.0 * found * np.radians(step_deg))
+    assert (n < 1) == (step_deg > 1)
+    assert n * snr / (1 + snr * max(0, 1 - n)) == pytest.approx(0.2, rel=0.08)
 
 
 def test_it_says_what_was_measured():
-    found = Measurement(snr_of(5.0), 1234.5, -20.0, "neighbouring views", 0.8, 0.7)
+    found = Measurement(snr_of(5.0), 1234.5, -20.0, "neighbouring views", 0.02)
     facts = WienerExact("view", found).facts()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["specimen_thickness_angst"] == 1234.5
-    assert facts["strength"] == 0.8
+    assert facts["signal_reaches_angst"] == 50.0
     assert len(facts["snr"]["factor"]) == 10
-    assert "strength" not in WienerExact("match", found).facts()
+    assert "signal_reaches_angst" not in match(snr_of(5.0)).facts()
     assert WienerExact("match").facts() == {}
 
 
@@ -105,7 +128,7 @@ def test_names():
         WienerExact().gains(K, K, CONTEXT)
 
 
-VIEW = WienerExact("view", Measurement(snr_of(5.0), 1000.0, 0.0, "a test", 0.7))
+VIEW = WienerExact("view", Measurement(snr_of(5.0), 1000.0, 0.0, "a test", 0.02))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def measured(draw):
         log_factor=np.array([draw(numbers) for _ in tilt_deg]),
         decay_angst2=np.array([100 * draw(numbers) for _ in tilt_deg]),
     )
-    found = Measurement(snr, draw(st.floats(50, 5000)), 0.0, "", draw(st.floats(0, 2)))
+    found = Measurement(snr, draw(st.floats(50, 5000)), 0.0, "", draw(st.floats(1e-3, 0.1)))
     return tilt_deg, WienerExact(draw(st.sampled_from(["match", "view"])), found)
 
 
@@ -58,7 +58,7 @@ def test_gains_belong_to_their_views(case, random):
         found.snr.decay_angst2[order],
     )
     shuffled = WienerExact(
-        chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.strength)
+        chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.reach_k)
     )
     np.testing.assert_allclose(
         gains(shuffled, tilt_deg[order]), gains(chosen, tilt_deg)[order], rtol=1e-9, atol=1e-300
@@ -76,7 +76,7 @@ def test_more_signal_in_all_views_never_means_less_gain(case, more):
         found.snr.decay_angst2,
     )
     richer = WienerExact(
-        chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.strength)
+        chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.reach_k)
     )
     before = gains(chosen, tilt_deg)
     assert np.all(gains(richer, tilt_deg) >= before * (1 - 1e-9))

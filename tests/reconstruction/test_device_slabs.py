@@ -12,7 +12,7 @@ from fake_astra import install
 from runs import reconstructed
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.jobs.one import make_plan
+from tomofilt.jobs.plan import make_plan
 from tomofilt.projectors import device as device_module
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector

@@ -16,7 +16,7 @@ from tomofilt.filters.wiener import OVERLAP_THICKNESS, Measurement, WienerExact
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.projects import Destination
-from tomofilt.simulate import simulated_series
+from tomofilt.simulate.series import ImagesInMemory, simulated_series
 
 
 class FlatSnr:
@@ -142,3 +142,36 @@ def test_images_aligned_to_be_measured_make_the_same_tomogram(tmp_path, monkeypa
     np.testing.assert_array_equal(mrcfile.read(destination.volume), volume)
     halves = [mrcfile.read(destination.half(number).volume) for number in (1, 2)]
     np.testing.assert_allclose(np.mean(halves, axis=0), volume, atol=1e-4 * np.abs(volume).max())
+
+
+def test_gold_beads_are_filled_before_anything_is_measured(tmp_path):
+    """Two beads in a noisy series: kept as balls, erased, or left with their streaks."""
+    simulated = simulated_series(seed=4, snr=0.1, shape=(32, 96, 96))
+    stack = simulated.images.copy()
+    places = np.array([[-200.0, 150.0, 60.0], [180.0, -210.0, -50.0]])
+    y, x = np.indices(stack.shape[1:])
+    for view, tilt in enumerate(np.radians(simulated.scheme.tilt_deg)):
+        for place in places:
+            u = place[0] * np.cos(tilt) + place[2] * np.sin(tilt)
+            r = 10 * np.hypot(x - 47.5 - u / 10, y - 47.5 - place[1] / 10)
+            stack[view] += 100 * np.clip((50 - r) / 10 + 0.5, 0, 1)
+    images = ImagesInMemory(stack, 10.0)
+    series = replace(simulated.tilt_series(), halves=None, images=images)
+    made, notes = {}, {}
+    for gold in ("keep", "erase", "as-is"):
+        made[gold], result, notes[gold] = run(series, tmp_path, gold=gold)
+        if gold != "as-is":
+            assert result.record["gold"]["beads"] == 2
+            np.testing.assert_allclose(result.record["gold"]["diameter_angst"], 100, rtol=0.1)
+    assert "2 gold beads of 10 nm found" in notes["keep"]
+    assert "found" not in notes["as-is"]
+    z, y, x = np.rint(places[0][::-1] / 10 + simulated.grid.centre).astype(int)
+    bead = np.s_[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2]
+    beside = np.s_[z, y, x + 8 : x + 20]
+    scale = made["erase"].std()
+    assert made["keep"][bead].mean() > 8 * scale
+    assert abs(made["erase"][bead].mean()) < 3 * scale
+    # the bar on either side of a bead is gone
+    assert made["as-is"][beside].mean() < -2 * scale
+    assert abs(made["keep"][beside].mean()) < 1.5 * scale
+    np.testing.assert_array_equal(made["keep"][beside], made["erase"][beside])

@@ -240,6 +240,16 @@ DoseWeight = Annotated[
         rich_help_panel=FILTER,
     ),
 ]
+Gold = Annotated[
+    Literal["keep", "erase", "as-is"],
+    typer.Option(
+        "--gold",
+        help="Gold beads, which draw streaks: fill them in the images, and put them back into the "
+        "tomogram as balls (keep) or not (erase); or leave the images as they are. Not with "
+        "-f imod and --projector direct.",
+        rich_help_panel=FILTER,
+    ),
+]
 ProjectorName = Annotated[
     Literal["fast", "direct", "triton"],
     typer.Option(

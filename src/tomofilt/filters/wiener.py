@@ -18,7 +18,7 @@ from tomofilt.filters.analytic import MAIN_LOBE_AREA
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.snr import SpectralSnr
 
-__all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact"]
+__all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact", "signal_reach"]
 
 FloatArray = NDArray[np.float64]
 Preset = Literal["match", "view"]
@@ -26,8 +26,9 @@ Preset = Literal["match", "view"]
 #: Thickness that slices are taken to overlap for, in thicknesses of the specimen: best on real and
 #: on simulated series, and the optimum is flat.
 OVERLAP_THICKNESS = 1.5
-#: Structures larger than that are gradients, which hide contrast.
-_VIEW_HIGH_PASS_ANGST = 2500.0
+#: The "view" preset keeps half of the amplitude where a tomogram holds so much signal for its noise
+#: (power over power): a template finds as many particles as without, or nearly.
+_LEAST_SIGNAL = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +45,16 @@ class Measurement:
         Height of its middle, along z from the specimen centre.
     source : str
         What the numbers are from, in words.
-    strength : float
-        Of the "view" preset; 0 keeps all frequencies.
-    agreement : float, optional
-        Correlation of the voxels of even- and odd-tilt halves with that strength.
+    reach_k : float
+        Frequency, 1/angstrom, up to which there is signal (see :func:`signal_reach`). The "view"
+        preset keeps half of the amplitude there; infinity keeps everything.
     """
 
     snr: SpectralSnr
     thickness_angst: float
     centre_angst: float
     source: str
-    strength: float = 0.0
-    agreement: float | None = None
+    reach_k: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class WienerExact(Filter):
     Parameters
     ----------
     preset : "match" or "view"
-        "match": as above. "view": the SNR divided by ``10 ** strength``, times a Gaussian that
-        narrows with the strength, and a high-pass against gradients.
+        "match": as above. "view": the same times a Gaussian, which is 1/2 where the signal ends.
     measurement : Measurement, optional
         Its views are those of the context.
     """
@@ -115,9 +113,8 @@ class WienerExact(Filter):
                 "decay_angst2": [round(float(b), 1) for b in snr.decay_angst2],
             },
         }
-        if self.preset == "view":
-            facts["strength"] = round(found.strength, 3)
-            facts["agreement_of_tilt_halves"] = found.agreement and round(found.agreement, 3)
+        if np.isfinite(found.reach_k):
+            facts["signal_reaches_angst"] = round(1 / found.reach_k, 2)
         return facts
 
     def gains(
@@ -141,8 +138,7 @@ class WienerExact(Filter):
         thickness = OVERLAP_THICKNESS * found.thickness_angst
         unit = np.array(context.density_pixel_angst * MAIN_LOBE_AREA / thickness)
         if self.preset == "view":
-            snr = snr / 10**found.strength
-            unit = unit * _view_window(k, found.strength, context.pixel_angst)
+            unit = unit * 0.5 ** ((k / found.reach_k) ** 2)
         tilt = np.radians(context.tilt_deg)
         gains = np.empty_like(snr)
         for view, scale in enumerate(context.scale):
@@ -153,8 +149,34 @@ class WienerExact(Filter):
         return gains
 
 
-def _view_window(k: FloatArray, strength: float, pixel_angst: float) -> FloatArray:
-    """Low-pass and high-pass of the "view" preset."""
-    sigma = 0.5 / 5**strength / pixel_angst
-    low_pass = np.exp(-((k / sigma) ** 2) / 2)
-    return np.asarray(low_pass * -np.expm1(-((k * _VIEW_HIGH_PASS_ANGST) ** 2) / 2))
+def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float) -> float:
+    """Frequency (1/angstrom) up to which a tomogram holds signal.
+
+    Its SNR is that of a view, times the number of views that overlap. Where views leave gaps
+    between them, that number n is below 1, and what is missing counts as noise:
+    ``n t / (1 + t (1 - n))`` for views of SNR t. The signal ends where it falls to 0.2.
+
+    Parameters
+    ----------
+    snr : SpectralSnr
+    tilt_deg : (view,)
+    thickness_angst : float
+        Of the specimen.
+
+    Returns
+    -------
+    float
+        Infinity if there is signal everywhere, or none was found at all.
+    """
+    k = np.geomspace(snr.k[0], snr.k[-1], 200)
+    directions = np.radians(np.linspace(tilt_deg.min(), tilt_deg.max(), 500))
+    thickness = OVERLAP_THICKNESS * thickness_angst
+    overlapping, together = np.zeros_like(k), np.zeros_like(k)
+    for values, tilt in zip(snr(k), np.radians(tilt_deg), strict=True):
+        distance = thickness * k[:, None] * np.abs(np.sin(directions - tilt))
+        overlap = np.sinc(np.minimum(distance, 1.0)).mean(axis=1)
+        overlapping += overlap
+        together += values * overlap
+    gaps = np.maximum(1 / overlapping - 1, 0)
+    ends = np.flatnonzero(together / (1 + gaps * together) < _LEAST_SIGNAL)
+    return float(k[ends[0]]) if len(ends) and snr.has_signal else float(np.inf)

@@ -229,6 +229,8 @@ class Record(_Part, frozen=True, kw_only=True):
         Of the contrast transfer and the dose, with the reasons.
     denoising : Denoising, optional
         None where nobody asked for it.
+    gold : mapping, optional
+        Gold beads that were found; None where they were not looked for.
     projector : "slice", "direct" or "astra"
     gpus : tuple of str
     settings : mapping
@@ -259,6 +261,7 @@ class Record(_Part, frozen=True, kw_only=True):
     filter: AppliedFilter
     corrections: dict[str, Any]
     denoising: Denoising | None
+    gold: dict[str, Any] | None = None
     projector: str
     gpus: tuple[str, ...]
     settings: dict[str, Any]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tomofilt.errors import InputError, TomofiltError
-from tomofilt.jobs.one import Plan, Result, make_plan, reconstruct
+from tomofilt.jobs.one import Result, reconstruct
+from tomofilt.jobs.plan import Plan, make_plan
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions, read_series
 from tomofilt.series.tiltseries import TiltSeries

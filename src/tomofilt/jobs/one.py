@@ -10,73 +10,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tomofilt.errors import InputError, OutputError
+from tomofilt.errors import OutputError
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.record import Denoising, Record, write_record
 from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint
 from tomofilt.jobs.finished import finished, known_record
-from tomofilt.jobs.outputs import Output, OutputName, Outputs
+from tomofilt.jobs.outputs import Output, OutputName
 from tomofilt.jobs.picture import draw_picture
+from tomofilt.jobs.plan import Plan, make_plan
 from tomofilt.jobs.record import build_record
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
 from tomofilt.reconstruction.settings import Settings
-from tomofilt.reconstruction.setup import make_problem, with_reserve
 from tomofilt.series.projects import Destination
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
+    from tomofilt.align.gold import Beads
     from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.denoise.verdict import Verdict
     from tomofilt.jobs.sink import VolumeSink
 
-__all__ = ["Plan", "Result", "make_plan", "reconstruct"]
+__all__ = ["Result", "reconstruct"]
 
 log = logging.getLogger(__name__)
 #: What each volume depends on, by the volume's name.
 Parts = Mapping[OutputName, Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a reconstruction will do: the problem, its outputs, and the settings they came from."""
-
-    problem: Problem
-    outputs: Outputs
-    settings: Settings
-
-    def lines(self) -> list[str]:
-        """The plan in words, for ``--dry-run`` and the log."""
-        problem, series, grid = self.problem, self.problem.series, self.problem.grid
-        nz, ny, nx = grid.shape
-        count = len(series.views)
-        left_out = f", {len(series.excluded)} excluded" if series.excluded else ""
-        dtype = self.settings.dtype or problem.method.dtype
-        gigabytes = nz * ny * nx * int(dtype.lstrip("intfloa")) / 8e9
-        how = {"direct": "direct sampling through the view maps", "slice": "slice projector"}[
-            problem.method.projector
-        ]
-        if problem.device.gpus:
-            engine = {"astra": "ASTRA", "triton": "Triton"}[problem.device.engine]
-            how = f"{engine} on {', '.join(problem.device.gpus)}"
-        elif problem.device.reason:
-            how += f" on the CPU ({problem.device.reason})"
-        lines = [
-            f"{series.name}: {count} view{'s' * (count != 1)}{left_out}, "
-            f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "
-            f"images {series.images.shape[2]} x {series.images.shape[1]} px "
-            f"at {series.images.pixel_angst:g} A",
-            f"  tomogram {nx} x {ny} x {nz} voxels (x, y, z) at {grid.voxel_angst:g} A, "
-            f"{dtype}, {gigabytes:.2f} GB",
-            f"  filter {problem.method.spec}, {problem.method.interpolation} interpolation, {how}, "
-            f"{problem.threads} threads, about {problem.room.used_bytes / 1e9:.1f} GB of memory",
-        ]
-        lines += [f"  note: {problem.filter.spec}: {note}" for note in problem.filter.notes]
-        lines.append(problem.corrections.line())
-        lines += [f"  -> {output.destination.volume}" for output in self.outputs]
-        return lines
 
 
 @dataclass(frozen=True)
@@ -98,25 +60,6 @@ class Result:
     skipped: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
     record: Record | None = None
-
-
-def make_plan(series: TiltSeries, destination: Destination, settings: Settings) -> Plan:
-    """Work out what :func:`reconstruct` would do; nothing is read or written.
-
-    Raises
-    ------
-    InputError, ResourceError
-        As :func:`tomofilt.reconstruction.setup.make_problem`; or what is asked for cannot be had.
-    """
-    problem = make_problem(series, settings)
-    if settings.head is not None and not settings.denoise:
-        raise InputError(f"{settings.head} is a network for --denoise: give that too")
-    if settings.denoise:
-        from tomofilt.denoise.denoiser import band_bytes, check_denoising
-
-        check_denoising(problem)
-        problem = with_reserve(problem, settings, band_bytes(problem))
-    return Plan(problem, Outputs.wanted(problem, destination, settings), settings)
 
 
 def reconstruct(
@@ -164,10 +107,11 @@ def reconstruct(
     progress = Progress(tell, _units(problem, todo))
     with problem.images(folder=destination.volume.parent, in_place=True) as images:
         images.advance = progress.advance
+        gold = fill_gold(problem, images, settings)
         problem = measured(problem, images)
         verdict = _verdict(problem, images, settings) if "denoised" in todo else None
         plan = Plan(problem, plan.outputs, settings)
-        run = _Run(plan, images, inputs, parts, progress, verdict)
+        run = _Run(plan, images, inputs, parts, progress, verdict, gold)
         records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
     progress.finish()
     first = next(iter(records.values()))
@@ -216,6 +160,7 @@ def _dependencies(plan: Plan, output: Output, inputs: Inputs) -> dict[str, str]:
             "data type": settings.dtype or method.dtype,
             "inverted": settings.invert,
             "mirrored in z": settings.flip_z,
+            "gold": settings.gold,
             "which tomogram": output.name,
         },
         ctf=problem.corrections.ctf,
@@ -274,6 +219,7 @@ class _Run:
     parts: Parts
     progress: Progress
     verdict: Verdict | None
+    gold: Beads | None
 
     def make(self, output: Output) -> Record:
         """Reconstruct, write, check and name a volume, and the denoised one along with it."""
@@ -291,7 +237,7 @@ class _Run:
         with ExitStack() as open_files:
             sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
             slabs = problem.slabs(self.images, output.part, clock, self.progress)
-            _write(slabs, sinks, clock, denoiser)
+            _write(slabs, sinks, clock, denoiser, self._put_back(output))
             with clock.phase("write"):
                 self.inputs.refuse_changed()
                 for sink in sinks:
@@ -302,6 +248,17 @@ class _Run:
         for each in made:
             _draw(self.plan, each)
         return records[0]
+
+    def _put_back(self, output: Output) -> Callable[[Slab], None]:
+        """What adds the gold beads that were filled to a block.
+
+        They stay out of halves, which would agree more with the same beads drawn into both.
+        """
+        gold, problem = self.gold, self.plan.problem
+        if gold is None or self.plan.settings.gold != "keep" or output.name != "whole":
+            return lambda _: None
+        pixel = problem.series.images.pixel_angst
+        return lambda slab: gold.put_back(slab[2], problem.grid, slab[0], slab[1], pixel)
 
     def _sink(self, output: Output, offset: float) -> VolumeSink:
         from tomofilt.jobs.sink import VolumeSink
@@ -322,6 +279,7 @@ class _Run:
             seconds=clock.seconds,
             statistics=sink.summary(),
             denoising=self._denoising(self.verdict) if told and self.verdict else None,
+            gold=None if self.gold is None else self.gold.facts(),
         )
         write_record(output.destination.record, record)
         return record
@@ -345,7 +303,11 @@ def _draw(plan: Plan, output: Output) -> None:
 
 
 def _write(
-    slabs: Iterator[Slab], sinks: list[VolumeSink], clock: Clock, denoiser: Denoiser | None
+    slabs: Iterator[Slab],
+    sinks: list[VolumeSink],
+    clock: Clock,
+    denoiser: Denoiser | None,
+    put_back: Callable[[Slab], None],
 ) -> None:
     """Write blocks in a second thread while the next ones are made; one waits at the most."""
     pending: list[Future[None]] = []
@@ -355,6 +317,8 @@ def _write(
             if denoiser is not None:
                 with clock.phase("denoise"):
                     blocks.append(denoiser.apply(block, z_start, y_start))
+            for each in blocks:
+                put_back((y_start, z_start, each))
             for sink, each in zip(sinks, blocks, strict=True):
                 pending.append(background.submit(sink.put, each, z_start, y_start))
             with clock.phase("write"):

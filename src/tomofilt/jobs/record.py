@@ -46,6 +46,7 @@ def build_record(
     seconds: Mapping[str, float],
     statistics: Mapping[str, Any],
     denoising: Denoising | None = None,
+    gold: Mapping[str, Any] | None = None,
 ) -> Record:
     """Everything about one finished tomogram.
 
@@ -63,6 +64,8 @@ def build_record(
     statistics : mapping
         From :meth:`tomofilt.jobs.sink.VolumeSink.summary`.
     denoising : Denoising, optional
+    gold : mapping, optional
+        What was found of gold beads.
     """
     series, grid, method = problem.series, problem.grid, problem.method
     nz, ny, nx = series.grid.shape
@@ -100,6 +103,7 @@ def build_record(
         ),
         corrections=asdict(problem.corrections),
         denoising=denoising,
+        gold=None if gold is None else dict(gold),
         projector=problem.device.engine if problem.device.gpus else method.projector,
         gpus=tuple(problem.device.gpus),
         settings={k: v for k, v in asdict(settings).items() if v is not None},

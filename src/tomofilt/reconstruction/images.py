@@ -88,6 +88,7 @@ class SeriesImages:
         self._aligned: dict[Source, AlignedStack] = {}
         self._filtered: dict[Source, AlignedStack] = {}
         self._whole: tuple[SeriesImages, NDArray[np.intp]] | None = None
+        self._change: OnImage | None = None
 
     def __enter__(self) -> SeriesImages:
         return self
@@ -120,7 +121,26 @@ class SeriesImages:
                 advance=self.advance,
             )
             self._tell_of_blank(self._aligned[source])
+            if self._change is not None:
+                self._changed(source, self._change)
         return self._aligned[source]
+
+    def change(self, on_image: OnImage) -> None:
+        """Change every aligned image, halo and all, before it is measured or filtered.
+
+        Sources that are aligned later are changed then.
+        """
+        self._change = on_image
+        for source in self._aligned:
+            self._changed(source, on_image)
+
+    def _changed(self, source: Source, on_image: OnImage) -> None:
+        stack, in_place = self._aligned[source], self.how.keep
+        self._aligned[source] = stack.filtered(
+            on_image, in_place=in_place, memory_bytes=self._spare_bytes(), folder=self._folder
+        )
+        if not in_place:
+            stack.close()
 
     def filtered(self, on_image: Callable[[], OnImage], source: Source = "whole") -> AlignedStack:
         """Images on the tilt axis after a filter has been applied to each, halo and all.

@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
-from tomofilt.filters.wiener import Measurement, WienerExact
+from tomofilt.filters.wiener import Measurement, WienerExact, signal_reach
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
-from tomofilt.series.geometry import ImageGrid, VolumeGrid
-from tomofilt.util.threads import run_all
 
 __all__ = ["measured"]
 
@@ -26,12 +24,6 @@ ImageOf = Callable[[int], Float32]
 _FEWEST_VIEWS = 3
 #: Share of the contrast in spots from which on it is said.
 _SPOTS = 0.2
-#: Correlation of the voxels of even- and odd-tilt halves that the "view" preset aims at: ribosomes
-#: are plain to see with it, and streaks are not.
-_AGREEMENT = 0.7
-_STRENGTHS = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
-#: The strength is chosen on so many rows and planes in the middle of the specimen.
-_ROWS, _PLANES = 128, 6
 #: The SNR is told at these frequencies, cycles per pixel.
 _TOLD = (0.02, 0.1, 0.25)
 
@@ -71,9 +63,6 @@ def measured(problem: Problem, images: SeriesImages) -> Problem:
             "that noise would not have; check the alignment and the tilt angles",
             name,
         )
-    elif chosen.preset == "view":
-        strength, agreement = _strength(problem, found, aligned)
-        found = replace(found, strength=strength, agreement=agreement)
     measured_filter = replace(chosen, measurement=found)
     log.info(_summary(problem, measured_filter))
     return problem.with_filter(measured_filter)
@@ -128,92 +117,12 @@ def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
         thickness_angst,
         centre_angst,
         source if thickness else f"{source}; the thickness is the tomogram's",
+        signal_reach(fitted, slices.tilt_deg, thickness_angst),
     )
 
 
 def _widest_gap(problem: Problem) -> float:
     return float(np.diff(np.sort(problem.frame.slices.tilt_deg)).max())
-
-
-def _strength(
-    problem: Problem, found: Measurement, images: Sequence[ImageOf]
-) -> tuple[float, float]:
-    """Strength of the "view" preset, and how well the halves agree with it."""
-    image_of = _sum(images)
-    grid = problem.frame.grid
-    rows = min(_ROWS, grid.shape[0])
-    start = (grid.shape[0] - rows) // 2
-    part = ImageGrid(
-        (rows, grid.shape[1]), grid.pixel_angst, (grid.centre[0] - start, grid.centre[1])
-    )
-    stack = np.empty((len(problem.series.views), *part.shape), dtype=np.float32)
-
-    def load(view: int) -> None:
-        stack[view] = image_of(view)[start : start + rows]
-
-    run_all(problem.threads, load, range(len(stack)))
-    voxel, width = problem.grid.voxel_angst, problem.grid.shape[2]
-    volume = VolumeGrid(
-        (_PLANES, rows, width),
-        voxel,
-        ((_PLANES - 1) / 2 - found.centre_angst / voxel, part.centre[0], problem.grid.centre[2]),
-    )
-    agreements: dict[int, float] = {}
-
-    def agreement(index: int) -> float:
-        if index not in agreements:
-            trial = replace(found, strength=float(_STRENGTHS[index]))
-            agreements[index] = _halves_agree(problem, trial, stack, part, volume)
-        return agreements[index]
-
-    # from the middle to the first strength that is enough
-    index = len(_STRENGTHS) // 2
-    while index > 0 and agreement(index) >= _AGREEMENT:
-        index -= 1
-    while index < len(_STRENGTHS) - 1 and agreement(index) < _AGREEMENT:
-        index += 1
-    if index == 0 or agreement(index) < _AGREEMENT:
-        return float(_STRENGTHS[index]), agreement(index)
-    low, high = agreement(index - 1), agreement(index)
-    share = (_AGREEMENT - low) / (high - low)
-    strength = _STRENGTHS[index - 1] + share * (_STRENGTHS[index] - _STRENGTHS[index - 1])
-    return float(strength), _AGREEMENT
-
-
-def _halves_agree(
-    problem: Problem, found: Measurement, stack: Float32, images: ImageGrid, volume: VolumeGrid
-) -> float:
-    """Correlation of the voxels of small tomograms from even and from odd views."""
-    from tomofilt.filters.apply import ImageFilter
-    from tomofilt.projectors.cpu import SliceProjector, slice_table
-
-    image_filter = ImageFilter(
-        WienerExact("view", found),
-        problem.frame.slices,
-        images.shape,
-        pixel_angst=images.pixel_angst,
-        density_pixel_angst=problem.series.images.pixel_angst,
-        thickness_angst=problem.thickness_angst,
-    )
-    filtered = np.empty_like(stack)
-
-    def filter_one(view: int) -> None:
-        filtered[view] = image_filter.filter_image(view, stack[view])
-
-    run_all(problem.threads, filter_one, range(len(stack)))
-    table = slice_table(problem.frame.slices, volume, images)
-    order = np.argsort(problem.frame.slices.tilt_deg, kind="stable")
-    margin_y, margin_x = volume.shape[1] // 8, volume.shape[2] // 8
-    inner = np.s_[:, margin_y : volume.shape[1] - margin_y, margin_x : volume.shape[2] - margin_x]
-    halves = []
-    for members in (order[::2], order[1::2]):
-        projector = SliceProjector(
-            table[members], (len(members), *images.shape), volume.shape, threads=problem.threads
-        )
-        half = projector.adjoint(filtered[members])[inner]
-        halves.append((half - half.mean()).ravel())
-    norm = float(np.sqrt((halves[0] @ halves[0]) * (halves[1] @ halves[1])))
-    return float(halves[0] @ halves[1]) / norm if norm else 0.0
 
 
 def _summary(problem: Problem, chosen: WienerExact) -> str:
@@ -234,9 +143,9 @@ def _summary(problem: Problem, chosen: WienerExact) -> str:
     )
     if chosen.preset == "match":
         return line + "; everything is kept, for template matching and averaging"
-    if found.agreement is None:
+    if not np.isfinite(found.reach_k):
         return line
     return line + (
-        f"; smoothed by strength {found.strength:.2f}, where tilt halves agree to "
-        f"{found.agreement:.2f} (-f wiener-exact:match does not smooth)"
+        f"; signal down to {1 / found.reach_k:.0f} A, finer detail is smoothed away "
+        "(-f wiener-exact:match keeps it)"
     )

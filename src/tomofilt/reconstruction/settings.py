@@ -47,6 +47,9 @@ class Settings:
         defocus and has not corrected the images itself.
     dose_weight : "auto", "on" or "off"
         "auto": where the exposure is known, except with a filter that weighs views itself.
+    gold : "keep", "erase" or "as-is"
+        Gold beads are filled in the images, and then put back into the tomogram or left out; or
+        they are left in the images as they are.
     invert, flip_z : bool
         Negate densities; mirror the tomogram in z (which inverts its handedness).
     device : str
@@ -78,6 +81,7 @@ class Settings:
     dtype: str | None = None
     ctf: Literal["auto", "none", "flip", "wiener"] = "auto"
     dose_weight: Literal["auto", "on", "off"] = "auto"
+    gold: Literal["keep", "erase", "as-is"] = "keep"
     invert: bool = False
     flip_z: bool = False
     device: str = "auto"

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.align.stack import AlignedStack
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
@@ -32,9 +33,14 @@ def tomogram(series: TiltSeries, settings: Settings | None = None) -> NDArray[np
     InputError, ResourceError
         As :func:`tomofilt.reconstruction.setup.make_problem`.
     """
+    settings = settings or Settings()
     problem = make_problem(series, settings)
     with problem.images(in_place=True) as images:
-        return measured(problem, images).volume(images)
+        gold = fill_gold(problem, images, settings)
+        volume = measured(problem, images).volume(images)
+    if gold is not None and settings.gold == "keep":
+        gold.put_back(volume, problem.grid, 0, 0, series.images.pixel_angst)
+    return volume
 
 
 def aligned(series: TiltSeries, settings: Settings | None = None) -> AlignedStack:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.edges import continue_level
 from tomofilt.align.stack import AlignedStack, OnImage
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.protocol import Filter, Interpolation
@@ -111,8 +112,10 @@ def image_filter(problem: Problem) -> OnImage:
     if problem.device.gpus:
         from tomofilt.filters.device import DeviceImageFilter  # loads torch
 
-        return DeviceImageFilter(chosen, problem.device.gpus[0]).filter_image
-    return chosen.filter_image
+        on_image = DeviceImageFilter(chosen, problem.device.gpus[0]).filter_image
+    else:
+        on_image = chosen.filter_image
+    return lambda view, image: on_image(view, continue_level(image))
 
 
 def gain_table_bytes(problem: Problem) -> int:

@@ -1,0 +1,310 @@
+"""Gold beads: found in the images of a tilt series, filled in them, and put back into the tomogram.
+
+A bead is far darker (or brighter) than everything else. Back-projection draws every bead as a bar
+with black wedges, and a measured signal-to-noise ratio tells of beads instead of the specimen. A
+spot in one image may be anything; a bead stands at one place in space, where the spots of many
+images meet. So spots are found image by image, beads are what the spots agree on, and each bead
+is then filled in every image, seen or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.align.spots import find_spots, meet, nearest, project
+from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.util.threads import run_all
+
+__all__ = ["Beads", "find_beads"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Smallest radius of a bead.
+_SMALLEST_ANGST = 20.0
+#: The radius of a bead in pixels; smaller ones cannot be told from specks.
+_FEWEST_PX = 1.5
+#: A bead is filled with so much around it: what the images' resampling spread of it.
+_MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
+#: Rings about a bead from which its size is measured.
+_RING_ANGST, _RINGS = 5.0, 60
+#: An edge wider than this share of the radius is no edge of gold: gold has 0.1 to 0.25, ribosomes
+#: and other particles 0.6 to 1.1.
+_BLURRED = 0.45
+
+
+@dataclass(frozen=True, eq=False)
+class Beads:
+    """Gold beads of a tilt series.
+
+    Attributes
+    ----------
+    places_angst : (bead, 3)
+        x, y, z about the specimen centre.
+    radii_angst : (bead,)
+    contrasts : (bead,)
+        What an image shows of a bead, on the mean over its disc, above what is around it.
+    shifts_angst : (bead, view, 2)
+        Where each view shows it beside where its place puts it: (u, v).
+    slices : SliceGeometry
+        Of all the views.
+    grid : ImageGrid
+        Of the aligned images.
+    """
+
+    places_angst: Float64
+    radii_angst: Float64
+    contrasts: Float64
+    shifts_angst: Float64
+    slices: SliceGeometry
+    grid: ImageGrid
+
+    def __len__(self) -> int:
+        return len(self.radii_angst)
+
+    def facts(self) -> dict[str, object]:
+        """Number and size, for the record."""
+        if not len(self):
+            return {"beads": 0}
+        return {
+            "beads": len(self),
+            "diameter_angst": round(2 * float(np.median(self.radii_angst)), 1),
+            "places_angst": [[round(float(c), 1) for c in place] for place in self.places_angst],
+        }
+
+    def summary(self) -> str:
+        """How many, and how large, in words."""
+        nanometres = np.median(self.radii_angst) / 5
+        return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found"
+
+    def fill(self, view: int, image: Float32, halo: int = 0) -> tuple[Float32, Mask]:
+        """The image of a view with its beads filled, and where they were.
+
+        Each is replaced by what is around it on the mean, and by the grain of another place nearby.
+
+        Parameters
+        ----------
+        view : int
+        image : (y, x) float32
+            On the tilt axis; is not changed.
+        halo : int
+            Rows that the image has before those of the grid, and behind.
+
+        Returns
+        -------
+        filled : (y, x) float32
+        mask : (y, x) bool
+        """
+        where = np.zeros(image.shape, dtype=np.bool_)
+        pixel = np.array(self.grid.pixel_angst)
+        centre = np.array(self.grid.centre) + np.array([halo, 0])
+        u, v = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
+        middles = np.stack([v, u], axis=1) / pixel + centre
+        radii = (self.radii_angst + _MARGIN_ANGST) / pixel.min() + _MARGIN_PX
+        for middle, radius in zip(middles, radii, strict=True):
+            window = _window(middle, radius, image.shape)
+            where[window] |= _distance(window, middle) <= radius
+        if not where.any():
+            return image, where
+        filled = image.copy()
+        where_empty = image == 0
+        known = ~where & ~where_empty
+        for bead, (middle, radius) in enumerate(zip(middles, radii, strict=True)):
+            window = _window(middle, 4 * radius, image.shape)
+            disc = (_distance(window, middle) <= radius) & ~where_empty[window]
+            if disc.any() and known[window].any():
+                rng = np.random.default_rng((view, bead))
+                filled[window][disc] = _surroundings(
+                    image[window], known[window], disc, radius, rng
+                )
+        return filled, where
+
+    def put_back(
+        self,
+        block: Float32,
+        grid: VolumeGrid,
+        y_start: int,
+        z_start: int,
+        density_pixel_angst: float,
+    ) -> None:
+        """Add the beads, as balls of their own size and density, to a block of a tomogram.
+
+        Parameters
+        ----------
+        block : (planes, rows, x) float32
+            Changed in place.
+        grid : VolumeGrid
+            Of the whole tomogram.
+        y_start, z_start : int
+            First row and plane of the block.
+        density_pixel_angst : float
+            Image values are densities times a path in this unit.
+        """
+        first = np.array([z_start, y_start, 0])
+        voxel = grid.voxel_angst
+        for place, radius, contrast in zip(
+            self.places_angst, self.radii_angst, self.contrasts, strict=True
+        ):
+            middle = place[::-1] / voxel + grid.centre - first
+            window = _window(middle, radius / voxel + 1, block.shape)
+            if block[window].size:
+                # as much in all as in the images: a ball's mean path is 4/3 of its radius
+                density = contrast * density_pixel_angst / (4 / 3 * radius)
+                inside = np.clip(radius / voxel - _distance(window, middle) + 0.5, 0, 1)
+                block[window] += (density * inside).astype(np.float32)
+
+
+def find_beads(
+    image_of: Callable[[int], Float32],
+    slices: SliceGeometry,
+    grid: ImageGrid,
+    thickness_angst: float,
+    threads: int,
+) -> Beads:
+    """Find the gold beads of a series, 5 to 30 nm wide, dark or bright.
+
+    Parameters
+    ----------
+    image_of : callable
+        Gives a view's image (y, x) on the tilt axis, not filtered; zeros count as missing.
+    slices : SliceGeometry
+    grid : ImageGrid
+    thickness_angst : float
+        Beads are sought in twice that.
+    threads : int
+    """
+    count = len(slices.a)
+    spots = np.empty(count, dtype=object)
+
+    def look(view: int) -> None:
+        spots[view] = find_spots(image_of(view), grid)
+
+    run_all(threads, look, range(count))
+    alike = [[each[each[:, 2] * sign > 0, :2] for each in spots] for sign in (-1, 1)]
+    found = [
+        _beads(one, image_of, slices, grid, meet(one, slices, grid, thickness_angst), threads)
+        for one in alike
+    ]
+    return max(found, key=len)
+
+
+def _beads(
+    spots: list[Float64],
+    image_of: Callable[[int], Float32],
+    slices: SliceGeometry,
+    grid: ImageGrid,
+    places: Float64,
+    threads: int,
+) -> Beads:
+    """Those of the places where spots (u, v) meet that have the edge of a bead."""
+    count = len(spots)
+    shifts = np.zeros((len(places), count, 2))
+    profiles = np.zeros((count, 2, len(places), _RINGS))
+
+    def measure(view: int) -> None:
+        predicted = project(slices, view, places).T
+        near = nearest(spots[view], predicted)
+        shifts[:, view] = np.nan_to_num(near - predicted)
+        profiles[view] = _profiles(image_of(view), grid, near)
+
+    run_all(threads, measure, range(count if len(places) else 0))
+    radii, contrasts, blurs = _sizes(profiles.sum(axis=0))
+    smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
+    real = (radii > smallest) & (blurs < _BLURRED)
+    return Beads(places[real], radii[real], contrasts[real], shifts[real], slices, grid)
+
+
+def _profiles(image: Float32, grid: ImageGrid, middles: Float64) -> Float64:
+    """Sums and counts of pixels in rings about the beads of a view: (2, bead, ring)."""
+    found = np.zeros((2, len(middles), _RINGS))
+    pixel = np.array(grid.pixel_angst)
+    for bead, (u, v) in enumerate(middles):
+        if np.isfinite(u):
+            middle = np.array([v, u]) / pixel + grid.centre
+            window = _window(middle, _RINGS * _RING_ANGST / pixel.min(), image.shape)
+            part = image[window]
+            ring = (_distance(window, middle) * pixel[0] / _RING_ANGST).astype(np.intp)
+            used = (ring < _RINGS) & (part != 0)
+            found[0, bead] = np.bincount(ring[used], part[used], _RINGS)
+            found[1, bead] = np.bincount(ring[used], minlength=_RINGS)
+    return found
+
+
+def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
+    """Radius, contrast and blur of each bead from the sums and counts of its rings.
+
+    The blur is the width of the edge, from 0.8 to 0.2 of the height, as a share of the radius:
+    gold stops all of the beam or, with less, has a steep edge; large molecules have neither.
+    """
+    sizes = np.zeros((3, profiles.shape[1]))
+    middles = (np.arange(_RINGS) + 0.5) * _RING_ANGST
+    for bead, (total, count) in enumerate(profiles.transpose(1, 0, 2)):
+        some = count > 0
+        if some.sum() < _RINGS // 2:
+            continue
+        r, profile = middles[some], total[some] / count[some]
+        radius, around = 0.0, float(profile[-6:].mean())
+        for _ in range(3):
+            top = float(profile[r < max(0.6 * radius, 1.5 * _RING_ANGST)].mean()) - around
+            if top == 0:
+                break
+            radius = _falls_to(0.5, r, (profile - around) / top)
+            ring = (r > 1.5 * radius) & (r < 2.2 * radius)
+            if ring.any():
+                around = float(profile[ring].mean())
+        if top == 0:
+            continue
+        edge = [_falls_to(level, r, (profile - around) / top) for level in (0.2, 0.8)]
+        sizes[:, bead] = radius, top, (edge[0] - edge[1]) / radius
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _falls_to(level: float, r: Float64, profile: Float64) -> float:
+    """Where a profile falls below a level for the first time."""
+    below = np.flatnonzero(profile < level)
+    i = max(int(below[0]) if len(below) else len(r) - 1, 1)
+    return float(np.interp(level, profile[[i, i - 1]], r[[i, i - 1]]))
+
+
+def _window(middle: Float64, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box about a place, as far as it is inside an array."""
+    low = np.clip(np.floor(middle - radius), 0, shape).astype(int)
+    high = np.clip(np.ceil(middle + radius) + 1, 0, shape).astype(int)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+
+
+def _distance(window: tuple[slice, ...], middle: Float64) -> Float64:
+    """Distance of the elements of a box from a place."""
+    axes = np.ogrid[window]
+    squares = [(axis - m) ** 2 for axis, m in zip(axes, middle, strict=True)]
+    return np.asarray(np.sqrt(sum(squares[1:], squares[0])))
+
+
+def _surroundings(
+    part: Float32, known: Mask, disc: Mask, radius: float, rng: np.random.Generator
+) -> Float32:
+    """Values for a disc: the level around it, and the grain of a place nearby."""
+    from scipy import ndimage
+
+    width = 2 * round(1.5 * radius) + 1
+    weight = ndimage.uniform_filter(known.astype(np.float32), width)
+    level = ndimage.uniform_filter(np.where(known, part, np.float32(0)), width)
+    level /= np.maximum(weight, 1e-3)
+    grain = part - level
+    y, x = np.nonzero(disc)
+    for turn in rng.permutation(8):
+        angle, far = np.pi * turn / 4, 2.5 * radius
+        from_y = y + round(far * np.sin(angle))
+        from_x = x + round(far * np.cos(angle))
+        if min(from_y.min(), from_x.min()) < 0 or np.any(
+            (from_y >= part.shape[0]) | (from_x >= part.shape[1])
+        ):
+            continue
+        if known[from_y, from_x].all():
+            return np.asarray(level[disc] + grain[from_y, from_x])
+    return np.asarray(level[disc] + rng.choice(grain[known], int(disc.sum())))

@@ -1,0 +1,206 @@
+"""Spots in the images of a tilt series, and the places in space where they meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.series.geometry import ImageGrid, SliceGeometry
+
+__all__ = ["find_spots", "meet", "nearest", "project"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Diameters of beads that are looked for; in between, the neighbours find them.
+_DIAMETERS_ANGST = (50.0, 75.0, 110.0, 165.0, 250.0)
+#: Images are binned to about this for the search: the smallest bead is still seen by it.
+_SEARCH_PIXEL_ANGST = 20.0
+#: A spot stands out by so many robust standard deviations of the image at its scale.
+_SPOT = 4.0
+#: Spots of one bead lie so close to where its place in space puts them: alignments are not exact.
+_REACH_ANGST = 35.0
+#: A bead is seen as a spot in this share of the images that show its place.
+_SEEN = 0.6
+#: With fewer views, spots may meet by chance.
+_FEWEST_VIEWS = 10
+#: So many spots of one image are used, the strongest.
+_MOST_SPOTS = 400
+#: Cells in which is looked up whether a spot is near.
+_CELL_ANGST = 10.0
+
+
+def find_spots(image: Float32, grid: ImageGrid) -> Float64:
+    """Spots of an image: (spot, 3) of u, v (angstrom about the centre) and signed strength."""
+    from scipy import fft
+
+    step = max(1, int(_SEARCH_PIXEL_ANGST / max(grid.pixel_angst)))
+    binned, missing = _binned(image, step)
+    if missing.all():
+        return np.empty((0, 3))
+    binned -= np.median(binned[~missing])
+    binned[missing] = 0
+    ny, nx = (fft.next_fast_len(n, real=True) for n in binned.shape)
+    spectrum = fft.rfft2(binned, (ny, nx))
+    strength = np.zeros(binned.shape, dtype=np.float32)
+    bands = _bands(ny, nx, step * grid.pixel_angst[0], step * grid.pixel_angst[1])
+    for diameter, band in zip(_DIAMETERS_ANGST, bands, strict=True):
+        level = fft.irfft2(spectrum * band, (ny, nx), overwrite_x=True)
+        level = level[: binned.shape[0], : binned.shape[1]]
+        size = np.abs(level)
+        deviation = 1.4826 * np.median(size[::3, ::3])
+        # a spot answers most in the band of its own width, not at its rim in those of narrower ones
+        level *= np.float32(np.sqrt(diameter))
+        level[size <= _SPOT * deviation] = 0
+        np.copyto(strength, level, where=np.abs(level) > np.abs(strength))
+    height = np.abs(strength)
+    y, x = _peaks(height, missing)
+    middle = (step - 1) / 2 - np.array(grid.centre)
+    v = (step * (y + _vertex(height, y, x, 0)) + middle[0]) * grid.pixel_angst[0]
+    u = (step * (x + _vertex(height, y, x, 1)) + middle[1]) * grid.pixel_angst[1]
+    return np.stack([u, v, strength[y, x]], axis=1)
+
+
+def _binned(image: Float32, step: int) -> tuple[Float32, Mask]:
+    """Means of blocks of step x step pixels, and where there are no data."""
+    ny, nx = (n // step for n in image.shape)
+    rows = image[: ny * step, : nx * step].reshape(ny, step, nx * step).mean(axis=1)
+    binned = rows.reshape(ny, nx, step).mean(axis=2)
+    return binned, np.asarray(image[: ny * step : step, : nx * step : step] == 0)
+
+
+@lru_cache(maxsize=2)
+def _bands(ny: int, nx: int, pixel_y: float, pixel_x: float) -> list[Float32]:
+    """Transfer functions that let spots of each diameter through, without what is around them."""
+    k2 = (np.fft.fftfreq(ny, pixel_y) ** 2)[:, None] + np.fft.rfftfreq(nx, pixel_x) ** 2
+    bands = []
+    for diameter in _DIAMETERS_ANGST:
+        # sigma of 0.2 diameters for the spot, of 1.2 for what is around it
+        narrow, wide = (np.exp(-2 * (np.pi * s * diameter) ** 2 * k2) for s in (0.2, 1.2))
+        bands.append(np.asarray(narrow - wide, dtype=np.float32))
+    return bands
+
+
+def _peaks(height: Float32, missing: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where an image (y, x) is highest among its neighbours, and high enough."""
+    y, x = np.nonzero(height[1:-1, 1:-1])
+    y, x = y + 1, x + 1
+    highest = ~missing[y, x]
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            highest &= height[y, x] >= height[y + dy, x + dx]
+    y, x = y[highest], x[highest]
+    strongest = np.argsort(-height[y, x], kind="stable")[:_MOST_SPOTS]
+    return y[strongest], x[strongest]
+
+
+def _vertex(height: Float32, y: NDArray[np.intp], x: NDArray[np.intp], axis: int) -> Float64:
+    """Where the parabola through a peak and its two neighbours along an axis is highest."""
+    dy, dx = (1, 0) if axis == 0 else (0, 1)
+    before, peak, after = height[y - dy, x - dx], height[y, x], height[y + dy, x + dx]
+    bend = np.maximum(2 * peak - before - after, 1e-6)
+    return np.asarray(np.clip((after - before) / (2 * bend), -0.5, 0.5), dtype=np.float64)
+
+
+def project(slices: SliceGeometry, view: int, places: Float64) -> Float64:
+    """(u, v) of places (..., 3) in a view: (2, ...)."""
+    x, y, z = np.moveaxis(places, -1, 0)
+    u = slices.a[view] * x + slices.b[view] * z + slices.u0_angst[view]
+    return np.stack([u, y + slices.e[view] * z])
+
+
+def meet(
+    spots: list[Float64], slices: SliceGeometry, grid: ImageGrid, thickness_angst: float
+) -> Float64:
+    """Places (bead, 3) in space where the spots (u, v) of most views meet."""
+    heights = np.arange(-thickness_angst, thickness_angst + _REACH_ANGST, _REACH_ANGST)
+    rasters = [_raster(each, grid) for each in spots]
+    by_tilt = np.argsort(np.abs(slices.tilt_deg - np.median(slices.tilt_deg)))
+    places: list[Float64] = []
+    for reference in by_tilt[[0, len(by_tilt) // 4, len(by_tilt) // 2]]:
+        u, v = spots[reference].T
+        line = np.empty((len(u), len(heights), 3))
+        tilt = (slices.a[reference], slices.b[reference], slices.u0_angst[reference])
+        line[..., 0] = (u[:, None] - tilt[2] - tilt[1] * heights) / tilt[0]
+        line[..., 1] = v[:, None] - slices.e[reference] * heights
+        line[..., 2] = heights
+        hit, shown = np.zeros(line.shape[:2]), np.zeros(line.shape[:2])
+        for view, raster in enumerate(rasters):
+            inside, on_spot = raster.look_up(project(slices, view, line))
+            shown += inside
+            hit += on_spot
+        share = np.where(shown >= _FEWEST_VIEWS, hit / np.maximum(shown, 1), 0.0)
+        for i in np.flatnonzero(share.max(axis=1, initial=0) >= _SEEN):
+            places.append(line[i][share[i] == share[i].max()].mean(axis=0))
+    return _refined(np.array(places).reshape(-1, 3), spots, slices, rasters)
+
+
+@dataclass(frozen=True, eq=False)
+class _Raster:
+    """Where a view has spots nearby, in cells of half their reach."""
+
+    near: Mask
+    corner_angst: Float64
+
+    def look_up(self, uv: Float64) -> tuple[Mask, Mask]:
+        """Whether places (2, ...) are in the image, and near a spot."""
+        cells = np.rint((uv - self.corner_angst.reshape(2, *(1,) * (uv.ndim - 1))) / _CELL_ANGST)
+        u, v = cells.astype(np.intp)
+        inside = (u >= 0) & (v >= 0) & (u < self.near.shape[1]) & (v < self.near.shape[0])
+        return inside, inside & self.near[np.where(inside, v, 0), np.where(inside, u, 0)]
+
+
+def _raster(spots: Float64, grid: ImageGrid) -> _Raster:
+    shape = np.ceil(np.array(grid.shape) * grid.pixel_angst / _CELL_ANGST).astype(int) + 1
+    corner = -np.array(grid.centre)[::-1] * np.array(grid.pixel_angst)[::-1]
+    near = np.zeros(shape, dtype=np.bool_)
+    reach = int(_REACH_ANGST / _CELL_ANGST)
+    u, v = np.rint((spots - corner) / _CELL_ANGST).astype(int).T
+    for dv in range(-reach, reach + 1):
+        for du in range(-reach, reach + 1):
+            if np.hypot(du, dv) <= reach + 0.3:
+                near[np.clip(v + dv, 0, shape[0] - 1), np.clip(u + du, 0, shape[1] - 1)] = True
+    return _Raster(near, corner)
+
+
+def nearest(spots: Float64, predicted: Float64) -> Float64:
+    """The spot nearest to each predicted place (place, 2), NaN without one in reach."""
+    from scipy.spatial import cKDTree
+
+    near = np.full(predicted.shape, np.nan)
+    if len(spots) and len(predicted):
+        distance, which = cKDTree(spots).query(predicted, distance_upper_bound=_REACH_ANGST)
+        near[np.isfinite(distance)] = spots[which[np.isfinite(distance)]]
+    return near
+
+
+def _refined(
+    places: Float64, spots: list[Float64], slices: SliceGeometry, rasters: list[_Raster]
+) -> Float64:
+    """Places fitted to their spots; those that are seen too rarely, or twice, are left out."""
+    share = np.zeros(len(places))
+    for _ in range(3):
+        predicted = [project(slices, view, places) for view in range(len(spots))]
+        near = [nearest(one, uv.T) for one, uv in zip(spots, predicted, strict=True)]
+        inside = [raster.look_up(uv)[0] for raster, uv in zip(rasters, predicted, strict=True)]
+        shown = np.sum(inside, axis=0)
+        for i in range(len(places)):
+            seen = np.array([np.isfinite(each[i, 0]) for each in near])
+            share[i] = seen.sum() / max(shown[i], 1)
+            if seen.sum() < _FEWEST_VIEWS:
+                continue
+            u, v = np.array([near[m][i] for m in np.flatnonzero(seen)]).T
+            a, b, e = slices.a[seen], slices.b[seen], slices.e[seen]
+            none, one = np.zeros_like(a), np.ones_like(a)
+            rows = np.concatenate([np.stack([a, none, b], 1), np.stack([none, one, e], 1)])
+            places[i] = np.linalg.lstsq(rows, np.r_[u - slices.u0_angst[seen], v], rcond=None)[0]
+    kept: list[int] = []
+    for i in np.argsort(-share, kind="stable"):
+        apart = [np.linalg.norm(places[i] - places[j]) > 2 * _REACH_ANGST for j in kept]
+        if share[i] >= _SEEN and all(apart):
+            kept.append(int(i))
+    return places[kept]

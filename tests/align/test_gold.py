@@ -1,0 +1,128 @@
+"""Gold beads: found, filled and put back, in images made of discs, blobs and noise."""
+
+import numpy as np
+import pytest
+
+from tomofilt.align.gold import find_beads
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+
+TILTS = np.arange(-50.0, 51, 5)
+PLACES = np.array(
+    [[-310.0, 250, 120], [0, -440, -150], [420, 80, 40], [-520, -280, 0], [150, 520, -60]]
+)
+
+
+def slices():
+    return TiltGeometry.from_angles(TILTS).factor()[1]
+
+
+def image(view, drawn, grid, noise, rotate=0.0, shape=(180, 170)):
+    """White noise, and what ``drawn`` says of the distance from each place, in angstrom."""
+    made = np.random.default_rng(view).normal(0, noise, shape).astype(np.float32)
+    tilt = np.radians(TILTS[view])
+    y, x = np.indices(shape)
+    for place in PLACES:
+        u = place[0] * np.cos(tilt) + place[2] * np.sin(tilt)
+        far_x = (x - grid.centre[1]) * grid.pixel_angst[1] - u
+        far_y = (y - grid.centre[0]) * grid.pixel_angst[0] - place[1]
+        made += drawn(np.hypot(far_x, far_y)).astype(np.float32)
+    return made
+
+
+def disc(radius, height, pixel=10.0):
+    return lambda r: height * np.clip((radius - r) / pixel + 0.5, 0, 1)
+
+
+def search(drawn, noise=1.0, pixel=10.0):
+    grid = ImageGrid.centred((180, 170), pixel)
+    images = [image(view, drawn, grid, noise) for view in range(len(TILTS))]
+    return find_beads(lambda view: images[view], slices(), grid, 600.0, 2), images
+
+
+def in_order(places):
+    return places[np.lexsort(np.round(places, -2).T)]
+
+
+@pytest.mark.parametrize("height", [-4.0, 4.0])
+@pytest.mark.parametrize("diameter", [60.0, 100.0, 150.0, 300.0])
+def test_beads_are_found_where_they_are(diameter, height):
+    beads, _ = search(disc(diameter / 2, height))
+    assert len(beads) == len(PLACES)
+    np.testing.assert_allclose(in_order(beads.places_angst), in_order(PLACES), atol=12)
+    np.testing.assert_allclose(2 * beads.radii_angst, diameter, rtol=0.12)
+    np.testing.assert_allclose(beads.contrasts, height, rtol=0.2)
+
+
+def test_other_pixels():
+    beads, _ = search(disc(50.0, -4.0, 7.0), pixel=7.0)
+    inside = np.abs(PLACES[:, :2]).max(axis=1) < 480
+    assert len(beads) >= inside.sum()
+    np.testing.assert_allclose(2 * beads.radii_angst, 100.0, rtol=0.1)
+
+
+def test_neither_noise_nor_molecules_are_gold():
+    """Blobs that stand out as much but have no edge, and single spots, are left alone."""
+    for drawn in (
+        lambda r: 0 * r,
+        lambda r: -5 * np.exp(-((r / 90) ** 2) / 2),
+        lambda r: -8 * np.exp(-((r / 40) ** 2) / 2),
+    ):
+        beads, images = search(drawn)
+        assert len(beads) == 0
+        assert beads.facts() == {"beads": 0}
+        filled, mask = beads.fill(3, images[3])
+        assert filled is images[3]
+        assert not mask.any()
+
+
+def test_a_filled_image_has_the_level_and_the_grain_of_what_is_around():
+    beads, images = search(disc(50.0, -9.0))
+    for view in (0, 10):
+        filled, mask = beads.fill(view, images[view])
+        assert 0.01 < mask.mean() < 0.05
+        np.testing.assert_array_equal(filled[~mask], images[view][~mask])
+        assert abs(filled[mask].mean()) < 0.1
+        assert 0.8 < filled[mask].std() < 1.2
+        assert images[view][mask].mean() < -2  # the image itself is as it was
+    again, _ = beads.fill(0, images[0])
+    np.testing.assert_array_equal(again, beads.fill(0, images[0])[0])
+
+
+def test_rows_before_and_behind_the_grid_change_nothing():
+    beads, images = search(disc(50.0, -9.0))
+    filled, mask = beads.fill(7, images[7])
+    halo = 4
+    high, its = beads.fill(7, np.pad(images[7], [(halo, halo), (0, 0)]), halo)
+    np.testing.assert_array_equal(its[halo:-halo], mask)
+    assert np.mean(high[halo:-halo] == filled) > 0.99
+
+
+def test_put_back_beads_have_their_size_and_weight_in_any_block():
+    diameter, height = 100.0, -6.0
+    beads, _ = search(disc(diameter / 2, height))
+    grid = VolumeGrid.centred((60, 130, 130), 10.0)
+    whole = np.zeros(grid.shape, dtype=np.float32)
+    beads.put_back(whole, grid, 0, 0, 10.0)
+    place = beads.places_angst[np.abs(beads.places_angst).sum(axis=1).argmin()]
+    z, y, x = np.rint(place[::-1] / 10 + grid.centre).astype(int)
+    line = whole[z, y, x - 10 : x + 11]
+    width = 10.0 * (line < line.min() / 2).sum()
+    assert width == pytest.approx(diameter, rel=0.2)
+    # what it projects to is as much as was in the images
+    ball = whole[z - 8 : z + 9, y - 8 : y + 9, x - 8 : x + 9]
+    assert ball.sum() == pytest.approx(height * np.pi * (diameter / 20) ** 2, rel=0.25)
+    blocks = np.zeros_like(whole)
+    for z_start in (0, 25):
+        for y_start in (0, 70):
+            part = np.s_[z_start : z_start + 35, y_start : y_start + 70]
+            block = np.zeros_like(blocks[part])
+            beads.put_back(block, grid, y_start, z_start, 10.0)
+            blocks[part] = block
+    np.testing.assert_array_equal(blocks, whole)
+
+
+def test_a_flat_image_has_no_beads():
+    grid = ImageGrid.centred((180, 170), 10.0)
+    flat = np.full((180, 170), 3.0, dtype=np.float32)
+    assert len(find_beads(lambda view: flat, slices(), grid, 600.0, 1)) == 0
+    assert len(find_beads(lambda view: 0 * flat, slices(), grid, 600.0, 1)) == 0
