@@ -60,6 +60,16 @@ def test_other_pixels():
     np.testing.assert_allclose(2 * beads.radii_angst, 100.0, rtol=0.1)
 
 
+@pytest.mark.parametrize(
+    ("pixel", "diameter", "count"), [(40.0, 300.0, 5), (40.0, 100.0, 0), (3.0, 50.0, 1)]
+)
+def test_beads_of_fewer_than_three_pixels_are_left_alone(pixel, diameter, count):
+    """Of pixels of 3 A, the images are so small that they show one bead."""
+    beads, _ = search(disc(diameter / 2, -9.0, pixel), pixel=pixel)
+    assert len(beads) == count
+    np.testing.assert_allclose(2 * beads.radii_angst, diameter, rtol=0.1)
+
+
 def test_neither_noise_nor_molecules_are_gold():
     """Blobs that stand out as much but have no edge, and single spots, are left alone."""
     for drawn in (

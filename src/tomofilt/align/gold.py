@@ -250,7 +250,9 @@ def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
         r, profile = middles[some], total[some] / count[some]
         radius, around = 0.0, float(profile[-6:].mean())
         for _ in range(3):
-            top = float(profile[r < max(0.6 * radius, 1.5 * _RING_ANGST)].mean()) - around
+            # large pixels leave the innermost rings empty
+            inside = r <= max(0.6 * radius, 1.5 * _RING_ANGST, r[0])
+            top = float(profile[inside].mean()) - around
             if top == 0:
                 break
             radius = _falls_to(0.5, r, (profile - around) / top)
