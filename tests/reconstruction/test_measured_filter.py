@@ -161,8 +161,8 @@ def test_gold_beads_are_filled_before_anything_is_measured(tmp_path):
     for gold in ("keep", "erase", "as-is"):
         made[gold], result, notes[gold] = run(series, tmp_path, gold=gold)
         if gold != "as-is":
-            assert result.record["gold"]["beads"] == 2
-            np.testing.assert_allclose(result.record["gold"]["diameter_angst"], 100, rtol=0.1)
+            assert result.record.gold["beads"] == 2
+            np.testing.assert_allclose(result.record.gold["diameter_angst"], 100, rtol=0.1)
     assert "2 gold beads of 10 nm found" in notes["keep"]
     assert "found" not in notes["as-is"]
     z, y, x = np.rint(places[0][::-1] / 10 + simulated.grid.centre).astype(int)
