@@ -347,7 +347,7 @@ class Section:
 
 def write_page(setup: Setup, sections: Sequence[Section], seconds: float) -> Path:
     """Write one HTML file with everything inside."""
-    style = files("tomofilt.report").joinpath("style.css").read_text()
+    style = files("tomofilt.report").joinpath("templates/style.css").read_text()
     light = style.replace("color-scheme: light dark", "color-scheme: light").replace(
         "(prefers-color-scheme: dark)", "not all"
     )

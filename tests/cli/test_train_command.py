@@ -141,7 +141,7 @@ main(["train", "filter", "-o", {str(tmp_path / NAME)!r}, *{arguments!r}])
         (("--simulate", "1", "--shrec", "x"), "give one of"),
         (("--shrec", "absent", "--train-models", "1-3", "--test-models", "2"), "model 2 is in"),
         (("--shrec", "absent", "--train-models", "one"), "'one' is no model"),
-        (("--pairs", "absent.toml"), "cannot be read as TOML"),
+        (("--pairs", "absent.toml"), "there is no such file"),
         ((*TINY, "--nodes", "1"), "too few"),
         ((*TINY, "--nodes", "many"), "a number of frequencies, or all"),
         ((*TINY, "--solver", "closed-form", "--loss", "huber"), "--solver adamw"),
@@ -180,7 +180,7 @@ def test_existing_files_are_kept(train, tmp_path):
     assert (code, "a bundle's name ends in" in said) == (2, True)
     (tmp_path / NAME).rename(tmp_path / "small.png")
     code, said = train(*TINY, "--overwrite")
-    assert (code, "small.png exists already" in said) == (2, True)
+    assert (code, "small.png exists and tomofilt did not make it" in said) == (2, True)
     assert files(tmp_path) == ["small.png"]
 
 

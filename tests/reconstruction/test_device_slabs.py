@@ -107,7 +107,7 @@ def test_by_triton(make_series, run, triton, xtilt):
     expected, _, _ = run(series, "cpu", filter="ramp")
     found, result, listener = run(series, "gpu", filter="ramp", projector="triton")
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert result.record["projector"] == "triton"
+    assert result.record.projector == "triton"
     assert any("Triton on cpu, cpu" in note for note in listener.notes)
 
 
@@ -134,7 +134,7 @@ def test_sirt(make_series, run, triton, monkeypatch, free, xtilt):
     expected, _, _ = run(series, "cpu", filter="sirt:5", device="cpu")
     found, result, listener = run(series, "gpu", filter="sirt:5")
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert result.record["projector"] == "triton"
+    assert result.record.projector == "triton"
     assert listener.steps == sorted(listener.steps)
     assert listener.steps[-1] == 1.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from tomofilt.align.gold import Beads, find_beads
+from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
@@ -27,11 +28,12 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     Returns
     -------
     Beads or None
-        None where they are not looked for: by wish, where another program's way is followed, where
-        images are not brought to the tilt axis, or where the tomogram is turned about x in the end.
+        None where they are not looked for: by wish, where the filter is not measured in the images
+        and so is not misled by beads, where images are not brought to the tilt axis, or where the
+        tomogram is turned about x in the end.
     """
     method, frame = problem.method, problem.frame
-    if settings.gold == "as-is" or method.native:
+    if settings.gold == "as-is" or not isinstance(problem.filter, WienerExact):
         return None
     if method.projector == "direct" or problem.xtilt_rad != 0.0:
         return None
