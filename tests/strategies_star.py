@@ -1,5 +1,6 @@
 """STAR documents as programs write them, with the values that a reader must return."""
 
+import re
 import string
 
 from hypothesis import strategies as st
@@ -23,12 +24,13 @@ def _is_plain(value):
 
 
 values = st.one_of(_WORDS.filter(_is_plain), _TRICKY)
-#: Any value that a line of a STAR file can hold: quotes, hashes, keywords and letters of all kinds.
+#: Any value that is written: quotes, hashes, keywords and letters of all kinds, but no double quotes
+#: in a value that is quoted itself.
 any_values = st.one_of(
     values,
     st.text(st.sampled_from("'\"# _;$ab\\äβ"), max_size=8),
     st.sampled_from(["O'Brien", "TS#1", "data_1", "loop_", "_x", "#1", "'", '"', '"quoted"']),
-).filter(lambda value: '" ' not in value)
+).filter(lambda value: '"' not in value or not re.search(r"^[\"'#_;$]| ", value))
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", fullmatch=True)
 
 

@@ -217,9 +217,11 @@ def _check_lines(path: Path, text: str, rows: Sequence[Sequence[str]]) -> None:
 
 def _quoted(place: str, value: str) -> str:
     """Value as starfile has to get it; starfile itself quotes what is empty or has spaces."""
-    if '" ' in value or "\t" in value or value.splitlines() not in ([], [value]):
+    needs_quotes = _NEEDS_QUOTES.match(value) is not None
+    ambiguous = '"' in value and (needs_quotes or " " in value)
+    if ambiguous or "\t" in value or value.splitlines() not in ([], [value]):
         raise InputError(
-            f"{place} is {value!r}, which cannot stand in a STAR file: "
-            "a value must not hold line breaks, tabs, or a double quote before a space"
+            f"{place} is {value!r}, which cannot stand in a STAR file: a value must not hold line "
+            "breaks or tabs, nor double quotes where it has a space or a sign that needs quotes"
         )
-    return f'"{value}"' if _NEEDS_QUOTES.match(value) and " " not in value else value
+    return f'"{value}"' if needs_quotes and " " not in value else value
