@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.series import simulated_series
+from tomofilt_imod.tilt_filter import ImodFilter
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt.filters.apply import RowFilter
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.series.geometry import TiltGeometry
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_rows import TiltRows
 
 TS_01 = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
 SLICES = slice(40, 48)
@@ -39,14 +39,13 @@ def reconstruct(chosen, rows, mean, tilt_deg, margin=0):
     x = np.arange(width) - (width - 1) / 2
     z = -(np.arange(THICKNESS) - (THICKNESS - 1) / 2)
     u_px = slices.a[:, None, None] * x + slices.b[:, None, None] * z[:, None] + (width - 1) / 2
-    row_filter = RowFilter(
+    row_filter = TiltRows(
         chosen,
         slices,
         pixel_angst=10.0,
         density_pixel_angst=10.0,
         thickness_angst=400.0,
         width_px=width,
-        interpolation="imod" if chosen.cosine_stretch else "linear",
         needed_px=u_px.min(axis=(1, 2)) - np.abs(slices.b) * margin / 2,
     )
     assert row_filter.padded_px == 96

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -72,14 +71,6 @@ def test_imod_filter_returns_what_tilt_returns(tmp_path, variant):
     assert rms < (1.5e-2 if variant == "xaxistilt_4" else 4e-5)
     assert correlation > 0.9999
     assert slope == pytest.approx(1, abs=5e-4)
-
-
-def test_linear_interpolation_is_tilt_without_cosine_stretch(tmp_path):
-    folder = imod_folder(tmp_path, "")
-    result = run(folder, Settings(filter="imod", orientation="xzy", interpolation="linear"))
-    imod = mrcfile.read(GOLDEN / "variants" / "nocos.mrc")
-    rms, _, _ = compare(mrcfile.read(result.destination.volume), imod)
-    assert rms < 4e-5
 
 
 def test_header_is_like_imods(tmp_path):
@@ -193,7 +184,3 @@ def test_real_series_equals_imod(tmp_path):
     assert rms < 0.01
     assert correlation > 0.9999
     assert slope == pytest.approx(1, abs=1e-3)
-    linear = replace(settings, interpolation="linear", overwrite=True)
-    reconstruct(project.read("00254"), destination, linear)
-    own = mrcfile.mmap(destination.volume).data[300:316]
-    assert compare(own, imod)[1] > 0.99

@@ -15,8 +15,9 @@ from tomofilt.filters.analytic import (
     angular_steps,
 )
 from tomofilt.filters.apply import RowFilter
-from tomofilt.filters.imod import ImodFilter, imod_padded_length
 from tomofilt.series.geometry import TiltGeometry
+from tomofilt_imod.tilt_filter import ImodFilter, imod_padded_length
+from tomofilt_imod.tilt_rows import TiltRows
 
 positive = st.floats(1e-3, 1e4)
 frequencies = st.builds(Frequency, positive, st.booleans())
@@ -84,20 +85,21 @@ def test_padded_length(nx, largest):
 @given(
     analytic | imod,
     st.integers(1, 90),
-    st.sampled_from(["fine", "linear", "imod"]),
+    st.sampled_from(["fine", "linear"]),
     st.integers(0, 2**32 - 1),
 )
 def test_filtering_is_linear(chosen, width, interpolation, seed):
     rng = np.random.default_rng(seed)
     _, slices = TiltGeometry.from_angles([-50.0, 0.0, 10.0]).factor()
-    filtered = RowFilter(
+    is_imod = isinstance(chosen, ImodFilter)
+    filtered = (TiltRows if is_imod else RowFilter)(
         chosen,
         slices,
         pixel_angst=10.0,
         density_pixel_angst=10.0,
         thickness_angst=1000.0,
         width_px=width,
-        interpolation=interpolation,
+        **({"needed_px": np.zeros(3)} if is_imod else {"interpolation": interpolation}),
     )
     a, b = rng.standard_normal((2, 3, width)).astype(np.float32)
     for view in range(3):

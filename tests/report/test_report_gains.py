@@ -8,7 +8,6 @@ import pytest
 from runs import problem_of
 
 from tomofilt.evaluate.tomograms import Tomogram
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.io.bundle import SUFFIX, save_bundle
@@ -17,6 +16,7 @@ from tomofilt.reconstruction.settings import Settings
 from tomofilt.report.gains import gains_of
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
+from tomofilt_imod.tilt_filter import ImodFilter
 
 
 @pytest.fixture(scope="module")

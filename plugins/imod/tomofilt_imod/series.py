@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,9 @@ from tomofilt_imod.ledger import Ledger
 from tomofilt_imod.mdoc import Mdoc
 from tomofilt_imod.optics import find_mdoc, read_ctf, read_exposure, told_by_stack
 from tomofilt_imod.stacks import Images, read_halves, read_images
+from tomofilt_imod.tilt_filter import ImodFilter
 from tomofilt_imod.transforms import LocalAlignment, read_local
 from tomofilt_imod.views import parse_view_list
-
-if TYPE_CHECKING:
-    from tomofilt.filters.imod import ImodFilter
 
 __all__ = ["read_series"]
 
@@ -289,8 +286,6 @@ def _note_left_out(layout: Layout, excluded: Sequence[int], ledger: Ledger) -> N
 
 def _native_filter(tilt: Command, local: bool, ledger: Ledger) -> ImodFilter | None:
     """Build what ``tilt`` would apply; it never stretches by cosine with local alignment."""
-    from tomofilt.filters.imod import ImodFilter
-
     cutoff, falloff = tilt.numbers("RADIAL", 2) or (None, None)
     add, multiply = tilt.numbers("SCALE", 2) or (0.0, 1.0)
     stretch = tilt.numbers("COSINTERP", 1, 2) or (1.0,)

@@ -212,11 +212,11 @@ Cutoff = Annotated[
     ),
 ]
 Interpolate = Annotated[
-    Literal["fine", "linear", "imod"] | None,
+    Literal["fine", "linear"] | None,
     typer.Option(
         "--interpolation",
         help="How values are taken between pixels of the filtered images. fine: linearly, from "
-        "pixels of half the size. linear: linearly. imod: as IMOD does.  [default: the filter's]",
+        "pixels of half the size. linear: linearly.  [default: the filter's]",
         rich_help_panel=FILTER,
     ),
 ]

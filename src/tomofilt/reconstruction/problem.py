@@ -131,6 +131,10 @@ class Method(ABC):
         """Memory that it takes besides a slab and the rows it is made from."""
         return 0
 
+    def samples_px(self, problem: Problem) -> int:
+        """Samples that a filtered row has at the most."""
+        return problem.frame.grid.shape[1] * (1 if self.interpolation == "linear" else 2)
+
     def offset(self, problem: Problem, images: SeriesImages, part: Part) -> float:
         """Find the constant that is to be added to the tomogram."""
         return 0.0

@@ -30,7 +30,7 @@ class Settings:
         Output voxel size in input pixels. Exclusive with ``pixel_angst``.
     pixel_angst : float, optional
         Output voxel size in angstrom.
-    interpolation : "fine", "linear" or "imod", optional
+    interpolation : "fine" or "linear", optional
         How filtered rows are sampled; default is the filter's own.
     projector : "fast", "direct" or "triton"
         "triton": as "fast", by this engine on a GPU.

@@ -115,11 +115,6 @@ def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
 
 def _work(problem: Problem, more_bytes: int) -> Work:
     frame, method = problem.frame, problem.method
-    width = frame.grid.shape[1]
-    samples = width * (1 if method.interpolation == "linear" else 2)
-    if method.interpolation == "imod":
-        steepest = min(80, np.abs(frame.slices.tilt_deg).max())
-        samples = int(samples / np.cos(np.radians(steepest)))
     if problem.xtilt_rad != 0.0:
         unz, uny, nx = frame.volume.shape
         overlap = 2 * SLAB_ROWS + int(2 * abs(problem.xtilt_rad) * problem.grid.shape[0])
@@ -127,8 +122,8 @@ def _work(problem: Problem, more_bytes: int) -> Work:
     return Work(
         views=len(problem.series.views),
         volume_shape=problem.grid.shape,
-        width_px=width,
-        samples_px=samples,
+        width_px=frame.grid.shape[1],
+        samples_px=method.samples_px(problem),
         halo=frame.halo,
         threads=problem.threads,
         image_bytes=image_bytes(

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import RowFilter
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.protocol import Filter, Interpolation
 from tomofilt.projectors.cpu import slice_table
 from tomofilt.reconstruction.images import SeriesImages
@@ -19,6 +17,8 @@ from tomofilt.reconstruction.problem import Method, Part, Problem, Slab
 from tomofilt.reconstruction.vertical import turned_slabs
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_rows import TiltRows
 
 __all__ = ["ImodTilt"]
 
@@ -32,20 +32,13 @@ class ImodTilt(Method):
     Parameters
     ----------
     filter : ImodFilter
-    interpolation : "imod" or "linear"
-        With the cosine stretch, or without.
     """
 
     filter: ImodFilter
-    interpolation: Interpolation = "imod"
 
+    interpolation = "linear"
     background = "series"
     like_newstack = True
-
-    @classmethod
-    def with_options(cls, filter: ImodFilter, *, local: bool) -> ImodTilt:
-        """Follow a tilt.com; ``tilt`` stretches no lines under local alignment."""
-        return cls(filter, "imod" if filter.cosine_stretch and not local else "linear")
 
     @property
     def native(self) -> str:  # type: ignore[override]
@@ -65,9 +58,10 @@ class ImodTilt(Method):
     def replaced(
         self, *, filter: Filter | None = None, interpolation: Interpolation | None = None
     ) -> ImodTilt:
-        """See :meth:`Method.replaced`; the filter has to be IMOD's."""
-        assert filter is None or isinstance(filter, ImodFilter)
-        return ImodTilt(filter or self.filter, interpolation or self.interpolation)
+        """Refuse: everything is as tilt.com says."""
+        raise InputError(
+            f"-f {self.spec} interpolates as COSINTERP in tilt.com says: leave --interpolation out"
+        )
 
     def why_not_gpu(self, series: TiltSeries) -> str | None:
         """It runs on the CPU."""
@@ -80,7 +74,15 @@ class ImodTilt(Method):
             return len(problem.series.views) * ny * nx * 4 * 2
         return 0
 
-    def row_filter(self, problem: Problem) -> RowFilter:
+    def samples_px(self, problem: Problem) -> int:
+        """See :meth:`Method.samples_px`; steep views have most."""
+        width = problem.frame.grid.shape[1]
+        if not self.filter.cosine_stretch:
+            return width
+        steepest = min(80, np.abs(problem.frame.slices.tilt_deg).max())
+        return int(2 * width / np.cos(np.radians(steepest)))
+
+    def row_filter(self, problem: Problem) -> TiltRows:
         """Sample the filter from the first pixel that a voxel falls on, as ``tilt`` does."""
         frame, grid = problem.frame, problem.frame.volume
         table = slice_table(frame.slices, grid, frame.grid)
@@ -89,14 +91,13 @@ class ImodTilt(Method):
         if self.turns_upright and problem.xtilt_rad == 0.0:
             # IMOD's vertical slices are four voxels thicker than the tomogram
             reach -= 2 * np.abs(table[:, 1])
-        return RowFilter(
+        return TiltRows(
             self.filter,
             frame.slices,
             pixel_angst=frame.grid.pixel_angst[1],
             density_pixel_angst=problem.series.images.pixel_angst,
             thickness_angst=problem.thickness_angst,
             width_px=frame.grid.shape[1],
-            interpolation=self.interpolation,
             needed_px=table[:, 2] + reach,
         )
 
@@ -127,22 +128,3 @@ class ImodTilt(Method):
         )
         slabs = slice_slabs(problem, stack, part, clock, progress, hard_edge=True, level=level)
         return turned_slabs(problem, slabs)
-
-
-def imod_tilt(argument: str, native: object, *, local: bool) -> ImodTilt:
-    """Make the method that ``-f imod`` stands for.
-
-    Parameters
-    ----------
-    argument : str
-        Must be empty.
-    native : object
-        What the project's tilt.com says, if it has one; otherwise what etomo writes into a new one.
-    local : bool
-        Whether the series is aligned locally.
-    """
-    if argument:
-        raise InputError(f"it takes no argument, but {argument!r} was given")
-    if not isinstance(native, ImodFilter):
-        native = ImodFilter(radial_cutoff=0.35, radial_falloff=0.035, true_sigma=True)
-    return ImodTilt.with_options(native, local=local)

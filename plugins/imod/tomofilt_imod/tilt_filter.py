@@ -7,14 +7,13 @@ reproduced to a few parts in 1e5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import sirt_window
-from tomofilt.filters.protocol import Filter, FilterContext, Padding
+from tomofilt.filters.protocol import Filter, FilterContext
 
 __all__ = ["ImodFilter", "imod_padded_length"]
 
@@ -103,8 +102,6 @@ class ImodFilter(Filter):
     output_mode: int = 2
     vertical_slices: bool = False
 
-    padding: ClassVar[Padding] = "imod"
-
     def __post_init__(self) -> None:
         if (self.radial_cutoff is None) != (self.radial_falloff is None):
             raise InputError("RADIAL needs two numbers, a cut-off and a fall-off: '0.35 0.035'")
@@ -121,6 +118,10 @@ class ImodFilter(Filter):
     def spec(self) -> str:
         """``"imod"``; the options are in the repr."""
         return "imod"
+
+    def padded_px(self, width_px: int) -> int:
+        """See :func:`imod_padded_length`."""
+        return imod_padded_length(width_px)
 
     @property
     def offset(self) -> float:

@@ -1,0 +1,87 @@
+"""Rows as IMOD's tilt pads and samples them."""
+
+import numpy as np
+import pytest
+import torch
+
+from tomofilt.errors import InputError
+from tomofilt.filters.device import DeviceRowFilter
+from tomofilt.series.geometry import TiltGeometry
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_rows import TiltRows
+
+TILT = np.array([-85.0, -60.0, -20.0, 0.0, 20.0, 40.0, 81.0])
+_, SLICES = TiltGeometry.from_angles(TILT).factor()
+
+
+def tilt_rows(width=200, needed_px=None, **options):
+    return TiltRows(
+        ImodFilter(**options),
+        SLICES,
+        pixel_angst=10.0,
+        density_pixel_angst=5.0,
+        thickness_angst=1500.0,
+        width_px=width,
+        needed_px=np.zeros(7) if needed_px is None else needed_px,
+    )
+
+
+def noise(*shape):
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+def test_rows_do_not_depend_on_their_company():
+    rows, filtered = noise(150, 101), tilt_rows(101)
+    together = filtered.filter_rows(4, rows)
+    for start, stop in [(0, 1), (1, 4), (3, 67), (63, 80), (20, 150)]:
+        part = filtered.filter_rows(4, rows[start:stop])
+        np.testing.assert_array_equal(part, together[start:stop])
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 31, 200, 1024])
+@pytest.mark.parametrize("stretch", [False, True])
+def test_samples_cover_the_row(width, stretch):
+    filtered = tilt_rows(width, cosine_stretch=stretch)
+    last_px = filtered.first_px + filtered.step_px * (filtered.samples - 1)
+    assert np.all(last_px >= width - 1 - 1e-6)
+    assert np.all(last_px < width - 1 + filtered.step_px)
+    for view in range(7):
+        result = filtered.filter_rows(view, noise(3, width))
+        assert result.shape == (3, filtered.samples[view])
+        assert np.isfinite(result).all()
+
+
+def test_stretch_positions():
+    plain = tilt_rows(cosine_stretch=False)
+    needed = np.array([30.0, 12.6, -3.0, 0.0, 500.0, 1.1, 30.0])
+    stretched = tilt_rows(needed_px=needed)
+    cosine = np.cos(np.radians(TILT))
+    # beyond 80 degrees nothing is stretched
+    np.testing.assert_allclose(stretched.step_px, [1, *cosine[1:6] / 2, 1])
+    np.testing.assert_allclose(stretched.first_px, [0, 12.6, 0, 0, 199, 1.1, 0])
+    rows = noise(4, 200)
+    pixels = np.arange(200)
+    for view in (0, 1, 2, 5):
+        lines = plain.filter_rows(view, rows)
+        positions = stretched.first_px[view] + stretched.step_px[view] * np.arange(
+            stretched.samples[view]
+        )
+        expected = [np.interp(positions, pixels, line) for line in lines]
+        np.testing.assert_allclose(
+            stretched.filter_rows(view, rows), expected, atol=1e-5 * np.abs(lines).max()
+        )
+
+
+def test_padding_is_a_slope_from_end_to_start():
+    """A row that is constant stays constant when padded, so only dc_gain acts on it."""
+    filtered = tilt_rows()
+    constant = np.full((2, 200), 7.0, dtype=np.float32)
+    for view in range(7):
+        np.testing.assert_allclose(
+            filtered.filter_rows(view, constant), 7 * filtered.dc_gain[view], rtol=1e-4
+        )
+
+
+def test_is_left_to_the_cpu():
+    with pytest.raises(InputError, match="use --device cpu"):
+        DeviceRowFilter(tilt_rows(), torch.device("cpu"))
