@@ -8,21 +8,23 @@ from tomofilt.errors import InputError
 from tomofilt.filters.device import DeviceRowFilter
 from tomofilt.series.geometry import TiltGeometry
 from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_program import TiltProgram
 from tomofilt_imod.tilt_rows import TiltRows
 
-TILT = np.array([-85.0, -60.0, -20.0, 0.0, 20.0, 40.0, 81.0])
-_, SLICES = TiltGeometry.from_angles(TILT).factor()
+TILT = np.array([-75.0, -60.0, -20.0, 0.0, 20.0, 40.0, 80.0])
 
 
-def tilt_rows(width=200, needed_px=None, **options):
+def tilt_rows(width=200, needed_px=None, tilt=TILT, **options):
+    _, slices = TiltGeometry.from_angles(tilt).factor()
     return TiltRows(
-        ImodFilter(**options),
-        SLICES,
+        TiltProgram(ImodFilter(), **options),
+        slices,
         pixel_angst=10.0,
         density_pixel_angst=5.0,
         thickness_angst=1500.0,
         width_px=width,
         needed_px=np.zeros(7) if needed_px is None else needed_px,
+        weights=np.ones(7),
     )
 
 
@@ -39,9 +41,9 @@ def test_rows_do_not_depend_on_their_company():
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 31, 200, 1024])
-@pytest.mark.parametrize("stretch", [False, True])
-def test_samples_cover_the_row(width, stretch):
-    filtered = tilt_rows(width, cosine_stretch=stretch)
+@pytest.mark.parametrize("cosine", [(0, 0), (1, 2), (2, 3), (3, 1)])
+def test_samples_cover_the_row(width, cosine):
+    filtered = tilt_rows(width, cosine=cosine)
     last_px = filtered.first_px + filtered.step_px * (filtered.samples - 1)
     assert np.all(last_px >= width - 1 - 1e-6)
     assert np.all(last_px < width - 1 + filtered.step_px)
@@ -51,25 +53,30 @@ def test_samples_cover_the_row(width, stretch):
         assert np.isfinite(result).all()
 
 
-def test_stretch_positions():
-    plain = tilt_rows(cosine_stretch=False)
+@pytest.mark.parametrize(("order", "factor"), [(1, 2), (1, 3), (2, 2), (3, 2)])
+def test_stretch(order, factor):
+    """Samples are where they are said to be: a parabola is found between its pixels."""
     needed = np.array([30.0, 12.6, -3.0, 0.0, 500.0, 1.1, 30.0])
-    stretched = tilt_rows(needed_px=needed)
-    cosine = np.cos(np.radians(TILT))
-    # beyond 80 degrees nothing is stretched
-    np.testing.assert_allclose(stretched.step_px, [1, *cosine[1:6] / 2, 1])
-    np.testing.assert_allclose(stretched.first_px, [0, 12.6, 0, 0, 199, 1.1, 0])
-    rows = noise(4, 200)
-    pixels = np.arange(200)
+    stretched = tilt_rows(needed_px=needed, cosine=(order, factor))
+    np.testing.assert_allclose(stretched.step_px, np.cos(np.radians(TILT)) / factor)
+    np.testing.assert_allclose(stretched.first_px, [30, 12.6, 0, 0, 199, 1.1, 30])
+
+    def parabola(x):
+        return 0.01 * (x - 70.0) ** 2
+
+    lines = parabola(np.arange(200.0))[None].astype(np.float32)
     for view in (0, 1, 2, 5):
-        lines = plain.filter_rows(view, rows)
-        positions = stretched.first_px[view] + stretched.step_px[view] * np.arange(
-            stretched.samples[view]
-        )
-        expected = [np.interp(positions, pixels, line) for line in lines]
-        np.testing.assert_allclose(
-            stretched.filter_rows(view, rows), expected, atol=1e-5 * np.abs(lines).max()
-        )
+        out = np.empty((1, stretched.samples[view]), np.float32)
+        stretched.sample(view, lines, out)
+        x = stretched.first_px[view] + stretched.step_px[view] * np.arange(out.shape[1])
+        inside = (x > 1) & (x < 198)
+        off = {1: 0.0026, 2: 1e-4, 3: 0.003}[order]
+        np.testing.assert_allclose(out[0, inside], parabola(x[inside]), atol=off)
+
+
+def test_nothing_is_stretched_when_a_view_is_steep():
+    steep = tilt_rows(tilt=np.array([-81.0, -60, -40, -20, 0, 20, 40]))
+    np.testing.assert_array_equal(steep.step_px, 1.0)
 
 
 def test_padding_is_a_slope_from_end_to_start():

@@ -17,6 +17,7 @@ from tomofilt.filters.analytic import (
 from tomofilt.filters.apply import RowFilter
 from tomofilt.series.geometry import TiltGeometry
 from tomofilt_imod.tilt_filter import ImodFilter, imod_padded_length
+from tomofilt_imod.tilt_program import TiltProgram
 from tomofilt_imod.tilt_rows import TiltRows
 
 positive = st.floats(1e-3, 1e4)
@@ -32,9 +33,8 @@ analytic = st.one_of(
 imod = st.builds(
     ImodFilter,
     hamming_from=st.none() | st.floats(0.01, 0.45),
-    fake_sirt_iterations=st.none() | st.integers(1, 60),
     flat_fraction=st.floats(0, 1),
-    density_weight=st.booleans(),
+    density_weights=st.sampled_from([(), (2.0, 2 / 3), (1.0, 1.0, 1.0)]),
 )
 tilts = st.lists(st.floats(-75, 75), min_size=1, max_size=12).map(np.array)
 
@@ -92,14 +92,19 @@ def test_filtering_is_linear(chosen, width, interpolation, seed):
     rng = np.random.default_rng(seed)
     _, slices = TiltGeometry.from_angles([-50.0, 0.0, 10.0]).factor()
     is_imod = isinstance(chosen, ImodFilter)
+    own = {"needed_px": np.zeros(3), "weights": np.ones(3)}
     filtered = (TiltRows if is_imod else RowFilter)(
-        chosen,
+        TiltProgram(chosen) if is_imod else chosen,
         slices,
         pixel_angst=10.0,
         density_pixel_angst=10.0,
         thickness_angst=1000.0,
         width_px=width,
-        **({"needed_px": np.zeros(3)} if is_imod else {"interpolation": interpolation}),
+        **(
+            {"needed_px": np.zeros(3), "weights": np.ones(3)}
+            if is_imod
+            else {"interpolation": interpolation}
+        ),
     )
     a, b = rng.standard_normal((2, 3, width)).astype(np.float32)
     for view in range(3):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError
-from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_program import ETOMO, TiltProgram
 
 if TYPE_CHECKING:
     from tomofilt_imod.tilt_method import ImodTilt  # loads numba, and names are listed without it
@@ -15,12 +15,13 @@ __all__ = ["imod_tilt"]
 
 
 def imod_tilt(argument: str, native: object, *, local: bool) -> ImodTilt:
-    """As the project's tilt.com, in IMOD's scale.
+    """As the project's tilt.com, in IMOD's scale; imod:5 as an IMOD that was built without FFTW.
 
     Parameters
     ----------
     argument : str
-        Must be empty.
+        Largest prime factor of padded lines, see
+        :func:`~tomofilt_imod.tilt_filter.imod_padded_length`; empty for the usual one.
     native : object
         What the project's tilt.com says, if it has one; otherwise what etomo writes into a new one.
     local : bool
@@ -28,8 +29,12 @@ def imod_tilt(argument: str, native: object, *, local: bool) -> ImodTilt:
     """
     from tomofilt_imod.tilt_method import ImodTilt
 
+    program = native if isinstance(native, TiltProgram) else ETOMO
+    if program.refused:
+        raise InputError(program.refused)
     if argument:
-        raise InputError(f"it takes no argument, but {argument!r} was given")
-    if not isinstance(native, ImodFilter):
-        native = ImodFilter(radial_cutoff=0.35, radial_falloff=0.035, true_sigma=True)
-    return ImodTilt(replace(native, cosine_stretch=native.cosine_stretch and not local))
+        if not argument.isdecimal():
+            raise InputError(f"{argument!r} is no prime number: give 13, 5 or 19, or leave it out")
+        chosen = replace(program.filter, largest_prime=int(argument))
+        program = replace(program, filter=chosen)
+    return ImodTilt(replace(program, cosine=(0, 0)) if local else program)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from tomofilt.align.corrections import Corrections, decide
-from tomofilt.align.frame import AlignedFrame
 from tomofilt.errors import InputError
 from tomofilt.projectors.select import Choice, choose
 from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit, image_bytes
@@ -16,7 +15,6 @@ from tomofilt.reconstruction.methods.registry import method_for
 from tomofilt.reconstruction.problem import Method, Problem
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.vertical import common_xtilt, upright_grid, without_xtilt
-from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.threads import available_threads
 
@@ -55,7 +53,7 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
     problem = Problem(
         series=series,
         grid=grid,
-        frame=_frame(series, geometry, volume),
+        frame=method.frame(series, geometry, volume, _width_angst(series)),
         method=method,
         corrections=_corrections(series, settings, method),
         threads=settings.threads or available_threads(),
@@ -78,13 +76,14 @@ def with_reserve(problem: Problem, settings: Settings, more_bytes: int) -> Probl
     return replace(problem, room=fit(work, settings.max_memory_bytes, problem.series.name))
 
 
-def _frame(series: TiltSeries, geometry: TiltGeometry, volume: VolumeGrid) -> AlignedFrame:
+def _width_angst(series: TiltSeries) -> tuple[float, float]:
+    """Size (y, x) of the images; the one across the tilt axis is kept."""
     pixel = series.images.pixel_angst
     ny, nx = series.images.shape[1:]
     if series.aligned_shape is not None:
         # however the images are turned, the project says how wide they are once aligned
         ny = nx = series.aligned_shape[1]
-    return AlignedFrame.for_volume(geometry, volume, (ny * pixel, nx * pixel))
+    return ny * pixel, nx * pixel
 
 
 def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corrections:
