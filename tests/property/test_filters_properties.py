@@ -100,11 +100,7 @@ def test_filtering_is_linear(chosen, width, interpolation, seed):
         density_pixel_angst=10.0,
         thickness_angst=1000.0,
         width_px=width,
-        **(
-            {"needed_px": np.zeros(3), "weights": np.ones(3)}
-            if is_imod
-            else {"interpolation": interpolation}
-        ),
+        **(own if is_imod else {"interpolation": interpolation}),
     )
     a, b = rng.standard_normal((2, 3, width)).astype(np.float32)
     for view in range(3):

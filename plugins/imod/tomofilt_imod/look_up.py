@@ -33,8 +33,8 @@ Float64 = NDArray[np.float64]
 Array = NDArray[Any]
 #: So many pixels beyond the first and last row, that row is taken.
 _TOLERANCE_PX = 3.05
-#: A voxel falls on the last column up to here, with a local alignment and without: ``tilt`` compares
-#: places, or finds the last voxel on the column by a division, in single precision.
+#: A voxel falls on the last column up to here, with a local alignment and without: ``tilt``
+#: compares places, or finds the last voxel there by a division, in single precision.
 _NEARLY_PX = (1e-5, 1e-6)
 
 

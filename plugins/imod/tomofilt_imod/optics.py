@@ -202,6 +202,11 @@ def _frame(
             )
         return 0.0, None
     if not shifted:
+        if phaseflip.entries and np.any(table.u_nm != table.v_nm):
+            ledger.notes.append(
+                f"{path.name}: the axes of astigmatism are turned with {xf_path.name}; "
+                "ctfphaseflip leaves them as they are, as ctfcorrection.com has no TransformFile"
+            )
         return transforms.rotation_deg, None
     pixel = images.frame.pixel_angst * float(images.frame.scale)
     return transforms.rotation_deg, transforms.matrices[:, :, 2] * pixel
