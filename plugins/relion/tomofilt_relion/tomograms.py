@@ -116,7 +116,7 @@ def open_set(path: Path) -> TomogramSet:
     MissingFileError, InputError
         The file is not there, is of another kind, or holds no images that could be used.
     """
-    path = path.absolute()
+    path = _named_by_optimisation_set(path.absolute())
     blocks = read_star(path, first_block_only=True)
     if "global" not in blocks:
         blocks = read_star(path)
@@ -138,6 +138,22 @@ def open_set(path: Path) -> TomogramSet:
         raise InputError(f"{path}: {twice} is the rlnTomoName of two tilt series: rename one")
     _refuse_stand_ins(path, table)
     return TomogramSet(path, _project_folder(path, table), table)
+
+
+def _named_by_optimisation_set(path: Path) -> Path:
+    """The set of tomograms that an optimisation set names; any other file itself."""
+    column = "rlnTomoTomogramsFile"
+    table = next(iter(read_star(path, first_block_only=True).values()), None)
+    if table is None or column not in table:
+        return path
+    named = table[column][0]
+    for folder in dict.fromkeys((Path.cwd(), *path.parents)):
+        if (folder / named).is_file():
+            return folder / named
+    raise MissingFileError(
+        f"{path}: {column} {named} was found neither from the working folder nor from any folder "
+        "above: run tomofilt in the folder of the RELION project"
+    )
 
 
 def _refuse_stand_ins(path: Path, table: Table) -> None:
@@ -185,8 +201,6 @@ def _project_folder(path: Path, table: Table) -> Path:
 
 
 def _hint(blocks: Mapping[str, Table]) -> str:
-    if any("rlnTomoTomogramsFile" in table for table in blocks.values()):
-        return "It is an optimisation set: give the file of its rlnTomoTomogramsFile"
     if "particles" in blocks:
         return "It is a set of particles: give the tomograms.star that they were picked in"
     if any("rlnMicrographPreExposure" in table for table in blocks.values()):
