@@ -106,14 +106,13 @@ def read_ctf(
 
 
 def _command(layout: Layout, program: str, ledger: Ledger) -> Command:
-    name = {"ctfphaseflip": "ctfcorrection.com", "ctfplotter": "ctfplotter.com"}[program]
-    path = layout.folder / name
+    path = layout.com_file({"ctfphaseflip": "ctfcorrection", "ctfplotter": "ctfplotter"}[program])
     if not path.is_file():
         return Command(path)
     try:
         command = read_command(path, program)
     except InputError as error:
-        ledger.notes.append(f"{error}: {name} is not used")
+        ledger.notes.append(f"{error}: {path.name} is not used")
         return Command(path)
     ledger.files.append(path)
     return command

@@ -120,6 +120,8 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
         ctf_done=ctf_done,
         log_base=tilt.number("LOG"),
         native_filter=program,
+        # IMOD's combine takes both axes as tilt writes them
+        orientation="xzy" if layout.axis else "zyx",
         facts=ledger.facts,
         notes=tuple(ledger.notes),
         files=tuple(dict.fromkeys(ledger.files)),
@@ -200,7 +202,8 @@ def _excluded(
         )
     if not tilt.entries and layout.edf_path is not None:
         source = f"{layout.edf_path.name} ExcludeProjections"
-        given = layout.edf.get("Setup.AxisA.ExcludeProjections", "")
+        axis = (layout.axis or "a").upper()
+        given = layout.edf.get(f"Setup.Axis{axis}.ExcludeProjections", "")
         excluded = parse_view_list([given], str(layout.edf_path))
     if included:
         source = tilt.source("INCLUDE")
@@ -241,7 +244,7 @@ def _note_other_pixel_size(images: Images, mdoc: Mdoc | None, ledger: Ledger) ->
 
 def _note_left_out(layout: Layout, excluded: Sequence[int], ledger: Ledger) -> None:
     """Say which views the alignment left out although tilt.com does not."""
-    path = layout.folder / "align.com"
+    path = layout.com_file("align")
     try:
         left_out = read_command(path, "tiltalign").views("ExcludeList") if path.is_file() else ()
     except InputError:

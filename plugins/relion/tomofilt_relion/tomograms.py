@@ -109,17 +109,20 @@ def looks_like_set(path: Path) -> bool:
 
 
 def open_set(path: Path) -> TomogramSet:
-    """Open a RELION 5 or RELION 4 set; of the images, nothing is read yet.
+    """Open a RELION 5 or 4 set, or the one of an optimisation set; no images are read yet.
 
     Raises
     ------
     MissingFileError, InputError
         The file is not there, is of another kind, or holds no images that could be used.
     """
-    path = _named_by_optimisation_set(path.absolute())
+    path = path.absolute()
     blocks = read_star(path, first_block_only=True)
     if "global" not in blocks:
         blocks = read_star(path)
+        named = _named_by_optimisation_set(path, blocks)
+        if named is not None:
+            return open_set(named)
     if "global" not in blocks:
         raise InputError(
             f"{path} is no set of tilt series: it has {_listed([f'data_{b}' for b in blocks])} but "
@@ -140,19 +143,18 @@ def open_set(path: Path) -> TomogramSet:
     return TomogramSet(path, _project_folder(path, table), table)
 
 
-def _named_by_optimisation_set(path: Path) -> Path:
-    """The set of tomograms that an optimisation set names; any other file itself."""
+def _named_by_optimisation_set(path: Path, blocks: Mapping[str, Table]) -> Path | None:
+    """The set of tomograms that an optimisation set names; None if it is none."""
     column = "rlnTomoTomogramsFile"
-    table = next(iter(read_star(path, first_block_only=True).values()), None)
-    if table is None or column not in table:
-        return path
-    named = table[column][0]
+    found = [table[column][0] for table in blocks.values() if column in table]
+    if not found:
+        return None
     for folder in dict.fromkeys((Path.cwd(), *path.parents)):
-        if (folder / named).is_file():
-            return folder / named
+        if (folder / found[0]).is_file():
+            return folder / found[0]
     raise MissingFileError(
-        f"{path}: {column} {named} was found neither from the working folder nor from any folder "
-        "above: run tomofilt in the folder of the RELION project"
+        f"{path}: {column} {found[0]} was found neither from the working folder nor from any "
+        "folder above: run tomofilt in the folder of the RELION project"
     )
 
 

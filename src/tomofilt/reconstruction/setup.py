@@ -39,7 +39,7 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
         for does not work.
     """
     settings = settings or Settings()
-    if series.axes_fixed and (settings.flip_z or settings.orientation != "zyx"):
+    if series.axes_fixed and (settings.flip_z or settings.orientation == "xzy"):
         raise InputError(
             f"{series.name}: its project looks for particles where the tomogram shows them, so it "
             "may be neither mirrored nor turned: leave out --flip-z and --orientation"
