@@ -117,9 +117,10 @@ def dual(put, **files):
     )
 
 
-@pytest.mark.parametrize(
-    "files", [{}, {"TS__edf": "Setup.DatasetName=TS\nSetup.AxisType=Dual Axis\n"}]
-)
+DUAL_EDF = "Setup.DatasetName=TS\nSetup.AxisType=Dual Axis\n"
+
+
+@pytest.mark.parametrize("files", [{}, {"TS__edf": DUAL_EDF}])
 def test_two_axes_are_two_series(put, files):
     folder = dual(put, **files)
     assert [layout.name for layout in find_layouts(folder)] == ["TSa", "TSb"]
