@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tomofilt.errors import InputError
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.series import simulated_series
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_program import TiltProgram
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def series():
 
 
 def settled(series, filter="gaussian:0.1", **given):
-    native = ImodFilter(radial_cutoff=0.35, radial_falloff=0.05)
+    native = TiltProgram(ImodFilter(radial_cutoff=0.35, radial_falloff=0.05))
     made = replace(series, native_filter=native)
     return make_problem(made, Settings(filter=filter, **given)).corrections
 

@@ -72,7 +72,7 @@ def test_all_series_of_a_project_by_default(stage, run):
         (["--binned_angpix", "13.48"], {"pixel_angst": 13.48}),
         (["--bin", "2.5"], {"bin": 2.5}),
         (["--halves", "tilts"], {"halves": "tilts"}),
-        (["--interpolation", "imod"], {"interpolation": "imod"}),
+        (["--interpolation", "linear"], {"interpolation": "linear"}),
         (["--ctf", "wiener"], {"ctf": "wiener"}),
         (["--dose-weight", "off"], {"dose_weight": "off"}),
         (["--projector", "direct"], {"projector": "direct"}),

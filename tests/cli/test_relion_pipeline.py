@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -378,7 +379,7 @@ def test_stand_in_for_relions_program(project, stand_in):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "of no meaning to tomofilt: --fourier, --ctf-intact-first-peak, --do-proj" in done.stdout
+    assert "of no meaning to tomofilt: --fourier, --ctf-intact-first-peak\n" in done.stdout
     job = project / "Tomograms/job007"
     assert state(job) == ["RELION_JOB_EXIT_SUCCESS"]
     assert not (job / "RELION_OUTPUT_NODES.star").exists()  # RELION knows its own job's nodes
@@ -397,6 +398,124 @@ def test_native_halves_and_single_series(project):
     assert len(times("Tomograms/job008")) == 6
 
 
+def test_projections_are_sums_of_slices(project):
+    arguments = NATIVE.replace(
+        "--centre_proj 0 --thickness_proj 10", "--centre_proj 1 --thickness_proj 4"
+    )
+    options = [*arguments.split(), "--generate_split_tomograms"]
+    assert main(["relion", "native", *options]) == 0
+    table = read_star("Tomograms/job007/tomograms.star")["global"]
+    for column, half in (
+        ("rlnTomogramProjection", ""),
+        ("rlnTomogramProjectionHalf1", "_half1"),
+        ("rlnTomogramHProjectionalf2", "_half2"),
+    ):
+        assert table[column] == [
+            f"Tomograms/job007/projections/rec_TS_0{i}{half}.mrc" for i in (1, 2)
+        ]
+        tomogram = MrcStack(Path(f"Tomograms/job007/tomograms/rec_TS_01{half}.mrc"))
+        picture = MrcStack(Path(table[column][0]))
+        assert (picture.shape[0], picture.pixel_angst) == (1, tomogram.pixel_angst)
+        middle = tomogram.shape[0] // 2
+        own = sum(tomogram.read(z).astype(float) for z in range(middle - 1, middle + 4))
+        np.testing.assert_allclose(picture.read(0), own, rtol=1e-6, atol=1e-6)
+    # without it, the next run's table has no such columns
+    without = NATIVE.replace("--do_proj --centre_proj 0 --thickness_proj 10 ", "")
+    assert main(["relion", "native", *without.split(), "--generate_split_tomograms"]) == 0
+    assert "rlnTomogramProjection" not in read_star("Tomograms/job007/tomograms.star")["global"]
+
+
+def test_foreign_projections_stay(project, capsys):
+    folder = project / "Tomograms/job007/projections"
+    folder.mkdir(parents=True)
+    with mrcfile.new(folder / "rec_TS_01.mrc", np.ones((3, 3), np.float32)):
+        pass
+    assert main(["relion", "native", *NATIVE.split(), "--tn", "TS_01"]) != 0
+    assert "rec_TS_01.mrc exists and tomofilt did not write it" in capsys.readouterr().err
+    assert mrcfile.read(folder / "rec_TS_01.mrc").shape == (3, 3)
+
+
+def test_optimisation_set(project):
+    sets = Table({"rlnTomoTomogramsFile": [ALIGNED], "rlnTomoParticlesFile": ["none.star"]})
+    write_star(project / "optimisation_set.star", {"optimisation_set": sets}, replace=False)
+    arguments = NATIVE.replace(f"--t {ALIGNED}", "--i optimisation_set.star")
+    assert main(["relion", "native", *arguments.split(), "--noctf", "--tn", "TS_01"]) == 0
+    assert len(times("Tomograms/job007")) == 1
+
+
+# ------------------------------------------------------------------------------ mpirun
+
+
+def mpi_command(stand_in, processes, job):
+    words = NATIVE.replace("Tomograms/job007", job).split()
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    mpirun = ["mpirun", *root, "--oversubscribe", "-n", str(processes)]
+    return [*mpirun, str(stand_in / "relion_tomo_reconstruct_tomogram_mpi"), *words]
+
+
+@pytest.fixture
+def four_series(five_series):
+    change(five_series / ALIGNED, "global", first(five_series / ALIGNED, 4))
+    return five_series
+
+
+def first(path, count):
+    table = read_star(path)["global"]
+    return {name: values[:count] for name, values in table.columns.items()}
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs mpirun (openmpi-bin)")
+def test_processes_of_mpirun_share_the_series(four_series, stand_in):
+    job = four_series / "Tomograms/job007"
+    command = mpi_command(stand_in, 3, "Tomograms/job007")
+    done = subprocess.run(command, cwd=four_series, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert state(job) == ["RELION_JOB_EXIT_SUCCESS"]
+    table = read_star(job / "tomograms.star")["global"]
+    assert table["rlnTomoName"] == [f"TS_0{i}" for i in range(1, 5)]
+    assert table["rlnTomogramProjection"][3] == "Tomograms/job007/projections/rec_TS_04.mrc"
+    assert len(times(job)) == 4
+    assert not list(job.glob(".tomofilt*"))
+    assert done.stdout.count("(1 of 2)") >= 1  # the first process has two of the four
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="needs mpirun (openmpi-bin)")
+def test_a_killed_process_is_made_up_for_by_the_rerun(four_series, stand_in):
+    job = four_series / "Tomograms/job008"
+    command = mpi_command(stand_in, 3, "Tomograms/job008")
+    process = subprocess.Popen(
+        command, cwd=four_series, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    one = wait_for_rank(job)
+    os.kill(one, signal.SIGKILL)
+    assert process.wait(timeout=120) != 0
+    assert "RELION_JOB_EXIT_SUCCESS" not in state(job)
+    done = subprocess.run(command, cwd=four_series, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert state(job) == ["RELION_JOB_EXIT_SUCCESS"]
+    table = read_star(job / "tomograms.star")["global"]
+    assert table["rlnTomoName"] == [f"TS_0{i}" for i in range(1, 5)]
+    assert not list(job.rglob("*.tomofilt-part"))
+    assert not list(job.glob(".tomofilt*"))
+
+
+def wait_for_rank(job):
+    """Process of rank 1, once it works on a series."""
+    for _ in range(1200):
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                environment = path.read_bytes().split(b"\0")
+                command = path.with_name("cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"OMPI_COMM_WORLD_RANK=1" in environment and str(job.name).encode() in command:
+                folder = path.with_name("cwd").resolve()
+                if folder == job.parents[1] and list(job.glob("tomograms/*.tomofilt-part")):
+                    return int(path.parent.name)
+        time.sleep(0.05)
+    raise AssertionError("no process of rank 1 was seen")
+
+
 def test_native_without_weighting(project):
     arguments = f"--t {ALIGNED} --o Tomograms/job009/ --d 32 --no_weight --tn TS_01"
     assert main(["relion", "native", *arguments.split()]) == 0
@@ -410,9 +529,10 @@ def test_native_without_weighting(project):
 def test_shim_path_is_printed_and_holds_the_program_alone(stand_in, capsys):
     assert main(["relion", "shim-path"]) == 0
     assert capsys.readouterr().out == f"{stand_in}\n"
-    (program,) = stand_in.iterdir()
+    program, for_mpi = sorted(stand_in.iterdir())
     assert program.name == "relion_tomo_reconstruct_tomogram"
-    assert os.access(program, os.X_OK)
+    assert for_mpi.name == "relion_tomo_reconstruct_tomogram_mpi"
+    assert all(os.access(each, os.X_OK) for each in (program, for_mpi))
     before = program.stat().st_mtime_ns
     assert shim.install() == stand_in
     assert program.stat().st_mtime_ns == before
@@ -427,7 +547,7 @@ def test_shim_goes_to_the_cache_where_python_is_not_ours(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = shim.install()
     assert folder.is_relative_to(tmp_path / "cache" / "tomofilt")
-    assert os.access(folder / shim.PROGRAM, os.X_OK)
+    assert all(os.access(folder / program, os.X_OK) for program in shim.PROGRAMS)
 
 
 # ----------------------------------------------------------------------- size, walk-through

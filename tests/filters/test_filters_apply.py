@@ -5,7 +5,6 @@ import pytest
 
 from tomofilt.filters import parse
 from tomofilt.filters.apply import ImageFilter, RowFilter
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.series.geometry import TiltGeometry
 
 TILT = np.array([-85.0, -60.0, -20.0, 0.0, 20.0, 40.0, 81.0])
@@ -25,8 +24,8 @@ def noise(*shape):
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("interpolation", ["fine", "linear", "imod"])
-@pytest.mark.parametrize("spec", ["hann", "imod", "gaussian:0.1"])
+@pytest.mark.parametrize("interpolation", ["fine", "linear"])
+@pytest.mark.parametrize("spec", ["hann", "gaussian:0.1"])
 def test_rows_do_not_depend_on_their_company(spec, interpolation):
     rows = noise(150, 101)
     filtered = row_filter(parse(spec), 101, interpolation=interpolation)
@@ -36,7 +35,7 @@ def test_rows_do_not_depend_on_their_company(spec, interpolation):
         np.testing.assert_array_equal(part, together[start:stop])
 
 
-@pytest.mark.parametrize("spec", ["hann", "imod"])
+@pytest.mark.parametrize("spec", ["hann", "exact"])
 def test_threads_share_a_filter(spec):
     rows = noise(64, 300)
     filtered = row_filter(parse(spec), 300)
@@ -48,8 +47,8 @@ def test_threads_share_a_filter(spec):
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 31, 200, 1024])
-@pytest.mark.parametrize("interpolation", ["fine", "linear", "imod"])
-@pytest.mark.parametrize("spec", ["ramp", "imod"])
+@pytest.mark.parametrize("interpolation", ["fine", "linear"])
+@pytest.mark.parametrize("spec", ["ramp", "exact"])
 def test_samples_cover_the_row(width, interpolation, spec):
     filtered = row_filter(parse(spec), width, interpolation=interpolation)
     assert filtered.padded_px % 2 == 0
@@ -105,37 +104,6 @@ def test_two_dimensional_filters_leave_rows_to_the_interpolation():
     )
 
 
-def test_imod_stretch_positions():
-    plain = row_filter(ImodFilter(cosine_stretch=False))
-    needed = np.array([30.0, 12.6, -3.0, 0.0, 500.0, 1.1, 30.0])
-    stretched = row_filter(ImodFilter(), needed_px=needed)
-    cosine = np.cos(np.radians(TILT))
-    # Beyond 80 degrees nothing is stretched.
-    np.testing.assert_allclose(stretched.step_px, [1, *cosine[1:6] / 2, 1])
-    np.testing.assert_allclose(stretched.first_px, [0, 12.6, 0, 0, 199, 1.1, 0])
-    rows = noise(4, 200)
-    pixels = np.arange(200)
-    for view in (0, 1, 2, 5):
-        lines = plain.filter_rows(view, rows)
-        positions = stretched.first_px[view] + stretched.step_px[view] * np.arange(
-            stretched.samples[view]
-        )
-        expected = [np.interp(positions, pixels, line) for line in lines]
-        np.testing.assert_allclose(
-            stretched.filter_rows(view, rows), expected, atol=1e-5 * np.abs(lines).max()
-        )
-
-
-def test_imod_padding_is_a_slope_from_end_to_start():
-    """A row that is constant is constant for IMOD's padding, so only dc_gain acts on it."""
-    filtered = row_filter(ImodFilter())
-    constant = np.full((2, 200), 7.0, dtype=np.float32)
-    for view in range(7):
-        np.testing.assert_allclose(
-            filtered.filter_rows(view, constant), 7 * filtered.dc_gain[view], rtol=1e-4
-        )
-
-
 def test_gains_follow_the_view():
     rows = noise(3, 200)
     filtered = row_filter(parse("ramp"), interpolation="linear")
@@ -174,7 +142,7 @@ def test_upright_matrices_change_nothing(spec):
     np.testing.assert_allclose(result, plain, atol=1e-5 * np.abs(plain).max())
 
 
-@pytest.mark.parametrize("spec", ["hann", "gaussian:0.1", "imod"])
+@pytest.mark.parametrize("spec", ["hann", "gaussian:0.1"])
 def test_a_quarter_turn(spec):
     """An image with the tilt axis on x is filtered as the turned image is."""
     aligned = noise(64, 80)

@@ -14,7 +14,6 @@ from tomofilt.filters.analytic import (
     Unfiltered,
     Windowed,
 )
-from tomofilt.filters.imod import ImodFilter
 
 PARSED = {
     "ramp": Windowed("ramp"),
@@ -57,7 +56,6 @@ def test_cutoff_is_another_way_to_give_the_argument():
         ("exact:thick", None, "angstrom"),
         ("exact:-5", None, "greater than zero"),
         ("none:3", None, "no argument"),
-        ("imod:3", None, "no argument"),
         ("gaussian:0.1", "0.2", "has no cut-off; ramp, shepp-logan"),
         ("hann:0.1", "0.2", "keep one"),
     ],
@@ -67,24 +65,14 @@ def test_refuses(spec, cutoff, match):
         parse(spec, cutoff=cutoff)
 
 
-def test_imod_is_the_native_filter_when_that_is_imods():
-    native = ImodFilter(fake_sirt_iterations=15)
-    assert parse("imod", native=native) is native
-    default = ImodFilter(radial_cutoff=0.35, radial_falloff=0.035, true_sigma=True)
-    assert parse("imod") == default
-    assert parse("imod", native=Unfiltered()) == default
-    assert parse("ramp", native=native) == Windowed("ramp")
-
-
 def test_available_lists_what_parse_knows():
     argument = {
         "gaussian": ":0.1",
         "radial": ":0.3,0.1",
         "sirt-like": ":5",
-        "sirt": ":5",
     }
     names = [name for name, _, _ in available()]
-    assert len(names) == len(set(names)) >= 12
+    assert len(names) == len(set(names)) >= 11
     for name, _, description in available():
         assert description
         assert parse(name + argument.get(name, "")).spec.partition(":")[0] == name

@@ -6,21 +6,21 @@ import mrcfile
 import numpy as np
 import pytest
 
-from tomofilt.filters.apply import RowFilter
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.series.geometry import TiltGeometry
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_program import ETOMO, TiltProgram
+from tomofilt_imod.tilt_rows import TiltRows
 
 TS_01 = Path(__file__).parents[1] / "data" / "imod" / "TS_01"
 SLICES = slice(40, 48)
 THICKNESS = 40
 
 VARIANTS = {
-    "nocos": ImodFilter(cosine_stretch=False),
-    "default_new": ImodFilter(),
-    "radial_legacy": ImodFilter(radial_cutoff=0.35, radial_falloff=0.05),
-    "fakesirt_10": ImodFilter(fake_sirt_iterations=10),
+    "nocos": TiltProgram(ImodFilter(), cosine=(0, 0)),
+    "default_new": TiltProgram(ImodFilter()),
+    "radial_legacy": TiltProgram(ImodFilter(radial_cutoff=0.35, radial_falloff=0.05)),
+    "fakesirt_10": TiltProgram(ImodFilter(fake_sirt_iterations=10)),
 }
-ETOMO = ImodFilter(radial_cutoff=0.35, radial_falloff=0.035, true_sigma=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,15 @@ def reconstruct(chosen, rows, mean, tilt_deg, margin=0):
     x = np.arange(width) - (width - 1) / 2
     z = -(np.arange(THICKNESS) - (THICKNESS - 1) / 2)
     u_px = slices.a[:, None, None] * x + slices.b[:, None, None] * z[:, None] + (width - 1) / 2
-    row_filter = RowFilter(
+    row_filter = TiltRows(
         chosen,
         slices,
         pixel_angst=10.0,
         density_pixel_angst=10.0,
         thickness_angst=400.0,
         width_px=width,
-        interpolation="imod" if chosen.cosine_stretch else "linear",
         needed_px=u_px.min(axis=(1, 2)) - np.abs(slices.b) * margin / 2,
+        weights=np.ones(len(tilt_deg)),
     )
     assert row_filter.padded_px == 96
     # IMOD fills with the mean over the views, whatever the weight of the view that ends.
@@ -60,7 +60,7 @@ def reconstruct(chosen, rows, mean, tilt_deg, margin=0):
         value = samples[:, left] + (samples[:, left + 1] - samples[:, left]) * (position - left)
         has_data = (u_px[view] >= -1e-9) & (u_px[view] <= width - 1 + 1e-9)
         volume += np.where(has_data, value, fill)
-    return volume + chosen.offset
+    return volume + chosen.filter.offset
 
 
 def compare(volume, expected):
@@ -99,6 +99,6 @@ def test_scale(series):
     """SCALE add mul is (value + add) * mul."""
     plain = reconstruct(VARIANTS["nocos"], *series)
     scaled = reconstruct(
-        ImodFilter(cosine_stretch=False, output_add=12.5, output_mul=250.0), *series
+        TiltProgram(ImodFilter(output_add=12.5, output_mul=250.0), cosine=(0, 0)), *series
     )
     np.testing.assert_allclose(scaled, (plain + 12.5) * 250, rtol=1e-5)

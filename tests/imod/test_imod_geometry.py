@@ -239,8 +239,8 @@ def test_local_alignment_that_changes_nothing(folder):
     for maps in local_maps(series):
         np.testing.assert_allclose(maps, series.geometry.image_from_volume, atol=1e-12)
     local = series.geometry.local
-    np.testing.assert_allclose(local.x_angst, (np.array([3, 8]) - NX / 2 - 0.5) * PIXEL_ANGST)
-    np.testing.assert_allclose(local.y_angst, (np.array([4, 10]) - NY / 2) * PIXEL_ANGST)
+    np.testing.assert_allclose(local.x_angst, (np.array([3, 8]) - NX / 2 - 0.5 - 0.5) * PIXEL_ANGST)
+    np.testing.assert_allclose(local.y_angst, (np.array([4, 10]) - NY / 2 - 0.5) * PIXEL_ANGST)
 
 
 def test_local_shift_moves_the_sampled_position(folder):
@@ -294,14 +294,14 @@ def test_local_lengths_are_scaled(folder, pixel, line, scale):
     expected = np.broadcast_to(np.array([1.5, -0.5]) * scale * PIXEL_ANGST, (VIEWS, 2))
     np.testing.assert_allclose(shift[..., 3], expected, atol=1e-12)
     spacing = np.diff(series.geometry.local.x_angst)
-    np.testing.assert_allclose(spacing, 5 * scale * PIXEL_ANGST)
+    np.testing.assert_allclose(spacing, np.floor(5 * scale + 0.5) * PIXEL_ANGST)
 
 
 def test_local_scale_is_of_headers_even_if_the_user_corrects_the_pixel_size(folder):
     folder.write("local.xf", format_local(pixel=1.0))
     folder.tilt("LOCALFILE TSlocal.xf")
     local = folder.read(input_pixel_angst=7.0).geometry.local
-    np.testing.assert_allclose(np.diff(local.x_angst), 5 * 0.5 * 7.0)
+    np.testing.assert_allclose(np.diff(local.x_angst), 3 * 7.0)
 
 
 def test_local_alignment_with_raw_images(folder):

@@ -5,7 +5,7 @@ from strategies_imod import ImodFolder, format_xf, rotation_xf, write_stack
 
 from tomofilt.errors import InputError
 from tomofilt.series.projects import SeriesOptions, project_type
-from tomofilt_imod.layout import find_layout, looks_like_imod
+from tomofilt_imod.layout import find_layouts, looks_like_imod
 from tomofilt_imod.project import PROJECT_TYPE
 
 TILT = "$tilt -StandardInput\n{}\n"
@@ -13,7 +13,8 @@ NEWST = "$newstack -StandardInput\n{}\n"
 
 
 def name(path):
-    return find_layout(path).name
+    (layout,) = find_layouts(path)
+    return layout.name
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def test_name_from_tlt(put):
 
 def test_nothing(tmp_path):
     with pytest.raises(InputError, match="holds no tilt series that IMOD has aligned"):
-        find_layout(tmp_path)
+        find_layouts(tmp_path)
     with pytest.raises(InputError, match="there is no such folder"):
-        find_layout(tmp_path / "absent")
+        find_layouts(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("suffix", ["edf", "xf", "tlt"])
@@ -97,7 +98,7 @@ def test_several(put, suffix):
     folder = put(**{f"TS_{i}__{suffix}": "x=1" for i in range(3)})
     files = ", ".join(f"TS_{i}.{suffix}" for i in range(3))
     with pytest.raises(InputError, match=rf"holds 3 tilt series \({files}\): give one of these"):
-        find_layout(folder)
+        find_layouts(folder)
     assert name(folder / f"TS_1.{suffix}") == "TS_1"
 
 
@@ -105,27 +106,47 @@ def test_given_file_of_another_series(put):
     folder = put(TS_1__xf="x", TS_2__xf="x", tilt__com=TILT.format("InputProjections TS_1_ali.mrc"))
     assert name(folder / "TS_1.xf") == "TS_1"
     with pytest.raises(InputError, match=r"TS_2\.xf was given, but .* are those of TS_1"):
-        find_layout(folder / "TS_2.xf")
+        find_layouts(folder / "TS_2.xf")
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"tilta__com": TILT.format("TILTFILE TSa.tlt")},
-        {"tiltb__com": TILT.format("TILTFILE TSb.tlt")},
-        {"TS__edf": "Setup.DatasetName=TS\nSetup.AxisType=Dual Axis\n"},
-    ],
-)
-def test_dual_axis_is_refused(put, files):
-    with pytest.raises(InputError, match="a dual-axis data set, which tomofilt does not"):
-        find_layout(put(**files))
+def dual(put, **files):
+    return put(
+        tilta__com=TILT.format("InputProjections TSa.ali\nOutputFile TSa.rec\nTILTFILE TSa.tlt"),
+        tiltb__com=TILT.format("InputProjections TSb.ali\nTILTFILE TSb.tlt"),
+        **files,
+    )
+
+
+DUAL_EDF = "Setup.DatasetName=TS\nSetup.AxisType=Dual Axis\n"
+
+
+@pytest.mark.parametrize("files", [{}, {"TS__edf": DUAL_EDF}])
+def test_two_axes_are_two_series(put, files):
+    folder = dual(put, **files)
+    assert [layout.name for layout in find_layouts(folder)] == ["TSa", "TSb"]
+    project = PROJECT_TYPE.open(folder)
+    assert project.names == ("TSa", "TSb")
+    assert project.destination("TSa", None).volume == folder / "TSa.rec"  # as IMOD's combine wants
+    assert project.destination("TSb", folder / "o").volume == folder / "o" / "TSb_rec.mrc"
+
+
+def test_one_axis_may_be_there_alone_or_be_named(put):
+    folder = dual(put, TSa__tlt="0", TSb__tlt="0")
+    assert name(folder / "TSb.tlt") == "TSb"
+    (folder / "tilta.com").unlink()
+    assert name(folder) == "TSb"
+
+
+def test_dual_axis_without_com_files(put):
+    with pytest.raises(InputError, match=r"neither tilta\.com nor tiltb\.com"):
+        find_layouts(put(TS__edf=DUAL_EDF))
 
 
 @pytest.mark.parametrize("bad", ["../up", "-rf", "a\0b", ".."])
 def test_names_that_are_no_file_names(tmp_path, bad):
     (tmp_path / "TS.edf").write_text(f"Setup.DatasetName={bad}\n")
     with pytest.raises(InputError, match=r"cannot be the name|binary data"):
-        find_layout(tmp_path)
+        find_layouts(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["TS_ali.mrc", "TS.ali", "TS_ctfcorr_ali.mrc"])

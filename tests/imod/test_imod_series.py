@@ -18,6 +18,8 @@ from strategies_imod import (
 )
 
 from tomofilt.errors import InputError, MissingFileError
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.reconstruction.setup import make_problem
 from tomofilt_imod.project import PROJECT_TYPE
 
 
@@ -221,7 +223,7 @@ def test_folder_of_aretomo(tmp_path):
     assert series.aligned_shape == (NX, NY)
     assert list(series.views) == [0, 2, 3, 4]
     assert series.log_base == 0
-    assert series.native_filter.output_mul == 250
+    assert series.native_filter.filter.output_mul == 250
     assert "holds global transforms" in notes(series)
     middle = (
         np.array([[0.087, 0.996], [-0.996, 0.087]]) @ series.geometry.image_from_volume[0, :, 3]
@@ -292,30 +294,56 @@ def test_native_filter(folder):
         "DENSWEIGHT 0",
         "COSINTERP 0",
     )
-    native = folder.read().native_filter
+    program = folder.read().native_filter
+    native = program.filter
     assert (native.radial_cutoff, native.radial_falloff) == (0.3, 0.04)
     assert native.true_sigma
     assert native.fake_sirt_iterations == 15
     assert (native.output_add, native.output_mul, native.output_mode) == (-3, 250, 1)
-    assert not native.density_weight
-    assert not native.cosine_stretch
+    assert native.density_weights == ()
+    assert program.cosine == (0, 0)
 
 
 def test_native_filter_by_default(folder):
-    native = folder.read().native_filter
-    assert native.density_weight
-    assert native.cosine_stretch
-    assert native.radial_cutoff is None
-    assert native.output_mode == 2
+    program = folder.read().native_filter
+    assert program.filter.density_weights == (2.0, 2 / 3)
+    assert program.cosine == (1, 2)
+    assert program.filter.radial_cutoff is None
+    assert program.filter.output_mode == 2
 
 
-def test_options_the_native_filter_cannot_follow(folder):
-    folder.tilt("MODE 6")
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("MODE 6", "MODE 6 cannot be written"),
+        ("MASK 3", "MASK is not followed"),
+        ("SIRTIterations 5", "SIRTIterations is not followed"),
+        ("WeightAngleFile TS.tlt", "WeightAngleFile is not followed"),
+        ("XTILTINTERP 2", "XTILTINTERP 2 is not followed"),
+        ("DENSWEIGHT 2 1 1 1", "DENSWEIGHT 2 1 1 1: 2 neighbours need"),
+        ("SLICE 0 5 2", "SLICE has an interval of 2"),
+    ],
+)
+def test_options_that_cannot_be_followed(folder, entry, words):
+    folder.tilt(entry)
     series = folder.read()
-    assert series.native_filter is None
-    assert "-f imod cannot be used, MODE 6" in notes(series)
+    assert words in series.native_filter.refused
+    assert f"-f imod cannot be used, {words}" in notes(series)
+    with pytest.raises(InputError, match=words):
+        make_problem(series, Settings(filter="imod"))
+    make_problem(series, Settings(filter="ramp"))
+
+
+def test_half_floats_are_written_as_floats(folder):
     folder.tilt("MODE 12")
-    assert folder.read().native_filter.output_mode == 2
+    assert folder.read().native_filter.filter.output_mode == 2
+
+
+def test_raw_images_that_newstack_interpolates_linearly(folder):
+    folder.raw(rotation_xf(0.0))
+    newst = "$newstack -StandardInput\nInputFile TS.st\nTransformFile TS.xf\nLinearInterpolation\n"
+    (folder.path / "newst.com").write_text(newst)
+    assert "run newst.com to make the aligned stack" in folder.read().native_filter.refused
 
 
 def half_stacks(folder, suffix, shape=(VIEWS, NY, NX), names=("EVN", "ODD")):

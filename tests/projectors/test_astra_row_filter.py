@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomofilt.errors import InputError
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.device import DeviceImageFilter, DeviceRowFilter
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.registry import parse
 from tomofilt.filters.wiener import Measurement, WienerExact
 from tomofilt.series.geometry import TiltGeometry
@@ -40,13 +38,6 @@ def test_equals_the_cpu(name, width, interpolation):
     found = DeviceRowFilter(cpu, "cpu").filter_rows(views, torch.from_numpy(rows)).numpy()
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
-
-
-def test_imod_is_left_to_the_cpu():
-    with pytest.raises(InputError, match="use --device cpu"):
-        DeviceRowFilter(row_filter(parse("hann"), 64, "imod"), "cpu")
-    with pytest.raises(InputError, match="use --device cpu"):
-        DeviceRowFilter(row_filter(ImodFilter(), 64, "linear"), "cpu")
 
 
 def measured():

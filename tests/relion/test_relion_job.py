@@ -17,6 +17,8 @@ from tomofilt_relion.job import (
     control_folder,
     split_labels,
 )
+from tomofilt_relion.projections import Projection
+from tomofilt_relion.ranks import Rank, RankFile, wait_for_others
 
 KNOWN = {
     "--threads": 1,
@@ -69,10 +71,25 @@ def test_native_job():
         *("--shape", "4000", "4100", "2000"),
     )
     assert request.tilt_offset_deg == -2
-    assert request.without_meaning == (
-        *("--fourier", "--ctf-intact-first-peak", "--snr"),
-        *("--do-proj", "--centre-proj", "--thickness-proj"),
+    assert request.without_meaning == ("--fourier", "--ctf-intact-first-peak", "--snr")
+    assert request.projection == Projection(centre=0, thickness=10)
+    assert read("--t a.star --o x/").projection is None
+
+
+def test_options_that_relions_own_jobs_give_now_and_then():
+    request = read("--i optimisation_set.star --o x/ --td 20 --tf 5 --x0 0 --y0 0 --z0 0 --noctf")
+    assert request.options == (
+        *("--relion-star", "optimisation_set.star", "--output-dir", "x", "--ctf", "none"),
     )
+    assert request.without_meaning == ("--td", "--tf")
+
+
+@pytest.mark.parametrize(
+    ("given", "device"), [("", ()), ("0", ("cuda:0",)), ("0:1", ("cuda:0,1",))]
+)
+def test_gpus(given, device):
+    request = Request.read(split_labels(["--t", "a.star", "--o", "x/", "--gpu", given]), KNOWN)
+    assert request.options[4:] == (("--device", *device) if device else ())
 
 
 def test_ctf_is_a_flag_in_relion_and_has_a_value_here():
@@ -103,7 +120,7 @@ def test_values_that_look_like_labels_or_come_in_numbers():
     ("line", "message"),
     [
         (f"{EXTERNAL} --thicknes 3", r"no option --thicknes\. Did you mean --thickness\? Options"),
-        (f"{EXTERNAL} --zzz", r"no option --zzz\. Options: --binned-angpix, --ctf, --d, .*--w$"),
+        (f"{EXTERNAL} --zzz", r"no option --zzz\. Options: --binned-angpix, .*--ctf, --d, .*--w$"),
         (f"{EXTERNAL} --thickness", "--thickness needs a value"),
         (f"{EXTERNAL} --tomogram-name", "--tomogram-name needs a value"),
         (f"{EXTERNAL} --shape 1 2", "--shape needs 3 values, but '1 2'"),
@@ -112,6 +129,8 @@ def test_values_that_look_like_labels_or_come_in_numbers():
         (f"{EXTERNAL} --w 4000 --d 3", "--w, --h and --d belong together"),
         (f"{EXTERNAL} --tiltangle_offset x", "--tiltangle_offset x is no angle"),
         (f"{EXTERNAL} --t other.star", "two inputs are given"),
+        (f"{EXTERNAL} --x0 12", "--x0 12 would move the tomogram"),
+        (f"{EXTERNAL} --do_proj --centre_proj x", "--centre_proj x is no number of slices"),
         ("--o External/job010/", "the tilt series are missing"),
         ("--t a.star", "the folder of the job is missing"),
         ("a.star --o x", "'a.star' stands before the first label"),
@@ -200,3 +219,57 @@ def test_log(capsys, monkeypatch):
         "TS_01 (1 of 2): 30%",
         "TS_01 (1 of 2): 80%",
     ]
+
+
+# ------------------------------------------------------------------------- several processes
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, Rank()),
+        (
+            {
+                "OMPI_COMM_WORLD_RANK": "2",
+                "OMPI_COMM_WORLD_SIZE": "3",
+                "PMIX_NAMESPACE": "12-1",
+                "SLURM_PROCID": "0",
+                "SLURM_NTASKS": "1",
+            },
+            Rank(2, 3, "121"),
+        ),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, Rank(1, 2)),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "77"}, Rank(3, 4, "77")),
+        ({"SLURM_JOB_ID": "77"}, Rank()),
+    ],
+)
+def test_rank_from_the_environment(environment, rank):
+    assert Rank.from_environment(environment) == rank
+
+
+def part(folder, rank, succeeded):
+    with RankFile(folder, rank) as said, JobControl(folder, rank) as control:
+        said.succeeded = control.succeeded = succeeded
+
+
+@pytest.mark.parametrize(
+    ("parts", "state"), [((True, True), "SUCCESS"), ((True, False), "FAILURE")]
+)
+def test_the_first_process_tells_of_all(tmp_path, parts, state):
+    for number, succeeded in enumerate(parts, start=1):
+        part(tmp_path, Rank(number, 3, "run"), succeeded)
+        assert markers(tmp_path)[0].startswith(".tomofilt_run_rank")
+    part(tmp_path, Rank(0, 3, "run"), True)
+    assert markers(tmp_path) == [f"EXIT_{state}"]
+
+
+def test_a_process_that_is_silent_is_taken_for_dead(tmp_path):
+    first = Rank(0, 2, "run")
+    first.path(tmp_path, 1).write_text("working 3")
+    assert not wait_for_others(tmp_path, first, silent_s=0.05)
+
+
+def test_files_of_a_run_that_was_killed_do_not_stay(tmp_path):
+    Rank(1, 2, "old").path(tmp_path).write_text("working 3")
+    part(tmp_path, Rank(0, 1, "new"), True)
+    assert markers(tmp_path) == ["EXIT_SUCCESS"]

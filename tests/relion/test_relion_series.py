@@ -448,7 +448,6 @@ def test_incomplete_relion_4_set(project, block, changes, message):
     [
         ("data_particles\n\nloop_\n_rlnTomoName\nTS_01\n", "It is a set of particles"),
         ("data_a\n\nloop_\n_rlnMicrographPreExposure\n0\n", "It is a single tilt series"),
-        ("data_\n\n_rlnTomoTomogramsFile x.star\n", "It is an optimisation set"),
         ("data_optics\n\nloop_\n_rlnVoltage\n300\n", "Give an aligned_tilt_series.star"),
         ("data_global\n\nloop_\n_rlnVoltage\n300\n", "data_global has no column rlnTomoName"),
         ("data_global\n\nloop_\n_rlnTomoName\n\n", "data_global names no tilt series"),

@@ -8,7 +8,6 @@ import pytest
 from runs import problem_of
 
 from tomofilt.evaluate.tomograms import Tomogram
-from tomofilt.filters.imod import ImodFilter
 from tomofilt.filters.learned import LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.protocol import FilterContext
 from tomofilt.io.bundle import SUFFIX, save_bundle
@@ -17,6 +16,8 @@ from tomofilt.reconstruction.settings import Settings
 from tomofilt.report.gains import gains_of
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
+from tomofilt_imod.tilt_filter import ImodFilter
+from tomofilt_imod.tilt_program import TiltProgram
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def made():
     return simulated_series(seed=3, shape=(32, 64, 80), snr=0.5)
 
 
-NATIVE = ImodFilter(fake_sirt_iterations=12, cosine_stretch=False, output_mul=3.0)
+NATIVE = TiltProgram(ImodFilter(fake_sirt_iterations=12, output_mul=3.0), cosine=(0, 0))
 
 
 @pytest.mark.parametrize(

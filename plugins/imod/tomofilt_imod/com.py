@@ -63,7 +63,8 @@ _KEYS = {
         AdjustOrigin LinearInterpolation NearestNeighbor SizeToOutputInXandY ModeToOutput
         BytesSignedInOutput StripExtraHeader FloatDensities MeanAndStandardDeviation
         ContrastBlackWhite ScaleMinAndMax MultiplyAndAdd FillValue TaperAtFill MemoryLimit
-        TestLimits VerboseOutput ParameterFile DONE
+        TestLimits VerboseOutput ParameterFile DONE FourierReduceByFactor ReorderByTiltAngle
+        ReverseInputFileOrder SameSectionsToRead TiltAngleFile AngleFile NewAngleOutputFile
     """,
 }
 

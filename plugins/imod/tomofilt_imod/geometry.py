@@ -141,6 +141,13 @@ class TiltOptions:
         y = self.full_px[1] / 2 - self.start_px[1] - ny / 2
         return x, y
 
+    def column_rounding(self, shape: tuple[int, int]) -> float:
+        """How far a voxel lies behind the whole pixel that ``tilt`` takes its local patch for."""
+        subset_px = math.trunc((self.full_px[0] - shape[1]) / 2) - self.start_px[0]
+        out = self.width_px // 2 + 0.5 + subset_px + self.shift_px[0]
+        exact = self.full_px[0] / 2 + 0.5 - self.start_px[0] - out
+        return exact - math.copysign(math.floor(abs(exact) + 0.5), exact)
+
     def grid(self, frame: Frame) -> VolumeGrid:
         """Lay out the tomogram that ``tilt`` would make.
 
@@ -212,6 +219,11 @@ class ViewAngles:
     z_factors: FloatArray
     use_local_z_factors: bool = False
 
+    def tilts_alone(self, xaxis_tilt_deg: float) -> ViewAngles:
+        """The same tilts, with nothing left after XAXISTILT of the x tilts, and no Z factors."""
+        xtilt = np.full_like(self.xtilt_deg, xaxis_tilt_deg)
+        return ViewAngles(self.tilt_deg, xtilt, np.zeros_like(self.z_factors))
+
 
 def tilt_geometry(
     angles: ViewAngles,
@@ -247,7 +259,8 @@ def tilt_geometry(
     if local is None:
         return TiltGeometry(maps)
 
-    z_factors = angles.z_factors
+    # without Z factors of its own, a local alignment has none, whatever ZFACTORFILE says
+    z_factors: FloatArray = np.zeros(2)
     if local.z_factors is not None and angles.use_local_z_factors:
         z_factors = local.z_factors
     rotated = _about_axis(tilt + local.tilt_deg, xtilt + local.xtilt_deg, z_factors)
@@ -255,10 +268,13 @@ def tilt_geometry(
     moved = local.transforms[..., :2] @ rotated
     shift_px = local.transforms[..., 2] * local_scale + axis_px
     local_maps = _onto_images(moved, shift_px, raw_from_aligned, frame.pixel_angst)
-    axis_x, axis_y = options.full_px[0] / 2 + options.axis_offset_px, options.full_px[1] / 2
+    columns, rows = local.lattice(local_scale)
+    # tilt counts pixels from 1, and takes the patch of a voxel at the nearest of them
+    axis_x, axis_y = options.full_px[0] / 2 + 0.5, options.full_px[1] / 2 + 0.5
     lattice = LocalGeometry(
-        x_angst=(local.x_px * local_scale - axis_x) * frame.pixel_angst,
-        y_angst=(local.y_px * local_scale - axis_y) * frame.pixel_angst,
+        x_angst=(columns - axis_x - options.axis_offset_px + options.column_rounding(frame.shape))
+        * frame.pixel_angst,
+        y_angst=(rows - axis_y) * frame.pixel_angst,
         image_from_volume=np.moveaxis(local_maps, 2, 0),
     )
     return TiltGeometry(maps, lattice)

@@ -15,7 +15,7 @@ from tomofilt.errors import InputError
 from tomofilt.io.text import read_text
 from tomofilt_imod.com import Command, read_command
 
-__all__ = ["Layout", "find_layout", "looks_like_imod"]
+__all__ = ["Layout", "find_layouts", "looks_like_imod"]
 
 _ALIGNED = re.compile(r"(_(ctfcorr|erase|filt|3dfind))?(_ali\.(mrc|hdf)|\.ali)$")
 _OTHER_XF = re.compile(r"(_fid|_nonfid|local)$")
@@ -24,18 +24,20 @@ _OURS = re.compile(r".*\.(edf|xf|tlt)|(tilt|newst)[ab]?\.com")
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of one single-axis tilt series.
+    """The files of one tilt series.
 
     Parameters
     ----------
     folder : Path
     name : str
-        Base name of the data set.
+        Base name of the data set, with the axis.
     tilt, newst : Command
         tilt.com and newst.com; without entries when there is no such file.
     edf : mapping of str to str
         Settings of etomo's project file, empty without one.
     edf_path : Path, optional
+    axis : "", "a" or "b"
+        Which series of a dual-axis data set; its com files are tilta.com and so on.
     """
 
     folder: Path
@@ -44,6 +46,11 @@ class Layout:
     newst: Command
     edf: Mapping[str, str] = field(default_factory=dict)
     edf_path: Path | None = None
+    axis: str = ""
+
+    def com_file(self, name: str) -> Path:
+        """Where the com file of a name is, with the axis."""
+        return self.folder / f"{name}{self.axis}.com"
 
     def beside(self, suffix: str) -> Path:
         """Append a suffix to the base name."""
@@ -96,30 +103,48 @@ def looks_like_imod(path: Path) -> bool:
         return False
 
 
-def find_layout(path: Path) -> Layout:
+def find_layouts(path: Path) -> tuple[Layout, ...]:
     """Find the files of a tilt series from its folder, or its .edf, .xf, .tlt or com file.
+
+    Returns
+    -------
+    One layout, or one for each axis of a dual-axis data set.
 
     Raises
     ------
     InputError
-        There is none, or more than one, or it is a dual-axis data set.
+        There is none, or more than one.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such folder")
     folder = path if path.is_dir() else path.parent
     named = path if path.is_file() and path.suffix in (".edf", ".xf", ".tlt") else None
-    _refuse_com_of_dual_axis(folder)
-    tilt, newst = (
-        read_command(file, program) if file.is_file() else Command(file)
-        for file, program in ((folder / "tilt.com", "tilt"), (folder / "newst.com", "newstack"))
-    )
     edf_path = _edf_path(folder, named)
     edf = {} if edf_path is None else _read_edf(edf_path)
-    if edf.get("Setup.AxisType") == "Dual Axis":
-        raise _dual_axis(f"{edf_path} describes")
+    axes = [axis for axis in "ab" if (folder / f"tilt{axis}.com").is_file()]
+    if not axes and edf.get("Setup.AxisType") == "Dual Axis":
+        raise InputError(
+            f"{edf_path} describes a dual-axis data set, but neither tilta.com nor tiltb.com is "
+            "there: have etomo write them"
+        )
+    found = [_layout(folder, axis, named, edf_path, edf) for axis in axes or ("",)]
+    chosen = [layout for layout in found if named is not None and layout.name == named.stem]
+    return tuple(chosen or found)
 
-    name = edf.get("Setup.DatasetName") or _name_in_com(tilt, newst)
-    if named is not None:
+
+def _layout(
+    folder: Path, axis: str, named: Path | None, edf_path: Path | None, edf: Mapping[str, str]
+) -> Layout:
+    tilt, newst = (
+        read_command(file, program) if file.is_file() else Command(file)
+        for file, program in (
+            (folder / f"tilt{axis}.com", "tilt"),
+            (folder / f"newst{axis}.com", "newstack"),
+        )
+    )
+    dataset = edf.get("Setup.DatasetName")
+    name = f"{dataset}{axis}" if dataset else _name_in_com(tilt, newst)
+    if named is not None and not axis:
         name = name or named.stem
         if name != named.stem and named != edf_path:
             raise InputError(
@@ -129,7 +154,7 @@ def find_layout(path: Path) -> Layout:
     name = name or _name_of_files(folder)
     if not name or name.startswith("-") or re.search(r"[/\\\0]|^\.+$", name):
         raise InputError(f"{folder}: {name!r} cannot be the name of a data set: correct {edf_path}")
-    return Layout(folder, name, tilt, newst, edf, edf_path)
+    return Layout(folder, name, tilt, newst, edf, edf_path, axis)
 
 
 def _read_edf(path: Path) -> dict[str, str]:
@@ -182,17 +207,4 @@ def _several(folder: Path, names: list[str]) -> InputError:
     return InputError(
         f"{folder} holds {len(names)} tilt series ({shown}): give one of these files instead of "
         "the folder"
-    )
-
-
-def _refuse_com_of_dual_axis(folder: Path) -> None:
-    for name in ("tilta.com", "tiltb.com"):
-        if (folder / name).is_file():
-            raise _dual_axis(f"{folder / name} belongs to")
-
-
-def _dual_axis(found: str) -> InputError:
-    return InputError(
-        f"{found} a dual-axis data set, which tomofilt does not reconstruct: copy the files of one "
-        "axis into a folder of their own, with tilta.com and newsta.com as tilt.com and newst.com"
     )

@@ -106,14 +106,13 @@ def read_ctf(
 
 
 def _command(layout: Layout, program: str, ledger: Ledger) -> Command:
-    name = {"ctfphaseflip": "ctfcorrection.com", "ctfplotter": "ctfplotter.com"}[program]
-    path = layout.folder / name
+    path = layout.com_file({"ctfphaseflip": "ctfcorrection", "ctfplotter": "ctfplotter"}[program])
     if not path.is_file():
         return Command(path)
     try:
         command = read_command(path, program)
     except InputError as error:
-        ledger.notes.append(f"{error}: {name} is not used")
+        ledger.notes.append(f"{error}: {path.name} is not used")
         return Command(path)
     ledger.files.append(path)
     return command
@@ -202,6 +201,11 @@ def _frame(
             )
         return 0.0, None
     if not shifted:
+        if phaseflip.entries and np.any(table.u_nm != table.v_nm):
+            ledger.notes.append(
+                f"{path.name}: the axes of astigmatism are turned with {xf_path.name}; "
+                "ctfphaseflip leaves them as they are, as ctfcorrection.com has no TransformFile"
+            )
         return transforms.rotation_deg, None
     pixel = images.frame.pixel_angst * float(images.frame.scale)
     return transforms.rotation_deg, transforms.matrices[:, :, 2] * pixel

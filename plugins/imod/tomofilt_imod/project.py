@@ -1,4 +1,4 @@
-"""IMOD folders as projects: one tilt series each, read from its com files and alignment."""
+"""IMOD folders as projects: one tilt series each, or two axes, read from their com files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tomofilt.errors import InputError
 from tomofilt.series.projects import AS_IT_IS, Acquisition, Destination, SeriesOptions
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_imod.create import create_folder
-from tomofilt_imod.layout import Layout, find_layout, looks_like_imod
+from tomofilt_imod.layout import Layout, find_layouts, looks_like_imod
 from tomofilt_imod.series import read_series
 
 __all__ = ["PROJECT_TYPE", "ImodProject", "ImodProjectType"]
@@ -22,35 +22,43 @@ class ImodProject:
 
     Parameters
     ----------
-    layout : Layout
+    layouts : tuple of Layout
+        One, or one for each axis of a dual-axis data set.
     """
 
-    layout: Layout
+    layouts: tuple[Layout, ...]
 
     @property
     def names(self) -> Sequence[str]:
-        """The base name of the data set."""
-        return (self.layout.name,)
+        """The base name of the data set, with the axis if it has two."""
+        return tuple(layout.name for layout in self.layouts)
 
     def read(self, name: str, options: SeriesOptions = AS_IT_IS) -> TiltSeries:
-        """Read the tilt series; see :func:`~tomofilt_imod.series.read_series`."""
-        self._check(name)
-        return read_series(self.layout, options)
+        """Read a tilt series; see :func:`~tomofilt_imod.series.read_series`."""
+        return read_series(self._layout(name), options)
 
     def destination(self, name: str, output_dir: Path | None) -> Destination:
-        """Place ``<name>_tomofilt_rec.mrc`` in the folder asked for, else beside the data."""
-        self._check(name)
-        folder = self.layout.folder if output_dir is None else output_dir
+        """Place ``<name>_tomofilt_rec.mrc`` in the folder asked for, else beside the data.
+
+        The tomogram of one of two axes has the name that IMOD's combine looks for, tilt.com's.
+        """
+        layout = self._layout(name)
+        folder = layout.folder if output_dir is None else output_dir
+        if layout.axis:
+            output = layout.tilt.file("OutputFile")
+            return Destination(folder / (output.name if output else f"{name}_rec.mrc"))
         return Destination(folder / f"{name}_tomofilt_rec.mrc")
 
     def commit(self, finished: Mapping[str, Destination], output_dir: Path | None) -> None:
         """Do nothing: IMOD keeps no list of tomograms."""
 
-    def _check(self, name: str) -> None:
-        if name != self.layout.name:
-            raise InputError(
-                f"{self.layout.folder} holds the tilt series {self.layout.name}, not {name}"
-            )
+    def _layout(self, name: str) -> Layout:
+        for layout in self.layouts:
+            if layout.name == name:
+                return layout
+        raise InputError(
+            f"{self.layouts[0].folder} holds the tilt series {', '.join(self.names)}, not {name}"
+        )
 
 
 class ImodProjectType:
@@ -64,7 +72,7 @@ class ImodProjectType:
 
     def open(self, path: Path) -> ImodProject:
         """Open a folder, or the series that an .edf, .xf or .tlt file belongs to."""
-        return ImodProject(find_layout(path))
+        return ImodProject(find_layouts(path))
 
     def create(self, folder: Path, series: TiltSeries, acquisition: Acquisition) -> Path:
         """Write a new folder; see :func:`~tomofilt_imod.create.create_folder`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,51 +21,13 @@ from tomofilt_imod.ledger import Ledger
 from tomofilt_imod.mdoc import Mdoc
 from tomofilt_imod.optics import find_mdoc, read_ctf, read_exposure, told_by_stack
 from tomofilt_imod.stacks import Images, read_halves, read_images
+from tomofilt_imod.tilt_com import note_unused_options, read_program
 from tomofilt_imod.transforms import LocalAlignment, read_local
 from tomofilt_imod.views import parse_view_list
-
-if TYPE_CHECKING:
-    from tomofilt.filters.imod import ImodFilter
 
 __all__ = ["read_series"]
 
 FloatArray = NDArray[np.float64]
-
-_FILTER_KEYS = (
-    "RADIAL",
-    "FalloffIsTrueSigma",
-    "MultiplyByGaussian",
-    "HammingLikeFilter",
-    "FakeSIRTiterations",
-    "FlatFilterFraction",
-    "DENSWEIGHT",
-    "COSINTERP",
-    "SCALE",
-    "MODE",
-)
-_NOT_FOLLOWED = (
-    "RecFileToReproject",
-    "ProjectModel",
-    "BaseRecFile",
-    "ANGLES",
-    "COMPFRACTION",
-    "COMPRESS",
-    "ConstrainSign",
-    "ExactFilterSize",
-    "MASK",
-    "MinMaxMean",
-    "PARALLEL",
-    "ReferenceSDofScaling",
-    "REPLICATE",
-    "REPROJECT",
-    "RotateBy90",
-    "SIRTIterations",
-    "SIRTSubtraction",
-    "SubtractFromBase",
-    "TOTALSLICES",
-    "WeightAngleFile",
-    "WeightFile",
-)
 
 
 def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
@@ -118,7 +79,13 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
     tilt_deg = angles.tilt_deg + options.angle_offset_deg
     views = used[np.argsort(tilt_deg[used], kind="stable")]
     halves = read_halves(layout, images, ledger)
-    native_filter = _native_filter(tilt, local is not None, ledger) if tilt.entries else None
+    alone = tilt_geometry(
+        angles.tilts_alone(options.xaxis_tilt_deg),
+        options,
+        images.frame,
+        raw_from_aligned=images.raw_from_aligned,
+    )
+    program = read_program(layout, images, options, alone, ledger) if tilt.entries else None
     _note_left_out(layout, excluded, ledger)
     _note_what_is_unused(layout, ledger)
     mdoc = find_mdoc(layout)
@@ -152,7 +119,9 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
         ctf=None if ctf is None else ctf.select(views),
         ctf_done=ctf_done,
         log_base=tilt.number("LOG"),
-        native_filter=native_filter,
+        native_filter=program,
+        # IMOD's combine takes both axes as tilt writes them
+        orientation="xzy" if layout.axis else "zyx",
         facts=ledger.facts,
         notes=tuple(ledger.notes),
         files=tuple(dict.fromkeys(ledger.files)),
@@ -233,7 +202,8 @@ def _excluded(
         )
     if not tilt.entries and layout.edf_path is not None:
         source = f"{layout.edf_path.name} ExcludeProjections"
-        given = layout.edf.get("Setup.AxisA.ExcludeProjections", "")
+        axis = (layout.axis or "a").upper()
+        given = layout.edf.get(f"Setup.Axis{axis}.ExcludeProjections", "")
         excluded = parse_view_list([given], str(layout.edf_path))
     if included:
         source = tilt.source("INCLUDE")
@@ -274,7 +244,7 @@ def _note_other_pixel_size(images: Images, mdoc: Mdoc | None, ledger: Ledger) ->
 
 def _note_left_out(layout: Layout, excluded: Sequence[int], ledger: Ledger) -> None:
     """Say which views the alignment left out although tilt.com does not."""
-    path = layout.folder / "align.com"
+    path = layout.com_file("align")
     try:
         left_out = read_command(path, "tiltalign").views("ExcludeList") if path.is_file() else ()
     except InputError:
@@ -287,47 +257,9 @@ def _note_left_out(layout: Layout, excluded: Sequence[int], ledger: Ledger) -> N
         )
 
 
-def _native_filter(tilt: Command, local: bool, ledger: Ledger) -> ImodFilter | None:
-    """Build what ``tilt`` would apply; it never stretches by cosine with local alignment."""
-    from tomofilt.filters.imod import ImodFilter
-
-    cutoff, falloff = tilt.numbers("RADIAL", 2) or (None, None)
-    add, multiply = tilt.numbers("SCALE", 2) or (0.0, 1.0)
-    stretch = tilt.numbers("COSINTERP", 1, 2) or (1.0,)
-    weight = tilt.numbers("DENSWEIGHT", 1, 100) or (1.0,)
-    mode = tilt.integer("MODE")
-    try:
-        return ImodFilter(
-            radial_cutoff=cutoff,
-            radial_falloff=falloff,
-            true_sigma=tilt.flag("FalloffIsTrueSigma"),
-            multiply_gaussian=tilt.flag("MultiplyByGaussian"),
-            hamming_from=tilt.number("HammingLikeFilter"),
-            fake_sirt_iterations=tilt.integer("FakeSIRTiterations") or None,
-            flat_fraction=tilt.number("FlatFilterFraction") or 0.0,
-            density_weight=weight[0] != 0,
-            cosine_stretch=stretch[0] != 0 and not local,
-            output_add=add,
-            output_mul=multiply,
-            output_mode=2 if mode in (None, 12) else mode,  # 12: float16, which few programs read
-            vertical_slices=bool(tilt.text("XTILTFILE") or tilt.number("XAXISTILT")),
-        )
-    except InputError as error:
-        ledger.notes.append(f"{tilt.path.name}: -f imod cannot be used, {error}")
-        return None
-
-
 def _note_what_is_unused(layout: Layout, ledger: Ledger) -> None:
     tilt, notes = layout.tilt, ledger.notes
-    filter_keys = [key for key in _FILTER_KEYS if key in tilt]
-    if filter_keys:
-        notes.append(f"{tilt.path.name} {', '.join(filter_keys)}: applied only with -f imod")
-    not_followed = [key for key in _NOT_FOLLOWED if key in tilt]
-    if not_followed:
-        notes.append(f"{tilt.path.name} {', '.join(not_followed)}: not followed by tomofilt")
-    slices = tilt.numbers("SLICE", 2, 3)
-    if slices is not None and len(slices) == 3 and slices[2] != 1:
-        notes.append(f"{tilt.path.name} SLICE: the interval of {slices[2]:g} is not used")
+    note_unused_options(tilt, ledger)
     for command in (tilt, layout.newst):
         if command.unknown:
             notes.append(

@@ -38,6 +38,10 @@ _REFUSED = (
     "RotateByAngle",
     "ExpandByFactor",
     "ShrinkByFactor",
+    "FourierReduceByFactor",
+    "ReorderByTiltAngle",
+    "ReverseInputFileOrder",
+    "SameSectionsToRead",
 )
 _NOT_FOLLOWED = ("DistortionField", "GradientFile")
 

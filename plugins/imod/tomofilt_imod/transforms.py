@@ -135,6 +135,20 @@ class LocalAlignment:
     z_factors: FloatArray | None
     pixel_angst: float | None
 
+    def lattice(self, scale: float) -> tuple[FloatArray, FloatArray]:
+        """Patch positions (x, y) in pixels ``scale`` times finer, at whole pixels as in ``tilt``.
+
+        They count from 1.
+        """
+        x, y = (_whole(positions, scale) for positions in (self.x_px, self.y_px))
+        return x, y
+
+
+def _whole(positions: FloatArray, scale: float) -> FloatArray:
+    first, step = positions[0], positions[1] - positions[0]
+    first, step = (np.floor(np.rint(value) * scale + 0.5) for value in (first, step))
+    return np.asarray(first + step * np.arange(len(positions)))
+
 
 def read_local(path: Path, views: int) -> LocalAlignment | None:
     """Read the local alignment of all ``views``; None when the file holds .xf transforms instead.

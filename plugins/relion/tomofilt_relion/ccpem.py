@@ -21,6 +21,8 @@ except ImportError as error:
         "tomofilt's job for the CCP-EM Pipeliner needs the Pipeliner: pip install ccpem-pipeliner"
     ) from error
 
+from tomofilt.reconstruction.settings import Settings
+
 __all__ = ["TomofiltReconstruct"]
 
 
@@ -67,7 +69,7 @@ class TomofiltReconstruct(PipelinerJob):  # type: ignore[misc]  # the Pipeliner 
         )
         self.joboptions["filter"] = StringJobOption(
             label="Filter:",
-            default_value="sirt-like:10",
+            default_value=Settings().filter,
             help_text="NAME or NAME:ARGUMENT; 'tomofilt filters list' names them.",
             is_required=True,
             in_continue=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tomofilt.jobs.many import Job, Summary
     from tomofilt.reconstruction.settings import Settings
     from tomofilt_relion.job import JobControl, Request
+    from tomofilt_relion.ranks import Rank
 
 __all__ = ["app"]
 
@@ -73,6 +75,20 @@ def native(context: typer.Context) -> None:
     raise typer.Exit(_run(context.args, external=False))
 
 
+@app.command("native-mpi", cls=_Verbatim)
+def native_mpi(context: typer.Context) -> None:
+    """Run with the arguments of relion_tomo_reconstruct_tomogram_mpi, by mpirun or srun.
+
+    The processes share the series.
+    """
+    from tomofilt_relion.ranks import Rank
+
+    rank = Rank.from_environment(os.environ)
+    code = _run(context.args, external=False, rank=rank)
+    # mpirun ends all processes when one fails: the first one tells of the others
+    raise typer.Exit(code if rank.number == 0 else 0)
+
+
 @app.command("shim-path")
 def shim_path() -> None:
     """Print the folder that, first on PATH, makes RELION's Tomograms job run tomofilt."""
@@ -81,8 +97,8 @@ def shim_path() -> None:
     typer.echo(install())
 
 
-def _run(arguments: Sequence[str], *, external: bool) -> int:
-    """Run a job from RELION's command line; return the exit code."""
+def _run(arguments: Sequence[str], *, external: bool, rank: Rank | None = None) -> int:
+    """Run a job from RELION's command line, or this process's part; return the exit code."""
     from tomofilt_relion.job import (
         JobControl,
         JobReporter,
@@ -90,10 +106,13 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
         control_folder,
         split_labels,
     )
+    from tomofilt_relion.ranks import Rank, RankFile
 
     labels = split_labels(arguments)
+    rank = rank or Rank()
+    folder = control_folder(labels)
     try:
-        with JobControl(control_folder(labels)) as control:
+        with RankFile(folder, rank) as said, JobControl(folder, rank) as control:
             # these take a while, and RELION may ask to stop
             from tomofilt.jobs import many as batch
             from tomofilt.util.log import notes_told_to
@@ -101,12 +120,14 @@ def _run(arguments: Sequence[str], *, external: bool) -> int:
             command = _option_parser()
             request = Request.read(labels, _known_options(command))
             settings, jobs = _prepare(command, request)
+            jobs = jobs[rank.number :: rank.count]
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
             reporter = JobReporter()
             with notes_told_to(reporter.note):
                 summary = batch.run(jobs, settings, reporter)
             _conclude(summary, control, request.folder, external=external)
+            said.succeeded = control.succeeded
     except KeyboardInterrupt as error:
         typer.echo(f"aborted: {error or 'interrupted'}; Continue goes on from here", err=True)
         return 130
@@ -159,9 +180,11 @@ def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
             raise
         raise InputError(explain()) from error
     jobs = work.jobs
-    if request.tilt_offset_deg:
+    if request.tilt_offset_deg or request.projection:
         opened: Any = jobs[0].project
-        project = replace(opened, tilt_offset_deg=request.tilt_offset_deg)
+        project = replace(
+            opened, tilt_offset_deg=request.tilt_offset_deg, projection=request.projection
+        )
         jobs = [replace(each, project=project) for each in jobs]
     return work.settings, jobs
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from tomofilt.errors import InputError, OutputError
 from tomofilt.io.files import write_text_atomic
 from tomofilt.util.signals import interrupt_main_thread
+from tomofilt_relion.projections import Projection
+from tomofilt_relion.ranks import Rank, wait_for_others
 
 if TYPE_CHECKING:
     from tomofilt.jobs.many import Outcome
@@ -33,14 +35,19 @@ _LOOKS_EVERY_S = 0.5
 Label = tuple[str, tuple[str, ...]]
 
 _FOLDER, _CONTROL = "--o", "--pipeline-control"
-_INPUTS = ("--in-mics", "--in-movies", "--in-tomograms", "--t", "--relion-star")
+_INPUTS = ("--in-mics", "--in-movies", "--in-tomograms", "--t", "--i", "--relion-star")
 _OTHER_NAMES = {"--j": "--threads", "-j": "--threads", "-f": "--filter"}
 _SIZES = ("--w", "--h", "--d")
 _OFFSET = "--tiltangle-offset"
+_ORIGIN = ("--x0", "--y0", "--z0")
+_GPU = "--gpu"
+_PROJECTION = "--do-proj"
+_PROJECTED = {"--centre-proj": "centre", "--thickness-proj": "thickness"}
 #: Options of relion_tomo_reconstruct_tomogram that ask for something tomofilt does too.
 _MEANING = {
     "--generate-split-tomograms": ("--halves", "frames"),
     "--ctf": ("--ctf", "wiener"),
+    "--noctf": ("--ctf", "none"),
     "--no-weight": ("--filter", "none", "--normalise", "count", "--projector", "direct"),
 }
 #: Those that have no meaning here, with the number of their values.
@@ -54,9 +61,8 @@ _WITHOUT_MEANING = {
     "--fc": 0,
     "--keep-mean": 0,
     "--bfactor-per-edose": 1,
-    "--do-proj": 0,
-    "--centre-proj": 1,
-    "--thickness-proj": 1,
+    "--td": 1,  # images are tapered anyway
+    "--tf": 1,
 }
 
 
@@ -107,6 +113,8 @@ class Request:
         The same as arguments of ``tomofilt reconstruct``.
     tilt_offset_deg : float
         Added to every tilt angle.
+    projection : Projection, optional
+        Slices of each tomogram to sum up as well.
     without_meaning : tuple of str
         Options that were accepted and do nothing.
     """
@@ -114,6 +122,7 @@ class Request:
     folder: Path
     options: tuple[str, ...]
     tilt_offset_deg: float = 0.0
+    projection: Projection | None = None
     without_meaning: tuple[str, ...] = ()
 
     @classmethod
@@ -146,6 +155,7 @@ class Request:
             taken.folder,
             ("--relion-star", taken.star, "--output-dir", str(taken.folder), *taken.all_options()),
             taken.tilt_offset_deg,
+            Projection(**taken.projected) if taken.projects else None,
             tuple(taken.without_meaning),
         )
 
@@ -156,14 +166,22 @@ class _Translation:
     folder: Path | None = None
     star: str | None = None
     tilt_offset_deg: float = 0.0
+    projects: bool = False
+    projected: dict[str, int] = field(default_factory=dict)
     options: list[str] = field(default_factory=list)
     sizes: dict[str, str] = field(default_factory=dict)
     without_meaning: list[str] = field(default_factory=list)
 
     def label(self, name: str, values: Sequence[str]) -> None:
-        if name in (_FOLDER, _CONTROL, _OFFSET, *_INPUTS, *_SIZES):
+        if name in (_FOLDER, _CONTROL, _OFFSET, *_ORIGIN, *_PROJECTED, *_INPUTS, *_SIZES):
             _check_count(name, values, 1)
             self._own(name, values[0])
+        elif name == _PROJECTION:
+            _check_count(name, values, 0)
+            self.projects = True
+        elif name == _GPU:  # an empty value asks for any GPU, which is the default
+            named = ",".join(values).replace(":", ",")
+            self.options += ("--device", f"cuda:{named}") if named else ()
         elif name in _MEANING and not (values and name in self.known):
             _check_count(name, values, 0)
             self.options += _MEANING[name]
@@ -183,10 +201,16 @@ class _Translation:
         if name == _FOLDER:
             self.folder = Path(value)
         elif name == _OFFSET:
-            try:
-                self.tilt_offset_deg = float(value)
-            except ValueError:
-                raise InputError(f"--tiltangle_offset {value} is no angle") from None
+            self.tilt_offset_deg = _number(value, "--tiltangle_offset", "no angle")
+        elif name in _ORIGIN:
+            if _number(value, name, "no position"):
+                raise InputError(
+                    f"{name} {value} would move the tomogram against the particles that later jobs "
+                    "find in it: leave it out, or give 0"
+                )
+        elif name in _PROJECTED:
+            what = f"{name.replace('-proj', '_proj')}"
+            self.projected[_PROJECTED[name]] = round(_number(value, what, "no number of slices"))
         elif name in _SIZES:
             self.sizes[name] = value
         elif name in _INPUTS:
@@ -204,11 +228,19 @@ class _Translation:
         return [*self.options, "--thickness-px", sizes[2]] if sizes[2] else self.options
 
     def _refuse(self, name: str) -> None:
-        names = sorted({*_INPUTS[:3], *_SIZES, _OFFSET, *_MEANING, *self.known})
+        own = (*_SIZES, _OFFSET, _PROJECTION, *_PROJECTED, _GPU)
+        names = sorted({*_INPUTS[:3], *own, *_MEANING, *self.known})
         names = [known for known in names if known.startswith("--")]
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(f"there is no option {name}.{hint} Options: {', '.join(names)}")
+
+
+def _number(value: str, name: str, what: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{name} {value} is {what}") from None
 
 
 def _check_count(name: str, values: Sequence[str], wanted: int | None) -> None:
@@ -231,6 +263,9 @@ class JobControl:
     ----------
     folder : Path
         Folder that RELION watches.
+    rank : Rank, optional
+        Which of several processes this is. The first waits for the others and leaves the marker;
+        the others leave none.
 
     Attributes
     ----------
@@ -238,8 +273,8 @@ class JobControl:
         To be set before leaving.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, rank: Rank | None = None) -> None:
+        self.folder, self.rank = folder, rank or Rank()
         self.succeeded = False
         self._asked = False
         self._over = threading.Event()
@@ -248,7 +283,7 @@ class JobControl:
     def __enter__(self) -> JobControl:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for state in ("SUCCESS", "FAILURE", "ABORTED"):
+            for state in ("SUCCESS", "FAILURE", "ABORTED") if self.rank.number == 0 else ():
                 (self.folder / f"RELION_JOB_EXIT_{state}").unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
@@ -269,6 +304,15 @@ class JobControl:
             self._watcher.join()
         except KeyboardInterrupt:  # asked for at the last moment
             stopped = True
+        if self.rank.number == 0:
+            self._leave_marker(stopped, error)
+        if stopped and self._asked:
+            raise JobAborted(f"{self._request} asked the job to stop") from error
+
+    def _leave_marker(self, stopped: bool, error: BaseException | None) -> None:
+        if self.rank.count > 1 and not wait_for_others(self.folder, self.rank):
+            self.succeeded = False
+        stopped = stopped or (self._request.exists() and not self.succeeded)
         if stopped:
             state = "ABORTED"
             # a rerun by hand is not to stop at once; RELION removes it itself
@@ -276,8 +320,6 @@ class JobControl:
         else:
             state = "SUCCESS" if self.succeeded and error is None else "FAILURE"
         (self.folder / f"RELION_JOB_EXIT_{state}").touch()
-        if stopped and self._asked:
-            raise JobAborted(f"{self._request} asked the job to stop") from error
 
     @property
     def _request(self) -> Path:

@@ -19,6 +19,7 @@ from tomofilt.io.files import PartialFile
 from tomofilt.io.record import Record, read_record
 from tomofilt.io.star import Table, format_star, read_star, write_star
 from tomofilt.series.projects import Destination
+from tomofilt_relion.projections import Projection
 from tomofilt_relion.tilts import relion5_tilts
 from tomofilt_relion.tomograms import TomogramSet
 
@@ -27,14 +28,18 @@ __all__ = ["project_path", "refuse_foreign_set", "write_set"]
 _COMMENT = "Created by tomofilt"
 _NOTHING = "N/A"  # as RELION writes where a series has no file of a kind
 _RECONSTRUCTED = "rlnTomoReconstructedTomogram"
-#: Files that other jobs made of their tomograms; the last name is misspelt in RELION too.
+#: Projections of the tomogram and of its halves; the last name is misspelt in RELION too.
+_PROJECTED = (
+    "rlnTomogramProjection",
+    "rlnTomogramProjectionHalf1",
+    "rlnTomogramHProjectionalf2",
+)
+#: Files that other jobs made of their tomograms.
 _DERIVED = (
     f"{_RECONSTRUCTED}Half1",
     f"{_RECONSTRUCTED}Half2",
     f"{_RECONSTRUCTED}Denoised",
-    "rlnTomogramProjection",
-    "rlnTomogramProjectionHalf1",
-    "rlnTomogramHProjectionalf2",
+    *_PROJECTED,
 )
 
 
@@ -57,6 +62,7 @@ def write_set(
     finished: Mapping[str, Destination],
     folder: Path,
     tilt_offset_deg: float = 0.0,
+    projection: Projection | None = None,
 ) -> None:
     """Write ``tilt_series/<name>.star`` of finished series, and ``tomograms.star`` last.
 
@@ -72,6 +78,8 @@ def write_set(
         The job's folder.
     tilt_offset_deg : float
         What was added to every rlnTomoYTilt, and is added in the files.
+    projection : Projection, optional
+        Which slices of each tomogram are summed up, in ``projections/``.
 
     Raises
     ------
@@ -87,6 +95,8 @@ def write_set(
         tilts = _tilts(tomograms, name, pixel, tilt_offset_deg)
         write_star(path, {name: tilts}, replace=True, comment=_COMMENT)
         rows[name] = _row(tomograms, name, destination, path, record)
+        if projection is not None:
+            rows[name] |= _projections(tomograms.root, destination, record, projection)
     _patiently(lambda: _write_global(folder / "tomograms.star", tomograms, rows))
 
 
@@ -136,11 +146,26 @@ def _row(
     }
     if _has_denoised(destination, record):
         row[f"{_RECONSTRUCTED}Denoised"] = project_path(tomograms.root, destination.denoised.volume)
-    halves = [destination.half(number) for number in (1, 2)]
-    if all(_belongs(half, record) for half in halves):
-        for number, half in enumerate(halves, start=1):
-            row[f"{_RECONSTRUCTED}Half{number}"] = project_path(tomograms.root, half.volume)
+    for number, half in enumerate(_halves(destination, record), start=1):
+        row[f"{_RECONSTRUCTED}Half{number}"] = project_path(tomograms.root, half.volume)
     return row
+
+
+def _halves(destination: Destination, record: Record) -> list[Destination]:
+    """Both half tomograms of a finished one, or none."""
+    halves = [destination.half(number) for number in (1, 2)]
+    return halves if all(_belongs(half, record) for half in halves) else []
+
+
+def _projections(
+    root: Path, destination: Destination, record: Record, projection: Projection
+) -> dict[str, str]:
+    """Write the projections of a tomogram and its halves; return their columns."""
+    made = [destination, *_halves(destination, record)]
+    return {
+        column: project_path(root, projection.write(each))
+        for column, each in zip(_PROJECTED, made, strict=False)
+    }
 
 
 def _record(destination: Destination) -> Record:

@@ -12,6 +12,7 @@ from tomofilt.series.projects import AS_IT_IS, Acquisition, Destination, SeriesO
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt_relion.create import create_project
 from tomofilt_relion.output import refuse_foreign_set, write_set
+from tomofilt_relion.projections import Projection
 from tomofilt_relion.series import read_series
 from tomofilt_relion.tomograms import TomogramSet, looks_like_set, open_set
 
@@ -27,10 +28,13 @@ class RelionProject:
     tomograms : TomogramSet
     tilt_offset_deg : float
         Added to every rlnTomoYTilt, in the reconstruction and in the STAR files written.
+    projection : Projection, optional
+        Slices of each tomogram that are summed up as well.
     """
 
     tomograms: TomogramSet
     tilt_offset_deg: float = 0.0
+    projection: Projection | None = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -59,7 +63,13 @@ class RelionProject:
 
     def commit(self, finished: Mapping[str, Destination], output_dir: Path | None) -> None:
         """Write the STAR files for the next job; see :func:`~tomofilt_relion.output.write_set`."""
-        write_set(self.tomograms, finished, _job_folder(output_dir), self.tilt_offset_deg)
+        write_set(
+            self.tomograms,
+            finished,
+            _job_folder(output_dir),
+            self.tilt_offset_deg,
+            self.projection,
+        )
 
     def _check(self, name: str) -> None:
         if name not in self.tomograms.rows:

@@ -1,8 +1,9 @@
-"""The stand-in for RELION's own program: a script of its name, in a folder of its own.
+"""The stand-ins for RELION's own programs: scripts of their names, in a folder of their own.
 
-RELION's Tomograms job runs whatever ``which relion_tomo_reconstruct_tomogram`` finds. The script is
-written when it is asked for, because only then is it known which Python has tomofilt; installers
-do not all keep a file's permission to be executed.
+RELION's Tomograms job runs whatever ``which relion_tomo_reconstruct_tomogram`` finds, or, in
+several processes, ``relion_tomo_reconstruct_tomogram_mpi``. The scripts are written when they are
+asked for, because only then is it known which Python has tomofilt; installers do not all keep a
+file's permission to be executed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from pathlib import Path
 from tomofilt.errors import OutputError
 from tomofilt.io.files import write_text_atomic
 
-__all__ = ["PROGRAM", "install"]
+__all__ = ["PROGRAMS", "install"]
 
-PROGRAM = "relion_tomo_reconstruct_tomogram"
+#: Each program, and the command of tomofilt that stands in for it.
+PROGRAMS = {
+    "relion_tomo_reconstruct_tomogram": "native",
+    "relion_tomo_reconstruct_tomogram_mpi": "native-mpi",
+}
 
 
 def install() -> Path:
-    """Write the script unless it is there, beside Python or else in the user's cache.
+    """Write the scripts unless they are there, beside Python or else in the user's cache.
 
     Returns
     -------
@@ -34,14 +39,6 @@ def install() -> Path:
     OutputError
         Neither place can be written to.
     """
-    text = (
-        "#!/bin/sh\n"
-        "# Runs tomofilt in RELION's Tomograms job while this folder is first on PATH.\n"
-        # -P: modules in the project's folder must not be taken for Python's own
-        f"exec {shlex.quote(sys.executable)} -P -c "
-        "'import sys; from tomofilt.cli.app import main; sys.exit(main())' "
-        'relion native "$@"\n'
-    )
     mark = hashlib.sha256(sys.executable.encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folders = (
@@ -50,14 +47,29 @@ def install() -> Path:
     )
     reasons = []
     for folder in folders:
-        script = folder / PROGRAM
         try:
-            if not (os.access(script, os.X_OK) and script.read_text() == text):
-                folder.mkdir(parents=True, exist_ok=True)
-                write_text_atomic(script, text, replace=True)
-                script.chmod(0o755)
+            for program, command in PROGRAMS.items():
+                _write(folder / program, command)
         except OSError as error:
             reasons.append(str(error))
         else:
             return folder
-    raise OutputError(f"the stand-in for {PROGRAM} cannot be written: {'; '.join(reasons)}")
+    raise OutputError(
+        f"the stand-ins for RELION's programs cannot be written: {'; '.join(reasons)}"
+    )
+
+
+def _write(script: Path, command: str) -> None:
+    text = (
+        "#!/bin/sh\n"
+        "# Runs tomofilt in RELION's Tomograms job while this folder is first on PATH.\n"
+        # -P: modules in the project's folder must not be taken for Python's own
+        f"exec {shlex.quote(sys.executable)} -P -c "
+        "'import sys; from tomofilt.cli.app import main; sys.exit(main())' "
+        f'relion {command} "$@"\n'
+    )
+    if os.access(script, os.X_OK) and script.read_text() == text:
+        return
+    script.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(script, text, replace=True)
+    script.chmod(0o755)

@@ -109,7 +109,7 @@ def looks_like_set(path: Path) -> bool:
 
 
 def open_set(path: Path) -> TomogramSet:
-    """Open a RELION 5 or RELION 4 set; of the images, nothing is read yet.
+    """Open a RELION 5 or 4 set, or the one of an optimisation set; no images are read yet.
 
     Raises
     ------
@@ -120,6 +120,9 @@ def open_set(path: Path) -> TomogramSet:
     blocks = read_star(path, first_block_only=True)
     if "global" not in blocks:
         blocks = read_star(path)
+        named = _named_by_optimisation_set(path, blocks)
+        if named is not None:
+            return open_set(named)
     if "global" not in blocks:
         raise InputError(
             f"{path} is no set of tilt series: it has {_listed([f'data_{b}' for b in blocks])} but "
@@ -138,6 +141,21 @@ def open_set(path: Path) -> TomogramSet:
         raise InputError(f"{path}: {twice} is the rlnTomoName of two tilt series: rename one")
     _refuse_stand_ins(path, table)
     return TomogramSet(path, _project_folder(path, table), table)
+
+
+def _named_by_optimisation_set(path: Path, blocks: Mapping[str, Table]) -> Path | None:
+    """The set of tomograms that an optimisation set names; None if it is none."""
+    column = "rlnTomoTomogramsFile"
+    found = [table[column][0] for table in blocks.values() if column in table]
+    if not found:
+        return None
+    for folder in dict.fromkeys((Path.cwd(), *path.parents)):
+        if (folder / found[0]).is_file():
+            return folder / found[0]
+    raise MissingFileError(
+        f"{path}: {column} {found[0]} was found neither from the working folder nor from any "
+        "folder above: run tomofilt in the folder of the RELION project"
+    )
 
 
 def _refuse_stand_ins(path: Path, table: Table) -> None:
@@ -185,8 +203,6 @@ def _project_folder(path: Path, table: Table) -> Path:
 
 
 def _hint(blocks: Mapping[str, Table]) -> str:
-    if any("rlnTomoTomogramsFile" in table for table in blocks.values()):
-        return "It is an optimisation set: give the file of its rlnTomoTomogramsFile"
     if "particles" in blocks:
         return "It is a set of particles: give the tomograms.star that they were picked in"
     if any("rlnMicrographPreExposure" in table for table in blocks.values()):

@@ -39,6 +39,14 @@ AretomoPaths = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+Axis = Annotated[
+    Literal["a", "b"] | None,
+    typer.Option(
+        "--axis",
+        help="Only this axis of dual-axis sets.  [default: both, each a tomogram]",
+        rich_help_panel=INPUT,
+    ),
+]
 RelionStar = Annotated[
     Path | None,
     typer.Option(
@@ -212,11 +220,11 @@ Cutoff = Annotated[
     ),
 ]
 Interpolate = Annotated[
-    Literal["fine", "linear", "imod"] | None,
+    Literal["fine", "linear"] | None,
     typer.Option(
         "--interpolation",
         help="How values are taken between pixels of the filtered images. fine: linearly, from "
-        "pixels of half the size. linear: linearly. imod: as IMOD does.  [default: the filter's]",
+        "pixels of half the size. linear: linearly.  [default: the filter's]",
         rich_help_panel=FILTER,
     ),
 ]
@@ -285,11 +293,12 @@ OutputDir = Annotated[
     ),
 ]
 Orientation = Annotated[
-    Literal["zyx", "xzy"],
+    Literal["zyx", "xzy"] | None,
     typer.Option(
         "--orientation",
         help="Order of axes in the file. zyx: one section for each z, as IMOD's `trimvol -rx` "
-        "makes them. xzy: one section for each y, as IMOD's `tilt` writes them.",
+        "makes them. xzy: one section for each y, as IMOD's `tilt` writes them.  [default: zyx; "
+        "xzy for the axes of a dual-axis set]",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -60,6 +60,7 @@ def requested(
     aretomo: options.AretomoPaths = None,
     relion_star: options.RelionStar = None,
     tomogram_name: options.TomogramName = None,
+    axis: options.Axis = None,
     input_pixel_size: options.InputPixelSize = None,
     alignment_pixel_size: options.AlignmentPixelSize = None,
     exclude: options.Exclude = None,
@@ -81,7 +82,7 @@ def requested(
     projector: options.ProjectorName = "fast",
     normalise: options.Normalise = "sum",
     output_dir: options.OutputDir = None,
-    orientation: options.Orientation = "zyx",
+    orientation: options.Orientation = None,
     dtype: options.Dtype = None,
     invert: options.Invert = False,
     flip_z: options.FlipZ = False,
@@ -160,7 +161,7 @@ def requested(
     projects = _open({"imod": imod_dir, "aretomo": aretomo}, relion_star, paths or ())
     jobs = [
         Job(project, name, output_dir, series)
-        for project, name in chosen_series(projects, tomogram_name)
+        for project, name in chosen_series(projects, tomogram_name, axis)
     ]
     return Work(jobs, settings, dry_run, as_json, quiet, verbose)
 

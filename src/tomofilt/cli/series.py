@@ -16,9 +16,16 @@ __all__ = ["chosen_series", "one_series"]
 
 
 def chosen_series(
-    projects: Iterable[Project], names: Sequence[str] | None
+    projects: Iterable[Project], names: Sequence[str] | None, axis: str | None = None
 ) -> list[tuple[Project, str]]:
     """Each project with each of its series that is wanted; all of them without ``names``.
+
+    Parameters
+    ----------
+    projects : iterable of Project
+    names : sequence of str, optional
+    axis : "a" or "b", optional
+        Of dual-axis sets, only this one.
 
     Raises
     ------
@@ -28,6 +35,10 @@ def chosen_series(
     found = [(project, name) for project in projects for name in project.names]
     if not found:
         raise InputError("there is no tilt series here")
+    if axis is not None:
+        found = [(project, name) for project, name in found if name.endswith(axis)]
+        if not found or any(len(project.names) > len("ab") for project, _ in found):
+            raise InputError(f"--axis {axis} is for dual-axis sets of IMOD: leave it out")
     present = {name for _, name in found}
     for name in names or ():
         if name not in present:

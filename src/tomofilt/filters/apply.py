@@ -12,11 +12,17 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.filters.imod import imod_padded_length
-from tomofilt.filters.protocol import Filter, FilterContext, Interpolation, Padding
+from tomofilt.filters.protocol import (
+    ROW_PADDING,
+    Filter,
+    FilterContext,
+    Interpolation,
+    Padding,
+    padded_length,
+)
 from tomofilt.series.geometry import SliceGeometry
 
-__all__ = ["DC_BIN", "Extension", "ImageFilter", "RowFilter", "padded_length"]
+__all__ = ["DC_BIN", "Extension", "ImageFilter", "RowFilter"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -24,11 +30,6 @@ Image = NDArray[np.float32]
 # Where a ramp has the value that the band-limited real-space kernel (h0 = 1/4,
 # h_odd = -1 / (pi n)^2, cut to the padded row) has at zero frequency; in bins.
 DC_BIN = 2 / np.pi**2
-# IMOD resamples no line beyond this tilt.
-_STEEPEST_STRETCH_DEG = 80.0
-# Against the ramp of a wider specimen, rows padded to 1.5 and to 2 times their length are equally
-# wrong (6 % in rms for an amplitude spectrum of 1 / k, nearly all of it at the ends).
-_ROW_PADDING = 1.5
 # So many rows that their spectra stay in the cache.
 _ROWS_AT_ONCE = 64
 
@@ -53,14 +54,9 @@ class RowFilter:
         See :class:`~tomofilt.filters.protocol.FilterContext`.
     width_px : int
         Length of a row.
-    interpolation : "fine", "linear" or "imod"
+    interpolation : "fine" or "linear"
         ``"fine"``: two samples a pixel, made in Fourier space, with the gains divided by the
         transfer function of linear interpolation between them. ``"linear"``: the pixels.
-        ``"imod"``: two samples per pixel / cos(tilt), interpolated linearly from the pixels
-        (IMOD's cosine stretch).
-    needed_px : (view,), optional
-        Lowest pixel coordinate that a voxel of the tomogram falls on. With ``"imod"``, samples
-        start there if that is inside the row, as in IMOD; else at pixel 0.
 
     Attributes
     ----------
@@ -71,7 +67,7 @@ class RowFilter:
         Distance of the samples and position of the first, in pixels.
     samples : (view,) int
         Number of samples of a filtered row. The last one lies at the last pixel, or beyond it
-        by less than a step and repeats it ("imod").
+        by less than a step.
     last_sample : (view,)
         The last pixel, counted in samples, in general not an integer: a row's data end there.
     dc_gain : (view,)
@@ -94,11 +90,10 @@ class RowFilter:
         thickness_angst: float,
         width_px: int,
         interpolation: Interpolation = "fine",
-        needed_px: FloatArray | None = None,
     ) -> None:
         self.width_px = width_px
         self.interpolation: Interpolation = interpolation
-        self.padded_px = _padded_row(filter, width_px)
+        self.padded_px = filter.padded_px(width_px)
         n_views = len(slices.a)
         k_across = _frequencies(self.padded_px, pixel_angst)
         if filter.two_dimensional:
@@ -123,20 +118,12 @@ class RowFilter:
         is_identity = filter.two_dimensional and self.oversampling == 1
         self.gains: Image | None = None if is_identity else gains.astype(np.float32)
         self.extension = Extension(width_px, self.padded_px, filter.padding)
-        self._set_samples(slices, needed_px)
+        self.place_samples(np.zeros(n_views), np.full(n_views, 1 / self.oversampling))
 
-    def _set_samples(self, slices: SliceGeometry, needed_px: FloatArray | None) -> None:
-        n_views = len(slices.a)
-        self.first_px: FloatArray = np.zeros(n_views)
-        self.step_px: FloatArray = np.full(n_views, 1 / self.oversampling)
-        self._stretched = np.zeros(n_views, dtype=bool)
-        if self.interpolation == "imod":
-            self._stretched = np.abs(slices.tilt_deg) <= _STEEPEST_STRETCH_DEG
-            self.step_px = np.where(self._stretched, np.abs(slices.a) / 2, 1.0)
-            if needed_px is not None:
-                inside = np.clip(needed_px, 0.0, self.width_px - 1)
-                self.first_px = np.where(self._stretched, inside, 0.0)
-        self.last_sample: FloatArray = (self.width_px - 1 - self.first_px) / self.step_px
+    def place_samples(self, first_px: FloatArray, step_px: FloatArray) -> None:
+        """Settle where the samples of each view are, up to the last pixel."""
+        self.first_px, self.step_px = first_px, step_px
+        self.last_sample: FloatArray = (self.width_px - 1 - first_px) / step_px
         self.samples: NDArray[np.intp] = np.ceil(self.last_sample - 1e-9).astype(np.intp) + 1
 
     def gains_sha256(self) -> str:
@@ -164,11 +151,12 @@ class RowFilter:
             lines = rows[block]
             if self.gains is not None:
                 lines = self._filter(self.gains[view], lines)
-            if self._stretched[view]:
-                self._stretch(view, lines, filtered[block])
-            else:
-                filtered[block] = lines
+            self.sample(view, lines, filtered[block])
         return filtered
+
+    def sample(self, view: int, lines: Image, out: Image) -> None:
+        """Take the samples of filtered lines; here, what comes back from the spectrum."""
+        out[:] = lines
 
     def _filter(self, gains: Image, rows: Image) -> Image:
         from scipy import fft
@@ -177,15 +165,6 @@ class RowFilter:
         spectrum *= gains
         lines: Image = fft.irfft(spectrum, self.oversampling * self.padded_px, overwrite_x=True)
         return lines[:, : self.oversampling * (self.width_px - 1) + 1]
-
-    def _stretch(self, view: int, lines: Image, out: Image) -> None:
-        from tomofilt.filters.stretch import stretch
-
-        last = self.width_px - 1
-        position = self.first_px[view] + self.step_px[view] * np.arange(self.samples[view])
-        position = np.minimum(position, last)
-        left = np.minimum(position.astype(np.int32), max(last - 1, 0))
-        stretch(lines, left, (position - left).astype(np.float32), out)
 
 
 class ImageFilter:
@@ -235,11 +214,10 @@ class ImageFilter:
         # Which image axis runs across the tilt axis, if only roughly.
         is_turned = warp is not None and np.sum(warp[:, 1, 0] ** 2) > np.sum(warp[:, 0, 0] ** 2)
         across_px, across_angst = (ny, pixel_angst[0]) if is_turned else (nx, pixel_angst[1])
-        padding: Padding = "zero" if filter.padding == "zero" else "reflect"
         # Along the tilt axis nothing is as long as a ramp's kernel.
-        padded_y = padded_length(ny, 1.0 if warp is None else _ROW_PADDING)
-        self.extend_y = Extension(ny, padded_y, padding)
-        self.extend_x = Extension(nx, padded_length(nx), padding)
+        padded_y = padded_length(ny, 1.0 if warp is None else ROW_PADDING)
+        self.extend_y = Extension(ny, padded_y, filter.padding)
+        self.extend_x = Extension(nx, padded_length(nx), filter.padding)
         self.shape = shape
         self.padded_shape = (padded_y, self.extend_x.padded_px)
         self._filter, self._warp = filter, warp
@@ -250,7 +228,7 @@ class ImageFilter:
             density_pixel_angst=density_pixel_angst,
             thickness_angst=thickness_angst,
             width_px=across_px,
-            padded_px=_padded_row(filter, across_px),
+            padded_px=filter.padded_px(across_px),
         )
         first_k = 1 / (padded_length(across_px) * across_angst)
         self._lowest_k = DC_BIN * first_k
@@ -326,18 +304,18 @@ class Extension:
     ----------
     width_px, padded_px : int
         Length of a row before and after.
-    padding : "reflect", "zero" or "imod"
+    padding : "reflect" or "zero"
 
     Attributes
     ----------
     mirrored : (n,) int
-        The elements of a row that are repeated behind its end, unless padding is "imod".
+        The elements of a row that are repeated behind its end.
     taper : (n,) float32
         What they are multiplied by.
     """
 
     def __init__(self, width_px: int, padded_px: int, padding: Padding) -> None:
-        self.width_px, self.padded_px, self.padding = width_px, padded_px, padding
+        self.width_px, self.padded_px = width_px, padded_px
         n_pad = padded_px - width_px
         n_right = (n_pad + 1) // 2
         step = np.arange(n_pad)
@@ -347,21 +325,14 @@ class Extension:
         depth = np.where(step < n_right, step + 1, n_pad - step)
         taper = 0.0 if padding == "zero" else np.cos(np.pi / 2 * depth / (n_right + 1)) ** 2
         self.taper = np.full(n_pad, taper, dtype=np.float32)
-        self._slope = ((step + 1) / (n_pad + 1)).astype(np.float32)
 
     def extend(self, rows: Image) -> Image:
         """Extend along the last axis of (n, width_px) rows."""
         extended = np.empty((len(rows), self.padded_px), dtype=np.float32)
         extended[:, : self.width_px] = rows
         pad = extended[:, self.width_px :]
-        if self.padding == "imod":
-            first, last = rows[:, :1], rows[:, -1:]
-            np.subtract(first, last, out=pad)
-            pad *= self._slope
-            pad += last
-        else:
-            np.take(rows, self.mirrored, axis=1, out=pad, mode="clip")
-            pad *= self.taper
+        np.take(rows, self.mirrored, axis=1, out=pad, mode="clip")
+        pad *= self.taper
         return extended
 
     def extend_columns(self, image: Image) -> Image:
@@ -372,25 +343,6 @@ class Extension:
         np.take(image, self.mirrored, axis=0, out=pad, mode="clip")
         pad *= self.taper[:, None]
         return extended
-
-
-def _padded_row(filter: Filter, width_px: int) -> int:
-    return imod_padded_length(width_px) if filter.padding == "imod" else padded_length(width_px)
-
-
-def padded_length(width_px: int, factor: float = _ROW_PADDING) -> int:
-    """Even, fast to transform, and long enough that what wraps around does not matter, in pixels.
-
-    Parameters
-    ----------
-    width_px : int
-    factor : float
-        Of ``width_px``, at least.
-    """
-    from scipy import fft
-
-    shortest = max(ceil(factor * width_px), width_px + 64)
-    return 2 * int(fft.next_fast_len((shortest + 1) // 2, real=True))
 
 
 def _float64(values: NDArray[np.floating]) -> FloatArray:

@@ -26,12 +26,12 @@ class DeviceRowFilter:
     Raises
     ------
     InputError
-        If rows are extended or sampled as IMOD does it, which is left to the CPU.
+        If rows are extended or sampled in a way of their own, which is left to the CPU.
     """
 
     def __init__(self, rows: RowFilter, device: torch.device | str) -> None:
-        if rows.interpolation == "imod" or rows.extension.padding == "imod":
-            raise InputError("IMOD's way of filtering rows is for the CPU only: use --device cpu")
+        if type(rows) is not RowFilter:
+            raise InputError("this way of filtering rows is for the CPU only: use --device cpu")
         self.samples = int(rows.samples.max())
         self._length = rows.padded_px * rows.oversampling
         self._gains = None if rows.gains is None else torch.from_numpy(rows.gains).to(device)

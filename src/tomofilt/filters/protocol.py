@@ -5,15 +5,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Filter", "FilterContext", "Interpolation", "Padding"]
+__all__ = ["ROW_PADDING", "Filter", "FilterContext", "Interpolation", "Padding", "padded_length"]
 
-Padding = Literal["reflect", "zero", "imod"]
-Interpolation = Literal["fine", "linear", "imod"]
+Padding = Literal["reflect", "zero"]
+Interpolation = Literal["fine", "linear"]
+
+#: Against the ramp of a wider specimen, rows padded to 1.5 and to 2 times their length are equally
+#: wrong (6 % in rms for an amplitude spectrum of 1 / k, nearly all of it at the ends).
+ROW_PADDING = 1.5
+
+
+def padded_length(width_px: int, factor: float = ROW_PADDING) -> int:
+    """Even, fast to transform, and long enough that what wraps around does not matter, in pixels.
+
+    Parameters
+    ----------
+    width_px : int
+    factor : float
+        Of ``width_px``, at least.
+    """
+    from scipy import fft
+
+    shortest = max(ceil(factor * width_px), width_px + 64)
+    return 2 * int(fft.next_fast_len((shortest + 1) // 2, real=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +74,7 @@ class Filter(ABC):
     two_dimensional
         Whether the gains depend on the frequency along the tilt axis too.
     padding
-        How rows are extended before the FFT: mirrored and tapered, by zeros, or as IMOD does.
+        How rows are extended before the FFT: mirrored and tapered, or by zeros.
     weighs_views
         Whether views count by what they were measured, or learned, to hold, dose and all; weights
         for the dose would then count it twice.
@@ -97,6 +117,10 @@ class Filter(ABC):
         -------
         (view, ...) array: the broadcast shape of the frequencies behind the views.
         """
+
+    def padded_px(self, width_px: int) -> int:
+        """Length that rows of ``width_px`` pixels are padded to before the FFT; even."""
+        return padded_length(width_px)
 
     def kinks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Frequencies across and along the tilt axis where two-dimensional gains may have kinks.

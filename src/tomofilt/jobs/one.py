@@ -157,7 +157,7 @@ def _dependencies(plan: Plan, output: Output, inputs: Inputs) -> dict[str, str]:
             "aligned images": problem.frame.grid,
             "projector": method.projector,
             "normalisation": settings.normalise,
-            "orientation": settings.orientation,
+            "orientation": settings.axes(problem.series),
             "data type": settings.dtype or method.dtype,
             "inverted": settings.invert,
             "mirrored in z": settings.flip_z,
@@ -299,7 +299,8 @@ def _draw(plan: Plan, output: Output) -> None:
     """Draw the picture of a finished volume, if it is wanted."""
     if plan.settings.preview:
         name = f"{plan.problem.series.name}{', denoised' * output.is_denoised}"
-        spec, orientation = plan.problem.method.spec, plan.settings.orientation
+        spec = plan.problem.method.spec
+        orientation = plan.settings.axes(plan.problem.series)
         draw_picture(output.destination, name, spec, orientation)
 
 

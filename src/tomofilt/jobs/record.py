@@ -85,7 +85,7 @@ def build_record(
             shape_zyx=grid.shape,
             voxel_angst=grid.voxel_angst,
             specimen_centre_zyx=grid.centre,
-            orientation=settings.orientation,
+            orientation=settings.axes(series),
             flip_z=settings.flip_z,
             dtype=settings.dtype or method.dtype,
             **statistics,

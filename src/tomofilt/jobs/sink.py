@@ -58,7 +58,8 @@ class VolumeSink:
         nz, ny, nx = problem.grid.shape
         chosen = settings.dtype or problem.method.dtype
         sign = -1.0 if settings.invert else 1.0
-        self.upright = settings.orientation == "zyx"
+        orientation = settings.axes(problem.series)
+        self.upright = orientation == "zyx"
         self.flip_z = settings.flip_z
         self.planes = nz
         self.factor, self.add = sign, sign * offset
@@ -75,7 +76,7 @@ class VolumeSink:
             dtype=dtype,
             origin_angst=origin,
             labels=(label(f"{mark} {problem.method.spec}{' denoised' * output.is_denoised}"),),
-            orientation=settings.orientation,
+            orientation=orientation,
             replace=replace,
         )
 

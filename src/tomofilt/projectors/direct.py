@@ -16,7 +16,7 @@ from tomofilt.series.geometry import ImageGrid, LocalGeometry, TiltGeometry, Vol
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import available_threads, run_all
 
-__all__ = ["DirectProjector", "bracket", "index_maps", "local_maps"]
+__all__ = ["DirectProjector", "bracket", "column_map", "index_maps", "local_maps"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -142,7 +142,7 @@ def bracket(positions: Array, value: float) -> tuple[int, float]:
 
 
 @kernel
-def _column_map(
+def column_map(
     maps: Array, patch_x: Array, patch_y: Array, x: float, y: float, line: Array
 ) -> None:
     """Where the voxel column (x, y) goes in one view: line = (u at z = 0, du, v at z = 0, dv)."""
@@ -171,7 +171,7 @@ def _adjoint_row(
     volume[:] = 0
     for x in range(volume.shape[1]):
         for view in range(views):
-            _column_map(maps[view], patch_x, patch_y, float(x), y, line)
+            column_map(maps[view], patch_x, patch_y, float(x), y, line)
             image = images[view]
             for z in range(volume.shape[0]):
                 u = line[0] + line[1] * z
@@ -198,7 +198,7 @@ def _mean_row(
     volume[:] = 0
     for x in range(volume.shape[1]):
         for view in range(views):
-            _column_map(maps[view], patch_x, patch_y, float(x), y, line)
+            column_map(maps[view], patch_x, patch_y, float(x), y, line)
             image = images[view]
             for z in range(volume.shape[0]):
                 u = line[0] + line[1] * z
@@ -224,7 +224,7 @@ def _forward_view(volume: Array, maps: Array, patch_x: Array, patch_y: Array, im
     line = np.empty(4)
     for y in range(volume.shape[1]):
         for x in range(volume.shape[2]):
-            _column_map(maps, patch_x, patch_y, float(x), float(y), line)
+            column_map(maps, patch_x, patch_y, float(x), float(y), line)
             for z in range(volume.shape[0]):
                 u = line[0] + line[1] * z
                 v = line[2] + line[3] * z

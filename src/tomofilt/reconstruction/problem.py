@@ -19,7 +19,7 @@ from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.projectors.select import Choice
 from tomofilt.reconstruction.budget import Room
 from tomofilt.reconstruction.images import Preparation, SeriesImages, Source
-from tomofilt.series.geometry import VolumeGrid
+from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
 
@@ -130,6 +130,28 @@ class Method(ABC):
     def more_bytes(self, problem: Problem) -> int:
         """Memory that it takes besides a slab and the rows it is made from."""
         return 0
+
+    def frame(
+        self,
+        series: TiltSeries,
+        geometry: TiltGeometry,
+        volume: VolumeGrid,
+        width_angst: tuple[float, float],
+    ) -> AlignedFrame:
+        """Where images are brought to; see :meth:`AlignedFrame.for_volume`.
+
+        Parameters
+        ----------
+        series : TiltSeries
+        geometry : TiltGeometry
+            The series', or that of an upright tomogram.
+        volume, width_angst
+        """
+        return AlignedFrame.for_volume(geometry, volume, width_angst)
+
+    def samples_px(self, problem: Problem) -> int:
+        """Samples that a filtered row has at the most."""
+        return problem.frame.grid.shape[1] * (1 if self.interpolation == "linear" else 2)
 
     def offset(self, problem: Problem, images: SeriesImages, part: Part) -> float:
         """Find the constant that is to be added to the tomogram."""

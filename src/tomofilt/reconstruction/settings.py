@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tomofilt.filters.protocol import Interpolation
+from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["Settings"]
 
@@ -30,7 +31,7 @@ class Settings:
         Output voxel size in input pixels. Exclusive with ``pixel_angst``.
     pixel_angst : float, optional
         Output voxel size in angstrom.
-    interpolation : "fine", "linear" or "imod", optional
+    interpolation : "fine" or "linear", optional
         How filtered rows are sampled; default is the filter's own.
     projector : "fast", "direct" or "triton"
         "triton": as "fast", by this engine on a GPU.
@@ -38,8 +39,9 @@ class Settings:
         "sum": filtered back-projection. "count": each voxel is the mean over the views that see
         it, of images with their mean subtracted; with the filter ``none``, RELION's unweighted
         tomogram. Always by the direct projector.
-    orientation : "zyx" or "xzy"
-        Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x).
+    orientation : "zyx" or "xzy", optional
+        Axis order of the file: as IMOD's ``trimvol -rx``, or as ``tilt`` writes (y, z, x). Default:
+        the series' own.
     dtype : str, optional
         float32, float16, int16 or int8; default is the filter's own.
     ctf : "auto", "none", "flip" or "wiener"
@@ -77,7 +79,7 @@ class Settings:
     interpolation: Interpolation | None = None
     projector: Literal["fast", "direct", "triton"] = "fast"
     normalise: Literal["sum", "count"] = "sum"
-    orientation: Literal["zyx", "xzy"] = "zyx"
+    orientation: Literal["zyx", "xzy"] | None = None
     dtype: str | None = None
     ctf: Literal["auto", "none", "flip", "wiener"] = "auto"
     dose_weight: Literal["auto", "on", "off"] = "auto"
@@ -92,3 +94,7 @@ class Settings:
     halves: Literal["none", "frames", "tilts"] = "none"
     denoise: bool = False
     head: Path | None = None
+
+    def axes(self, series: TiltSeries) -> Literal["zyx", "xzy"]:
+        """Order of axes in the files of a series' tomograms."""
+        return self.orientation or series.orientation

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from tomofilt.align.corrections import Corrections, decide
-from tomofilt.align.frame import AlignedFrame
 from tomofilt.errors import InputError
 from tomofilt.projectors.select import Choice, choose
 from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit, image_bytes
@@ -16,7 +15,6 @@ from tomofilt.reconstruction.methods.registry import method_for
 from tomofilt.reconstruction.problem import Method, Problem
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.vertical import common_xtilt, upright_grid, without_xtilt
-from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.threads import available_threads
 
@@ -41,7 +39,7 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
         for does not work.
     """
     settings = settings or Settings()
-    if series.axes_fixed and (settings.flip_z or settings.orientation != "zyx"):
+    if series.axes_fixed and (settings.flip_z or settings.orientation == "xzy"):
         raise InputError(
             f"{series.name}: its project looks for particles where the tomogram shows them, so it "
             "may be neither mirrored nor turned: leave out --flip-z and --orientation"
@@ -55,7 +53,7 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
     problem = Problem(
         series=series,
         grid=grid,
-        frame=_frame(series, geometry, volume),
+        frame=method.frame(series, geometry, volume, _width_angst(series)),
         method=method,
         corrections=_corrections(series, settings, method),
         threads=settings.threads or available_threads(),
@@ -78,13 +76,14 @@ def with_reserve(problem: Problem, settings: Settings, more_bytes: int) -> Probl
     return replace(problem, room=fit(work, settings.max_memory_bytes, problem.series.name))
 
 
-def _frame(series: TiltSeries, geometry: TiltGeometry, volume: VolumeGrid) -> AlignedFrame:
+def _width_angst(series: TiltSeries) -> tuple[float, float]:
+    """Size (y, x) of the images; the one across the tilt axis is kept."""
     pixel = series.images.pixel_angst
     ny, nx = series.images.shape[1:]
     if series.aligned_shape is not None:
         # however the images are turned, the project says how wide they are once aligned
         ny = nx = series.aligned_shape[1]
-    return AlignedFrame.for_volume(geometry, volume, (ny * pixel, nx * pixel))
+    return ny * pixel, nx * pixel
 
 
 def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corrections:
@@ -115,11 +114,6 @@ def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
 
 def _work(problem: Problem, more_bytes: int) -> Work:
     frame, method = problem.frame, problem.method
-    width = frame.grid.shape[1]
-    samples = width * (1 if method.interpolation == "linear" else 2)
-    if method.interpolation == "imod":
-        steepest = min(80, np.abs(frame.slices.tilt_deg).max())
-        samples = int(samples / np.cos(np.radians(steepest)))
     if problem.xtilt_rad != 0.0:
         unz, uny, nx = frame.volume.shape
         overlap = 2 * SLAB_ROWS + int(2 * abs(problem.xtilt_rad) * problem.grid.shape[0])
@@ -127,8 +121,8 @@ def _work(problem: Problem, more_bytes: int) -> Work:
     return Work(
         views=len(problem.series.views),
         volume_shape=problem.grid.shape,
-        width_px=width,
-        samples_px=samples,
+        width_px=frame.grid.shape[1],
+        samples_px=method.samples_px(problem),
         halo=frame.halo,
         threads=problem.threads,
         image_bytes=image_bytes(

@@ -1,14 +1,14 @@
 """Tilt about x as IMOD's ``tilt`` does it: through a tomogram made without x tilt.
 
 When all views share one x tilt, ``tilt`` back-projects slices perpendicular to the tilt axis
-("vertical slices") and interpolates the tilted tomogram from them, bilinearly in y and z. The fast
-projector's own way needs no second interpolation and keeps more detail; this one exists so that
-``-f imod`` returns what IMOD returns.
+("vertical slices") and interpolates the tilted tomogram from them, in y and z. The fast projector's
+own way needs no second interpolation and keeps more detail; this one is for methods that work on
+such slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import ceil, cos, floor, sin
 
@@ -20,9 +20,11 @@ from tomofilt.series.geometry import TiltGeometry, VolumeGrid, rotation_x
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
-__all__ = ["common_xtilt", "turned_slabs", "upright_grid", "without_xtilt"]
+__all__ = ["common_xtilt", "turn_row", "turned_slabs", "upright_grid", "without_xtilt"]
 
 Float32 = NDArray[np.float32]
+#: Takes the arguments of :func:`turn_row`.
+TurnRow = Callable[..., None]
 
 
 def common_xtilt(geometry: TiltGeometry) -> float:
@@ -53,7 +55,9 @@ def upright_grid(grid: VolumeGrid, angle_rad: float) -> VolumeGrid:
     return replace(grid, shape=shape, centre=(zc + more_z, yc + more_y, xc))
 
 
-def turned_slabs(problem: Problem, slabs: Iterator[Slab]) -> Iterator[Slab]:
+def turned_slabs(
+    problem: Problem, slabs: Iterator[Slab], row: TurnRow | None = None, reach: int = 1
+) -> Iterator[Slab]:
     """Slabs of the turned tomogram, from slabs of the upright one, if the problem has one.
 
     Parameters
@@ -61,15 +65,18 @@ def turned_slabs(problem: Problem, slabs: Iterator[Slab]) -> Iterator[Slab]:
     problem : Problem
     slabs : iterator of (first row, first plane, block)
         In ascending order; blocks hold all planes.
+    row : callable
+        Interpolates a row of voxels, as :func:`turn_row` does, which is the default.
+    reach : int
+        Rows of the upright tomogram on either side that it interpolates between.
     """
     if problem.xtilt_rad == 0.0:
         return slabs
-    return _turned(slabs, problem.frame.volume, problem.grid, problem.xtilt_rad, problem.threads)
+    return _turned(slabs, problem, row or turn_row, reach)
 
 
-def _turned(
-    slabs: Iterator[Slab], upright: VolumeGrid, grid: VolumeGrid, angle_rad: float, threads: int
-) -> Iterator[Slab]:
+def _turned(slabs: Iterator[Slab], problem: Problem, turn: TurnRow, taps: int) -> Iterator[Slab]:
+    upright, grid, angle_rad = problem.frame.volume, problem.grid, problem.xtilt_rad
     nz, ny, nx = grid.shape
     zc, yc, _ = grid.centre
     _, upright_yc, _ = upright.centre
@@ -80,27 +87,27 @@ def _turned(
     for y_start, _, block in slabs:
         window = np.concatenate([window, block], axis=1)
         last = y_start + block.shape[1] - 1
-        stop = floor((last - 1 - reach - upright_yc) / c + yc) + 1
+        stop = floor((last - taps - reach - upright_yc) / c + yc) + 1
         stop = ny if last == upright.shape[1] - 1 else min(max(stop, done), ny)
         if stop == done:
             continue
         turned = np.empty((nz, stop - done, nx), dtype=np.float32)
         run_all(
-            threads,
-            lambda row, window=window, first=first, done=done, turned=turned: _turn_row(  # type: ignore[misc]
+            problem.threads,
+            lambda row, window=window, first=first, done=done, turned=turned: turn(  # type: ignore[misc]
                 window, first, done + row, c, s, grid.centre, upright.centre, turned[:, row]
             ),
             range(stop - done),
         )
         yield done, 0, turned
         done = stop
-        needed = floor((done - yc) * c - reach + upright_yc) - 1
+        needed = floor((done - yc) * c - reach + upright_yc) - taps
         if needed > first:
             window, first = window[:, needed - first :], needed
 
 
 @kernel
-def _turn_row(
+def turn_row(
     window: Float32,
     first: int,
     y: int,
@@ -110,7 +117,23 @@ def _turn_row(
     upright_centre: tuple[float, float, float],
     out: Float32,
 ) -> None:
-    """One row of voxels, out (z, x): bilinear between four lines of the upright window."""
+    """One row of voxels, bilinear between four lines of the upright window.
+
+    Parameters
+    ----------
+    window : (z, y, x)
+        Rows of the upright tomogram.
+    first : int
+        Its first row.
+    y : int
+        Row of the turned tomogram.
+    c, s : float
+        Cosine and sine of the angle.
+    centre, upright_centre : (z, y, x)
+        Of the two grids.
+    out : (z, x)
+        Overwritten.
+    """
     for z in range(out.shape[0]):
         about_y, about_z = y - centre[1], z - centre[0]
         j = about_y * c - about_z * s + upright_centre[1] - first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,6 +71,8 @@ class TiltSeries:
     origin_angst : (x, y, z), optional
         Origin of ``grid`` that the project's own program would write into an MRC header, in IMOD's
         sign; default: the middle of the tomogram.
+    orientation : "zyx" or "xzy"
+        Order of axes in the tomogram's file unless the user says otherwise.
     axes_fixed : bool
         Whether the project takes positions in the tomogram for positions in the specimen, so that
         it may be neither turned nor mirrored.
@@ -113,6 +115,7 @@ class TiltSeries:
     binning: float = 1.0
     first_voxel_kept: bool = False
     origin_angst: tuple[float, float, float] | None = None
+    orientation: Literal["zyx", "xzy"] = "zyx"
     axes_fixed: bool = False
     excluded: tuple[int, ...] = ()
     halves: tuple[ImageSource, ImageSource] | None = None

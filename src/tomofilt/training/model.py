@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 import tomofilt.projectors.autograd  # noqa: F401 - registers the operators
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import DC_BIN, Extension, padded_length
+from tomofilt.filters.apply import DC_BIN, Extension
 from tomofilt.filters.learned import LearnedFilter, same_scheme
+from tomofilt.filters.protocol import padded_length
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.training.cases import Case
 

@@ -191,10 +191,8 @@ def _by_series(specs: Sequence[str], cutoff: str | None, series: TiltSeries) -> 
 def _context(chosen: Filter, tilt_deg: NDArray[np.float64], pixel_angst: float) -> FilterContext:
     import numpy as np
 
-    from tomofilt.filters.imod import imod_padded_length
     from tomofilt.filters.protocol import FilterContext
 
-    is_imod = chosen.padding == "imod"
     return FilterContext(
         tilt_deg=tilt_deg,
         scale=np.ones(len(tilt_deg)),
@@ -202,5 +200,5 @@ def _context(chosen: Filter, tilt_deg: NDArray[np.float64], pixel_angst: float) 
         density_pixel_angst=pixel_angst,
         thickness_angst=THICKNESS_ANGST,
         width_px=WIDTH_PX,
-        padded_px=imod_padded_length(WIDTH_PX) if is_imod else 2 * WIDTH_PX,
+        padded_px=chosen.padded_px(WIDTH_PX),
     )

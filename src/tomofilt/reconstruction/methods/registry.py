@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError
@@ -16,22 +17,28 @@ if TYPE_CHECKING:
     from tomofilt.reconstruction.methods.sirt import Sirt
     from tomofilt.reconstruction.problem import Method
 
-__all__ = ["available", "method_for", "parse"]
+__all__ = ["GROUP", "available", "method_for", "parse"]
 
-#: Name, argument and one-line description of the methods that are more than a filter.
-_METHODS = (
-    (
-        "sirt",
-        ":N[,SIGMA]",
-        "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
-    ),
-    ("imod", "", "as the project's tilt.com, in IMOD's scale"),
+#: Entry points under which other packages offer methods. Each is a function from the argument
+#: behind the colon, or an empty text, the series' native filter, and whether it is aligned locally
+#: (by keyword, ``local``) to a :class:`Method`. Its docstring's first line is the description.
+GROUP = "tomofilt.methods"
+
+_SIRT = (
+    "sirt",
+    ":N[,SIGMA]",
+    "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
 )
 
 
 def available() -> tuple[tuple[str, str, str], ...]:
     """Name, argument and one-line description of every filter and method."""
-    return (*filters.available(), *_METHODS)
+    installed = [(point.name, "", _first_line(point.load())) for point in entry_points(group=GROUP)]
+    return (*filters.available(), _SIRT, *installed)
+
+
+def _first_line(method: object) -> str:
+    return (method.__doc__ or "").strip().partition("\n")[0]
 
 
 def parse(
@@ -56,17 +63,18 @@ def parse(
         If the name is unknown, or the argument or the cut-off does not go with it.
     """
     from tomofilt.reconstruction.methods.fbp import Fbp
-    from tomofilt.reconstruction.methods.imod import imod_tilt
 
     name, _, argument = (part.strip() for part in spec.partition(":"))
-    if name.lower() not in ("sirt", "imod"):
+    installed = tuple(entry_points(group=GROUP, name=name.lower()))
+    if name.lower() != "sirt" and not installed:
         return Fbp(filters.parse(spec, cutoff=cutoff))
     if cutoff is not None:
         raise InputError(f"filter {name!r} has no cut-off: leave {cutoff!r} out")
     try:
-        if name.lower() == "sirt":
+        if not installed:
             return _sirt(argument)
-        return imod_tilt(argument, native, local=local)
+        method: Method = installed[0].load()(argument, native, local=local)
+        return method
     except InputError as error:
         raise InputError(f"filter {spec!r}: {error}") from error
 

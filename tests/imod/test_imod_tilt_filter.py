@@ -3,7 +3,7 @@ import pytest
 
 from tomofilt.errors import InputError
 from tomofilt.filters import FilterContext
-from tomofilt.filters.imod import ImodFilter, imod_padded_length
+from tomofilt_imod.tilt_filter import ImodFilter, imod_padded_length
 
 WIDTH, PADDED, PIXEL = 80, 96, 5.0
 BINS = np.arange(PADDED // 2 + 1.0)
@@ -28,7 +28,7 @@ def line(chosen, tilt_deg=TILT):
 
 def flat_line(**options):
     """Gains of one of equally weighted views, times their number."""
-    return line(ImodFilter(density_weight=False, **options))[0] * len(TILT)
+    return line(ImodFilter(density_weights=(), **options))[0] * len(TILT)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,9 @@ def test_fake_sirt():
 
 
 def test_flat_fraction():
-    np.testing.assert_allclose(flat_line(flat_fraction=1.0), WIDTH / 2.2)
+    flat = flat_line(flat_fraction=1.0)
+    np.testing.assert_allclose(flat[1:], WIDTH / 2.2)
+    assert flat[0] == pytest.approx(0.2)
     np.testing.assert_allclose(flat_line(flat_fraction=0.25)[8], 6 + 0.25 * WIDTH / 2.2)
 
 
@@ -136,10 +138,6 @@ def test_output_options():
     assert (chosen.offset, chosen.dtype) == (5000.0, "int16")
     np.testing.assert_allclose(line(chosen), 250 * line(ImodFilter()))
     assert [ImodFilter(output_mode=mode).dtype for mode in (0, 2)] == ["int8", "float32"]
-    assert ImodFilter().interpolation == "imod"
-    assert ImodFilter(cosine_stretch=False).interpolation == "linear"
-    assert ImodFilter.keeps_mean
-    assert ImodFilter.padding == "imod"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +148,8 @@ def test_output_options():
         ({"flat_fraction": 1.5}, "FlatFilterFraction"),
         ({"fake_sirt_iterations": 0}, "FakeSIRTiterations"),
         ({"output_mode": 6}, "MODE 6"),
+        ({"flat_fraction": 0.5, "fake_sirt_iterations": 5}, "keep one"),
+        ({"largest_prime": 7}, "give 13"),
     ],
 )
 def test_refuses(options, match):

@@ -7,30 +7,29 @@ reproduced to a few parts in 1e5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import sirt_window
-from tomofilt.filters.protocol import Filter, FilterContext, Padding
+from tomofilt.filters.protocol import Filter, FilterContext
 
 __all__ = ["ImodFilter", "imod_padded_length"]
 
 FloatArray = NDArray[np.float64]
 
-# IMOD pads to a length without large prime factors. The largest one depends on how IMOD was
-# built: 5 (own FFT, since 4.9), 13 (FFTW or MKL), 19 (own FFT before 4.9). Densities are
-# proportional to the padded length, so they differ by up to 3 % between builds.
-LARGEST_PRIME = 5
+#: IMOD pads to a length without larger prime factors. Which one depends on how IMOD was built: 13
+#: with FFTW or MKL, as most distributions since 2013; 5 with its own FFT since 4.9, 19 before.
+#: Densities are proportional to the padded length, so they differ by up to 4 % between builds.
+LARGEST_PRIMES = (13, 5, 19)
 
 _DC_BIN = 2 / np.pi**2
 _DC_GAIN = 0.2
 _DTYPES = {0: "int8", 1: "int16", 2: "float32"}
 
 
-def imod_padded_length(nx: int, largest_prime: int = LARGEST_PRIME) -> int:
+def imod_padded_length(nx: int, largest_prime: int = LARGEST_PRIMES[0]) -> int:
     """Length that IMOD's ``tilt`` pads a line of ``nx`` pixels to.
 
     The smallest even number without prime factors above ``largest_prime`` that adds at least
@@ -71,17 +70,16 @@ class ImodFilter(Filter):
     fake_sirt_iterations : int, optional
         FakeSIRTiterations.
     flat_fraction : float
-        FlatFilterFraction, 0 (ramp) to 1 (flat).
-    density_weight : bool
-        DENSWEIGHT: weigh views by the distance to their neighbours.
-    cosine_stretch : bool
-        COSINTERP: lines are resampled finely, by 1 / cos(tilt), before back-projection.
+        FlatFilterFraction, 0 (ramp) to 1 (flat); zero frequency keeps the ramp's gain.
+    density_weights : tuple of float
+        DENSWEIGHT: views are weighed by the gaps to so many neighbours on each side, which count as
+        much as these numbers say. Empty: not at all.
     output_add, output_mul : float
         SCALE: the tomogram is (value + add) * mul.
     output_mode : int
         MODE: 0 bytes, 1 short integers, 2 floating point.
-    vertical_slices : bool
-        XAXISTILT or XTILTFILE is given: tilt about x through an upright tomogram.
+    largest_prime : int
+        See :func:`imod_padded_length`.
 
     Raises
     ------
@@ -96,14 +94,11 @@ class ImodFilter(Filter):
     hamming_from: float | None = None
     fake_sirt_iterations: int | None = None
     flat_fraction: float = 0.0
-    density_weight: bool = True
-    cosine_stretch: bool = True
+    density_weights: tuple[float, ...] = (2.0, 2 / 3)
     output_add: float = 0.0
     output_mul: float = 1.0
     output_mode: int = 2
-    vertical_slices: bool = False
-
-    padding: ClassVar[Padding] = "imod"
+    largest_prime: int = LARGEST_PRIMES[0]
 
     def __post_init__(self) -> None:
         if (self.radial_cutoff is None) != (self.radial_falloff is None):
@@ -116,11 +111,23 @@ class ImodFilter(Filter):
             raise InputError(f"FakeSIRTiterations {self.fake_sirt_iterations} is not 1 or more")
         if self.output_mode not in _DTYPES:
             raise InputError(f"MODE {self.output_mode} cannot be written: give 0, 1 or 2")
+        if self.flat_fraction and self.fake_sirt_iterations:
+            raise InputError("FlatFilterFraction and FakeSIRTiterations are both given: keep one")
+        if self.largest_prime not in LARGEST_PRIMES:
+            raise InputError(
+                f"{self.largest_prime} is not the largest prime factor of any IMOD's padded lines: "
+                "give 13 (most builds), 5 (built without FFTW) or 19 (before 4.9)"
+            )
 
     @property
     def spec(self) -> str:
-        """``"imod"``; the options are in the repr."""
-        return "imod"
+        """``"imod"``, or ``"imod:5"``; the options are in the repr."""
+        prime = self.largest_prime
+        return "imod" if prime == LARGEST_PRIMES[0] else f"imod:{prime}"
+
+    def padded_px(self, width_px: int) -> int:
+        """See :func:`imod_padded_length`."""
+        return imod_padded_length(width_px, self.largest_prime)
 
     @property
     def offset(self) -> float:
@@ -139,7 +146,7 @@ class ImodFilter(Filter):
         across, _ = np.broadcast_arrays(np.abs(k_across), k_along)
         bins = across * (context.padded_px * context.pixel_angst)
         n_views = len(context.tilt_deg)
-        weights = _view_weights(context.tilt_deg) if self.density_weight else np.ones(n_views)
+        weights = _view_weights(context.tilt_deg, self.density_weights)
         weights = weights * (self.output_mul / n_views)
         return weights.reshape(-1, *(1,) * across.ndim) * self._line_gains(bins, context)
 
@@ -166,30 +173,30 @@ class ImodFilter(Filter):
 
     def _rise(self, bins: FloatArray, context: FilterContext) -> FloatArray:
         """Ramp, flattened, and with the SIRT-like window."""
-        # Zero frequency arrives as _DC_BIN; from there to bin 1 everything is continuous.
-        bins = np.where(bins < 1, np.interp(bins, [_DC_BIN, 1.0], [0.0, 1.0]), bins)
-        ramp = np.where(bins < 1, _DC_GAIN + (1 - _DC_GAIN) * bins, bins)
         flat = self.flat_fraction
-        ramp = (1 - flat) * ramp + flat * context.width_px / 2.2
+        height = (1 - flat) * np.maximum(bins, 1.0) + flat * context.width_px / 2.2
         if self.fake_sirt_iterations is not None:
             # tilt takes the bin over the length of its line buffer, two longer than the FFT.
-            ramp = ramp * sirt_window(bins / (context.padded_px + 2), self.fake_sirt_iterations)
-        return np.asarray(ramp)
+            of_buffer = np.maximum(bins, 1.0) / (context.padded_px + 2)
+            height = height * sirt_window(of_buffer, self.fake_sirt_iterations)
+        # Zero frequency arrives as _DC_BIN; from there to bin 1 everything is continuous.
+        part = np.interp(bins, [_DC_BIN, 1.0], [0.0, 1.0])
+        return np.asarray((1 - part) * _DC_GAIN + part * height)
 
 
 def _unpadded_bins(frequency: float, context: FilterContext) -> int:
     return int(frequency if frequency >= 1 else context.width_px * frequency)
 
 
-def _view_weights(tilt_deg: FloatArray) -> FloatArray:
-    """Mean gap to the two nearest neighbours on each side, weights 2 and 2/3, relative to all."""
+def _view_weights(tilt_deg: FloatArray, shares: tuple[float, ...]) -> FloatArray:
+    """Weighted mean gap to the nearest neighbours on each side, relative to the mean of all."""
     n_views = len(tilt_deg)
-    if not np.ptp(tilt_deg) > 0:
+    if not np.ptp(tilt_deg) > 0 or not shares:
         return np.ones(n_views)
     order = np.argsort(tilt_deg, kind="stable")
     gaps = np.diff(np.asarray(tilt_deg)[order])
     total, norm = np.zeros(n_views), np.zeros(n_views)
-    for neighbour, share in ((0, 2.0), (1, 2 / 3)):
+    for neighbour, share in enumerate(shares):
         n_gaps = max(len(gaps) - neighbour, 0)
         total[n_views - n_gaps :] += share * gaps[:n_gaps]
         norm[n_views - n_gaps :] += share
