@@ -206,8 +206,8 @@ def _table(path: Path, rows: Sequence[tuple[int, list[float]]], flags: int) -> D
                 f"{path} line {number} has {count(len(fields), 'number')}, but its kind of defocus "
                 f"file (flags {flags}) has {columns} in a line: was its first line lost?"
             )
-        views = fields[:2]
-        if not np.isfinite(fields).all() or not all(x.is_integer() and x < 1e6 for x in views):
+        numbers = fields[:2]
+        if not np.isfinite(fields).all() or not all(x.is_integer() and x < 1e6 for x in numbers):
             raise InputError(f"{path} line {number} does not begin with two view numbers")
         defocus = fields[4:6] if astigmatic else fields[4:5]
         if not all(_LEAST_NM <= abs(value) <= _MOST_NM for value in defocus):
