@@ -5,7 +5,8 @@ Usage: python bench/picture.py FOLDER PICTURE.png [Z]
 FOLDER is an IMOD folder; the picture was made from EMPIAR-10499 series 00254 at 10 A. From left to
 right: IMOD's weighting as its tilt.com has it, its SIRT-like filter, tomofilt's default. IMOD's
 densities have a scale of their own: they are brought to tomofilt's by the factor that makes large
-features (beyond 400 A) agree best. Then one grey range serves all three.
+features (beyond 400 A) agree best. Then one grey range serves all
+three: what 98 % of the voxels of the last two have.
 """
 
 import sys
@@ -37,7 +38,7 @@ def on_one_scale(image: np.ndarray, other: np.ndarray, sigma_px: float) -> np.nd
 def main(folder: Path, picture: Path, z: int) -> None:
     made, voxel_angst = slices(folder, z)
     made[0] = on_one_scale(made[0], made[2], 200 / voxel_angst)
-    low, high = np.percentile(np.stack(made), [10, 90])
+    low, high = np.percentile(np.stack(made[1:]), [1, 99])
     sheet = Image.new("L", (3 * WIDTH + 2 * MARGIN, HEIGHT), 255)
     for column, image in enumerate(made):
         grey = np.clip((image - low) / (high - low), 0, 1) * 255

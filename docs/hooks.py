@@ -38,9 +38,9 @@ def filters() -> str:
     )
     return f"""# Filters
 
-What `tomofilt reconstruct --filter NAME[:ARG]` takes. A CUTOFF or SIGMA is in cycles per pixel of the
-tomogram (0.35) or a resolution (60A). `tomofilt filters show NAME --plot gains.png` draws one. Another
-package can add filters: see [a filter of your own](../tutorials/own-filter.md).
+What `tomofilt reconstruct --filter NAME[:ARG]` takes. A CUTOFF or SIGMA is in cycles per pixel of
+the tomogram (0.35) or a resolution (60A). `tomofilt filters show NAME --plot gains.png` draws one.
+Another package can add filters: see [a filter of your own](../tutorials/own-filter.md).
 
 | name | what it is |
 |---|---|
@@ -83,8 +83,8 @@ def exit_codes() -> str:
 | 3 | there is not enough memory, or no such device |
 | 130 | interrupted (Ctrl-C, or the end of a job) |
 
-After any of them there is no half-written file under a final name. Give the same command again: what is
-finished is skipped.
+After any of them there is no half-written file under a final name. Give the same command again:
+what is finished is skipped.
 
 In Python, everything that tomofilt raises on purpose is a `tomofilt.TomofiltError`:
 
@@ -94,10 +94,40 @@ In Python, everything that tomofilt raises on purpose is a `tomofilt.TomofiltErr
 """
 
 
+def record() -> str:
+    """The parts of the record, from the types that read and write it."""
+    import msgspec
+
+    from tomofilt.io import record as module
+
+    kinds = [getattr(module, name) for name in module.__all__]
+    parts = [each for each in kinds if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+    parts.sort(key=lambda each: each is not module.Record)
+    # the signatures of these types are made when they are imported: griffe does not see them
+    quiet = "docstring_options: {warn_unknown_params: false, warn_missing_types: false}"
+    entries = "\n\n".join(
+        f"::: {each.__module__}.{each.__qualname__}\n    options: {{members: false, {quiet}}}"
+        for each in parts
+    )
+    return f"""# The record
+
+Beside each tomogram lies a JSON file that says how it was made. It is written last: a tomogram
+without a record counts as unfinished. `tomofilt report` draws its pages from records, and
+`tomofilt evaluate --series` makes tomograms again by them. In Python:
+`tomofilt.io.record.read_record(path)`.
+
+The file is a `Record`, an object whose parts are described below it. Lengths are in angstrom,
+angles in degrees; images and views are counted from 1.
+
+{entries}
+"""
+
+
 PAGES = {
     "reference/commands.md": commands,
     "reference/filters.md": filters,
     "reference/python.md": python,
+    "reference/record.md": record,
     "reference/exit-codes.md": exit_codes,
 }
 
