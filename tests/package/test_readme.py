@@ -32,3 +32,15 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_figures_are_those_of_the_measurements():
+    """Times and correlations of the table stand on the pages that say how they were measured."""
+    table = README.partition("## Beside other programs")[2].partition("¹ Quoted")[0]
+    times = re.findall(r"(?:about )?[\d.]+ s\b(?: of one core)?", table)
+    assert len(times) == 4
+    speed, filters = ((ROOT / "docs" / name).read_text() for name in ("speed.md", "wiener.md"))
+    assert [time for time in times if time not in speed] == []
+    correlations = set(re.findall(r"\| (\.\d{3})", table))
+    assert len(correlations) == 2
+    assert [each for each in correlations if f"| {each} |" not in filters] == []
