@@ -146,6 +146,7 @@ def on_pre_build(**_: Any) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ["TUTORIAL"] = tempfile.mkdtemp()
     shutil.copytree(ROOT / "examples" / "mycoplasma", Path(os.environ["TUTORIAL"], "mycoplasma"))
+    os.environ["COLUMNS"] = "80"
     os.environ["EXAMPLES"] = str(ROOT / "examples")
 
 
