@@ -3,7 +3,7 @@
 Usage: python bench/picture.py FOLDER PICTURE.png [Z]
 
 FOLDER is an IMOD folder; the picture was made from EMPIAR-10499 series 00254 at 10 A. From left to
-right: IMOD's weighting as its tilt.com has it, its SIRT-like filter, tomofilt's default. IMOD's
+right: IMOD's weighting as the tilt.com has it, a SIRT-like filter, tomofilt's default. IMOD's
 densities have a scale of their own: they are brought to tomofilt's by the factor that makes large
 features (beyond 400 A) agree best. Then one grey range serves all
 three: what 98 % of the voxels of the last two have.
