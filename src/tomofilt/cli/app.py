@@ -29,7 +29,6 @@ app = typer.Typer(
     help="Filtered back-projection for cryo-ET, inside IMOD and RELION 5 projects.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
