@@ -27,11 +27,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.denoise.bands import CoarseBands
+from tomofilt.denoise.central import CentralRows
+from tomofilt.denoise.decision import Decision, decide
 from tomofilt.denoise.denoiser import Denoiser
+from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.denoise.middle import Middle
-from tomofilt.denoise.verdict import Verdict, judge
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation
@@ -70,12 +72,15 @@ def measured_series(series: TiltSeries) -> Iterator[tuple[Problem, SeriesImages]
 
 
 def both(problem: Problem, images: SeriesImages, head: Head | None) -> tuple[Volume, Volume]:
-    """The middle rows of the linear tomogram, all of a small one, and the denoised ones."""
+    """The central rows of the linear tomogram, all of a small one, and the denoised ones."""
     everything = np.arange(len(problem.series.views))
-    coarse, linear = Middle(problem, images.aligned(), everything).volume(everything)
-    if head is None:
-        return linear, linear
-    return linear, apply_head(head, coarse, linear, 0, 0, problem.threads)
+    coarse, linear = CentralRows(problem, images.aligned(), everything).volume(everything)
+    return linear, linear if head is None else denoised(head, coarse, linear, problem.threads)
+
+
+def denoised(head: Head, coarse: list[CoarseBands], linear: Volume, threads: int) -> Volume:
+    """A tomogram with a head applied to it."""
+    return apply_head(head, coarse, gate_weights(head, coarse), linear, 0, 0, threads)
 
 
 def whitened_auc(made: SimulatedSeries, volume: Volume) -> float:
@@ -106,14 +111,14 @@ def truth(seeds: int) -> None:
             made = simulated_series(seed, shape=shape, snr=snr, tilt_deg=tilts)
             series = replace(made.tilt_series(), halves=None)
             with measured_series(series) as (problem, images):
-                verdict = judge(problem, images)
-                head = verdict.taught.head if verdict.taught else None
-                linear, denoised = both(problem, images, head)
+                decision = decide(problem, images)
+                head = decision.head if decision.head else None
+                linear, better = both(problem, images, head)
             a, b = (
                 compare_with_truth(volume, made.truth, made.pixel_angst)
-                for volume in (linear, denoised)
+                for volume in (linear, better)
             )
-            areas = [whitened_auc(made, volume) for volume in (linear, denoised)]
+            areas = [whitened_auc(made, volume) for volume in (linear, better)]
             step = np.radians(np.diff(np.sort(series.tilt_deg)).mean())
             sampling = problem.filter.measurement.thickness_angst / made.pixel_angst * step / 2
             gains.setdefault((name, snr), []).append(b.psnr_db - a.psnr_db)
@@ -121,7 +126,7 @@ def truth(seeds: int) -> None:
                 f"{name:13s} {snr:5.2f} {seed:4d} {sampling:5.1f}  {a.psnr_db:6.2f} "
                 f"{b.psnr_db - a.psnr_db:+8.3f}  {a.ssim:.3f}  {b.ssim - a.ssim:+.3f}  "
                 f"{areas[0]:.4f} {areas[1] - areas[0]:+.4f}"
-                + ("" if verdict.taught else f"   refused: {verdict.reason}"),
+                + ("" if decision.head else f"   refused: {decision.reason}"),
                 flush=True,
             )
     for (name, snr), values in gains.items():
@@ -139,19 +144,19 @@ def left_out(folder: Path) -> None:
 
     def denoised_slabs(problem: Problem, images: SeriesImages) -> Iterator[Slab]:
         problem = measured(problem, images)
-        verdict = judge(problem, images)
-        if verdict.taught is None:
+        decision = decide(problem, images)
+        if decision.head is None:
             yield from problem.slabs(images)
             return
-        denoiser = Denoiser(problem, verdict.taught.head)
+        denoiser = Denoiser(problem, decision.head)
         images.filtered(denoiser.on_image)
         for y, z, block in problem.slabs(images):
             yield y, z, denoiser.apply(block, z, y)
 
-    denoised = left_out_correlation(series, MATCH, slabs_of=denoised_slabs)
-    mean, error = denoised.gain_over(linear)
+    other = left_out_correlation(series, MATCH, slabs_of=denoised_slabs)
+    mean, error = other.gain_over(linear)
     print("cycles/px        linear  denoised  gain")
-    for band, a, b, m, e in zip(linear.bands, linear.mean, denoised.mean, mean, error, strict=True):
+    for band, a, b, m, e in zip(linear.bands, linear.mean, other.mean, mean, error, strict=True):
         print(
             f"{band[0]:.3f}-{band[1]:.3f}      {a:.3f}   {b:.3f}    {m:+.4f}+-{e:.4f}", flush=True
         )
@@ -176,34 +181,34 @@ def noise_like(stack: Volume, rng: np.random.Generator) -> Volume:
     return made
 
 
-def _said(verdict: Verdict) -> str:
-    return "denoised" if verdict.taught else f"refused: {verdict.reason}"
+def _said(decision: Decision) -> str:
+    return "denoised" if decision.head else f"refused: {decision.reason}"
 
 
 def hallucination(folder: Path) -> None:
     series = series_of(folder)
     stack = _stack(series)
     with measured_series(series) as (problem, images):
-        verdict = judge(problem, images)
-    print("the series itself:", _said(verdict))
+        decision = decide(problem, images)
+    print("the series itself:", _said(decision))
     rng = np.random.default_rng(0)
     noise = _like(series, noise_like(stack, rng))
     for name, other in (("noise with its spectra", noise), ("halves 2 px apart", _apart(series))):
         try:
             with measured_series(other) as measured_other:
-                print(f"{name}: {_said(judge(*measured_other))}")
+                print(f"{name}: {_said(decide(*measured_other))}")
         except Exception as error:
             print(f"{name}: {error}")
-    if verdict.taught is None:
+    if decision.head is None:
         return
-    head, everything = verdict.taught.head, np.arange(len(series.views))
+    head, everything = decision.head, np.arange(len(series.views))
     with problem.images() as images:
-        linear, denoised = both(problem, images, head)
-        coarse, block = Middle(problem, images.aligned(), everything).volume(everything)
+        linear, usual = both(problem, images, head)
+        coarse, block = CentralRows(problem, images.aligned(), everything).volume(everything)
     on_noise = replace(problem, series=noise)
     with on_noise.images() as images:
         empty, forced = both(on_noise, images, head)
-    print(f"forced on noise: sd {forced.std() / denoised.std():.2f} of the series' denoised")
+    print(f"forced on noise: sd {forced.std() / usual.std():.2f} of the series' denoised")
     print(f"  linear tomogram of the same noise: {empty.std() / linear.std():.2f} of the series'")
     by = 24
     doubled = [
@@ -213,8 +218,8 @@ def hallucination(folder: Path) -> None:
     # a displacement by whole coarse voxels is one by whole voxels only nearly
     step = round(round(by / coarse[0].step_px) * coarse[0].step_px)
     copy = block + np.roll(block, step, axis=1)
-    one = apply_head(head, coarse, block, 0, 0, problem.threads)
-    two = apply_head(head, doubled, copy, 0, 0, problem.threads)
+    one = denoised(head, coarse, block, problem.threads)
+    two = denoised(head, doubled, copy, problem.threads)
     inner = np.s_[:, 32:-8]
     added = (one + np.roll(one, step, axis=1))[inner].ravel()
     found = two[inner].ravel()

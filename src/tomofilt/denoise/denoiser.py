@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tomofilt.align.stack import OnImage
 from tomofilt.denoise.bands import CoarseBands, Splitter
+from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
 from tomofilt.errors import InputError
@@ -17,8 +18,9 @@ from tomofilt.reconstruction.problem import Problem
 __all__ = ["Denoiser", "band_bytes", "check_denoising"]
 
 Float32 = NDArray[np.float32]
-#: What the coarse bands of a tomogram take: of its images, of its voxels, of a slab's voxels.
-_IMAGES, _VOXELS, _LINES = 1.5, 0.32, 0.75
+#: What the coarse bands of a tomogram and their weights take: of its images, of its voxels, of a
+#: slab's voxels.
+_IMAGES, _VOXELS, _LINES = 1.5, 0.7, 1.0625
 
 
 class Denoiser:
@@ -33,7 +35,7 @@ class Denoiser:
     def __init__(self, problem: Problem, head: Head) -> None:
         self._problem, self._head = problem, head
         self._splitter = Splitter(problem)
-        self._coarse: list[CoarseBands] | None = None
+        self._coarse: list[CoarseBands] = []
 
     def on_image(self) -> OnImage:
         """Return what filters the aligned images, all of them before the first block comes."""
@@ -41,10 +43,12 @@ class Denoiser:
 
     def apply(self, block: Float32, z_start: int, y_start: int) -> Float32:
         """A block (planes, rows, x) denoised."""
-        if self._coarse is None:
+        if not self._coarse:
             self._coarse = self._splitter.back_project(np.arange(len(self._problem.series.views)))
+            self._weights = gate_weights(self._head, self._coarse)
             del self._splitter
-        return apply_head(self._head, self._coarse, block, z_start, y_start, self._problem.threads)
+        threads = self._problem.threads
+        return apply_head(self._head, self._coarse, self._weights, block, z_start, y_start, threads)
 
 
 def check_denoising(problem: Problem) -> None:
@@ -68,7 +72,7 @@ def check_denoising(problem: Problem) -> None:
 
 
 def band_bytes(problem: Problem) -> int:
-    """Memory for the bands on coarse grids: images, voxels, and those of a slab, fine along x."""
+    """Memory for bands and weights on coarse grids: images, voxels, and a slab, fine along x."""
     nz, ny, nx = problem.grid.shape
     images = len(problem.series.views) * ny * problem.frame.grid.shape[1]
     everywhere = int(4 * (_IMAGES * images + _VOXELS * nz * ny * nx))

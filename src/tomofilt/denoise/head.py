@@ -1,4 +1,4 @@
-"""The network: seven bands, eight rectified units, one density."""
+"""The network: gates for the bands of a tomogram, from what is nearby."""
 
 from __future__ import annotations
 
@@ -14,155 +14,153 @@ from tomofilt.denoise.bands import BANDS
 from tomofilt.errors import InputError
 from tomofilt.io.bundle import Bundle
 
-__all__ = ["UNITS", "Head", "Taught"]
+__all__ = ["FIRST_GATED", "GATED", "INPUTS", "UNITS", "Head"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 #: Rectified units.
-UNITS = 8
-_TENSORS = ("hidden", "threshold", "output", "linear", "bias", "limit")
+UNITS = 16
+#: Four bands and the log energies of five.
+INPUTS = 9
+#: The lowest band that is gated. Those below hold gradients and large shapes: they pass linearly.
+FIRST_GATED = 2
+GATED = BANDS - FIRST_GATED
+_SHAPES = {
+    "hidden": (INPUTS, UNITS),
+    "threshold": (UNITS,),
+    "gate": (GATED, UNITS),
+    "linear": (BANDS,),
+    "bias": (1,),
+    "limit": (BANDS,),
+    "deviation": (BANDS,),
+    "scale": (1,),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A network of one hidden layer beside a linear path: 80 numbers to learn.
+    """A network of one hidden layer that says how much of each band counts: 248 numbers to learn.
 
-    ``density = bias + linear . bands + output . max(0, hidden @ bands + threshold)``
-
-    What lies outside the limits within which the network was trained, gold beads above all, is no
-    business of it and passes unchanged: bands are cut at their limits, and what was cut off is
-    added to the density.
+    With bands in units of their standard deviations and cut at their limits,
+    ``density = scale * (bias + weights . bands)`` and
+    ``weights = linear + gate @ max(0, inputs @ hidden + threshold)``,
+    where the two lowest bands have no gate. What was cut off, gold beads above all, is added to the
+    density as it is.
 
     Attributes
     ----------
-    hidden : (UNITS, BANDS) float32
+    hidden : (INPUTS, UNITS) float32
     threshold : (UNITS,) float32
-    output : (UNITS,) float32
+    gate : (GATED, UNITS) float32
     linear : (BANDS,) float32
     bias : float32
-    limit : (BANDS,) float32
-        Largest magnitude of each band.
+    limit : (BANDS,)
+        Largest magnitude of each band, in standard deviations.
+    deviation : (BANDS,)
+        Standard deviations of the bands, within their limits, of the tomogram.
+    scale : float
+        Density for an output of 1.
     """
 
     hidden: Float32
     threshold: Float32
-    output: Float32
+    gate: Float32
     linear: Float32
     bias: np.float32
-    limit: Float32
-
-    def __call__(self, bands: Float32) -> Float32:
-        """Densities (...) of bands (BANDS, ...)."""
-        axes = (-1, *(1,) * (bands.ndim - 1))
-        limit = self.limit.reshape(axes)
-        excess = bands.sum(axis=0)
-        bands = np.clip(bands, -limit, limit)
-        excess -= bands.sum(axis=0)
-        units = np.tensordot(self.hidden, bands, 1) + self.threshold.reshape(axes)
-        np.maximum(units, 0, out=units)
-        density = np.tensordot(self.output, units, 1) + np.tensordot(self.linear, bands, 1)
-        return np.asarray(density + self.bias + excess, dtype=np.float32)
-
-    def for_deviations(self, taught: Float64, met: Float64) -> Head:
-        """The head for bands of other standard deviations than it was trained on.
-
-        Parameters
-        ----------
-        taught, met : (BANDS,)
-            Standard deviations of the bands in training, and of those to come.
-        """
-        ratio = (met / taught).astype(np.float32)
-        return replace(
-            self, hidden=self.hidden / ratio, linear=self.linear / ratio, limit=self.limit * ratio
-        )
-
-    def mixed(self, share: float) -> Head:
-        """The head whose densities are ``share`` of this one's and the rest of the tomogram's."""
-        part = np.float32(share)
-        return replace(
-            self,
-            output=self.output * part,
-            linear=self.linear * part + (1 - part),
-            bias=np.float32(self.bias * part),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Taught:
-    """A head, and the bands that it was taught for.
-
-    Attributes
-    ----------
-    head : Head
-    deviation : (BANDS,)
-        Standard deviations of the bands, within their limits.
-    """
-
-    head: Head
+    limit: Float64
     deviation: Float64
+    scale: float
 
-    def for_bands(self, deviation: Float64) -> Head:
-        """The head for the bands of a sister series, whatever the scale of its densities."""
-        head = self.head.for_deviations(self.deviation, deviation)
+    @property
+    def linear_weights(self) -> Float32:
+        """Factors (BANDS,) on the bands of the tomogram, where all gates are closed."""
+        return np.asarray(self.linear * self.scale / self.deviation, dtype=np.float32)
+
+    def weights(self, inputs: Float32) -> Float32:
+        """Factors (GATED, ...) on the gated bands of the tomogram, from inputs (INPUTS, ...)."""
+        flat = inputs.reshape(INPUTS, -1)
+        units = self.hidden.T @ flat + self.threshold[:, None]
+        np.maximum(units, 0, out=units)
+        factor = (self.scale / self.deviation[FIRST_GATED:, None]).astype(np.float32)
+        weights = self.gate @ units
+        weights += self.linear[FIRST_GATED:, None]
+        weights *= factor
+        return np.asarray(weights.reshape(GATED, *inputs.shape[1:]))
+
+    def __call__(self, bands: Float32, inputs: Float32) -> Float32:
+        """Densities (...) of bands (BANDS, ...) with their inputs (INPUTS, ...)."""
+        most = (self.limit * self.deviation).astype(np.float32)
+        most = most.reshape(-1, *(1,) * (bands.ndim - 1))
+        cut = np.clip(bands, -most, most)
+        density = (bands - cut).sum(axis=0) + np.float32(self.bias * self.scale)
+        density += np.tensordot(self.linear_weights[:FIRST_GATED], cut[:FIRST_GATED], 1)
+        density += (self.weights(inputs) * cut[FIRST_GATED:]).sum(axis=0)
+        return np.asarray(density, dtype=np.float32)
+
+    def for_tomogram(self, deviation: Float64) -> Head:
+        """The head for another tomogram of the same views, or of more of them."""
+        return replace(self, deviation=deviation)
+
+    def for_series(self, deviation: Float64) -> Head:
+        """The head for a sister series, whatever the scale of its densities."""
         # the low bands are nearly all signal: they tell the scale
         low = slice(0, BANDS // 2 + 1)
-        scale = np.linalg.norm(deviation[low]) / np.linalg.norm(self.deviation[low])
-        part = np.float32(scale)
+        ratio = np.linalg.norm(deviation[low]) / np.linalg.norm(self.deviation[low])
+        return replace(self, deviation=deviation, scale=self.scale * float(ratio))
+
+    def low_passed(self, factor: Float64) -> Head:
+        """The head whose output has its bands multiplied by a factor (BANDS,) each."""
         return replace(
-            head,
-            output=head.output * part,
-            linear=head.linear * part,
-            bias=np.float32(head.bias * part),
+            self,
+            gate=(self.gate * factor[FIRST_GATED:, None]).astype(np.float32),
+            linear=(self.linear * factor).astype(np.float32),
         )
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All numbers, as arrays."""
+        return {name: np.atleast_1d(getattr(self, name)) for name in _SHAPES}
 
     def facts(self) -> dict[str, object]:
         """All numbers, for the record."""
-        head = self.head
         return {
-            "formula": "bias + linear . bands + output . max(0, hidden bands + threshold)",
-            **{
-                name: np.asarray(getattr(head, name), dtype=np.float64).tolist()
-                for name in _TENSORS
-            },
-            "deviation": self.deviation.tolist(),
+            "formula": "scale (bias + weights . bands / deviation), "
+            "weights = linear + gate max(0, inputs hidden + threshold)",
+            **{name: values.tolist() for name, values in self.tensors().items()},
         }
 
     def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:
-        """For a file; the metadata say what it was taught on."""
-        tensors = {name: np.atleast_1d(getattr(self.head, name)) for name in _TENSORS}
-        return Bundle("head", {**tensors, "deviation": self.deviation}, metadata)
+        """For a file; the metadata say what it was trained on."""
+        return Bundle("head", self.tensors(), metadata)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, path: Path) -> Taught:
+    def from_bundle(cls, bundle: Bundle, path: Path) -> Head:
         """What :meth:`to_bundle` made.
 
         Raises
         ------
         InputError
-            If arrays are missing or have other shapes.
+            If it is from an older tomofilt, or damaged.
         """
         tensors = bundle.tensors
-        shapes = {
-            "hidden": (UNITS, BANDS),
-            "threshold": (UNITS,),
-            "output": (UNITS,),
-            "linear": (BANDS,),
-            "bias": (1,),
-            "limit": (BANDS,),
-            "deviation": (BANDS,),
-        }
-        for name, shape in shapes.items():
+        if "output" in tensors and "gate" not in tensors:
+            raise InputError(
+                f"{path} holds a network of an older tomofilt, which this one cannot use: train it "
+                "again with `tomofilt train head`"
+            )
+        for name, shape in _SHAPES.items():
             found = tensors[name].shape if name in tensors else None
             if found != shape:
                 raise InputError(
                     f"{path}: array {name!r} of a head has the shape {shape}, but here {found}: "
                     "train it again with this tomofilt"
                 )
-        if min(tensors["deviation"].min(), tensors["limit"].min()) <= 0:
-            raise InputError(f"{path}: a head's deviations and limits are positive numbers")
-        hidden, threshold, output, linear, bias, limit = (
-            tensors[name].astype(np.float32) for name in _TENSORS
+        if min(tensors[name].min() for name in ("limit", "deviation", "scale")) <= 0:
+            raise InputError(f"{path}: a head's limits, deviations and scale are positive numbers")
+        hidden, threshold, gate, linear, bias = (
+            tensors[name].astype(np.float32)
+            for name in ("hidden", "threshold", "gate", "linear", "bias")
         )
-        head = Head(hidden, threshold, output, linear, np.float32(bias[0]), limit)
-        return cls(head, tensors["deviation"].astype(np.float64))
+        limit, deviation = (tensors[name].astype(np.float64) for name in ("limit", "deviation"))
+        scale = float(tensors["scale"][0])
+        return cls(hidden, threshold, gate, linear, np.float32(bias[0]), limit, deviation, scale)

@@ -1,4 +1,4 @@
-"""Bands interpolated from their coarse grids, and the network applied to them, in one pass.
+"""Bands and their weights interpolated from coarse grids, multiplied and added up, in one pass.
 
 Bands are spread along x first, where they are coarse along z and y, then along z for one plane,
 then along y for one row: nothing as fine as the tomogram is held for each band. All loops run along
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.denoise.bands import BANDS, CoarseBands
-from tomofilt.denoise.head import Head
+from tomofilt.denoise.head import FIRST_GATED, GATED, Head
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
-__all__ = ["apply_head", "bands_at"]
+__all__ = ["apply_head", "bands_at", "values_at"]
 
 Float32 = NDArray[np.float32]
 
@@ -37,17 +37,20 @@ class _Spread:
 def apply_head(
     head: Head,
     coarse: Sequence[CoarseBands],
+    weights: CoarseBands,
     block: Float32,
     z_start: int,
     y_start: int,
     threads: int,
 ) -> Float32:
-    """Apply the network to a block of a tomogram.
+    """Apply a head to a block of a tomogram.
 
     Parameters
     ----------
     head : Head
     coarse : sequence of CoarseBands
+    weights : CoarseBands
+        Of the gated bands, from :func:`tomofilt.denoise.gates.gate_weights`.
     block : (planes, rows, x) float32
         The tomogram, whole in x; not changed.
     z_start, y_start : int
@@ -59,28 +62,19 @@ def apply_head(
     Array like ``block``.
     """
     out = np.empty_like(block)
-    spread = _spread(coarse, block.shape, z_start, y_start, threads)
+    spread = _spread([*coarse, weights], block.shape, z_start, y_start, threads)
+    limit = (head.limit * head.deviation).astype(np.float32)
+    bias = np.float32(head.bias * head.scale)
 
     def one(z: int) -> None:
         planes = [_plane(each.lines, each.plane[z], each.plane_weight[z]) for each in spread]
-        lines = np.empty((BANDS, block.shape[2]), dtype=np.float32)
+        lines = np.empty((BANDS - 1 + GATED, block.shape[2]), dtype=np.float32)
         for y in range(block.shape[1]):
             first = 0
             for each, plane in zip(spread, planes, strict=True):
                 _row(plane, each.row[y], each.row_weight[y], lines[first : first + len(plane)])
                 first += len(plane)
-            _last_band(lines, block[z, y])
-            _network(
-                lines,
-                block[z, y],
-                head.limit,
-                head.hidden,
-                head.threshold,
-                head.output,
-                head.linear,
-                head.bias,
-                out[z, y],
-            )
+            _sum_up(lines, block[z, y], limit, head.linear_weights[:FIRST_GATED], bias, out[z, y])
 
     run_all(threads, one, range(len(block)))
     return out
@@ -94,28 +88,18 @@ def bands_at(
     voxels: NDArray[np.intp],
 ) -> Float32:
     """Bands (BANDS, voxel) at some voxels (voxel, 3: z, y, x) of a block."""
-    found = np.empty((BANDS, len(voxels)), dtype=np.float32)
-    starts = (z_start, y_start, 0)
-    first = 0
-    for bands in coarse:
-        places = [
-            _weights(voxels[:, axis] + starts[axis], bands.first_px[axis], bands.step_px)
-            for axis in range(3)
-        ]
-        (plane, plane_weight), (row, row_weight), (column, column_weight) = places
-        count = len(bands.values)
-        _gather(
-            bands.values,
-            plane,
-            plane_weight,
-            row,
-            row_weight,
-            column,
-            column_weight,
-            found[first : first + count],
-        )
-        first += count
-    found[-1] = block[tuple(voxels.T)] - found[:-1].sum(axis=0)
+    there = voxels + np.array([z_start, y_start, 0])
+    bands = np.concatenate([values_at(each, there) for each in coarse])
+    return np.concatenate([bands, (block[tuple(voxels.T)] - bands.sum(axis=0))[None]])
+
+
+def values_at(coarse: CoarseBands, voxels: NDArray[np.intp]) -> Float32:
+    """What is on a coarse grid (channel, voxel), at some voxels (voxel, 3: z, y, x)."""
+    found = np.empty((len(coarse.values), len(voxels)), dtype=np.float32)
+    (plane, plane_weight), (row, row_weight), (column, column_weight) = (
+        _weights(voxels[:, axis], coarse.first_px[axis], coarse.step_px) for axis in range(3)
+    )
+    _gather(coarse.values, plane, plane_weight, row, row_weight, column, column_weight, found)
     return found
 
 
@@ -201,68 +185,41 @@ def _row(plane: Float32, first: int, weight: Float32, lines: Float32) -> None:
 
 
 @kernel
-def _last_band(lines: Float32, tomogram: Float32) -> None:
-    """What the other bands leave of the tomogram."""
-    b0, b1, b2, b3, b4, b5, b6 = (
-        lines[0],
-        lines[1],
-        lines[2],
-        lines[3],
-        lines[4],
-        lines[5],
-        lines[6],
-    )
-    for x in range(len(tomogram)):
-        b6[x] = tomogram[x] - ((b0[x] + b1[x]) + (b2[x] + b3[x]) + (b4[x] + b5[x]))
-
-
-@kernel
-def _network(
+def _sum_up(
     lines: Float32,
     tomogram: Float32,
     limit: Float32,
-    hidden: Float32,
-    threshold: Float32,
-    output: Float32,
     linear: Float32,
     bias: np.float32,
     out: Float32,
 ) -> None:
-    """The network along one row of voxels; lines is (BANDS, x), and changed."""
-    for band in range(len(lines)):
-        line, high = lines[band], limit[band]
-        for x in range(len(line)):
-            line[x] = min(max(line[x], -high), high)
-    b0, b1, b2, b3, b4, b5, b6 = (
-        lines[0],
-        lines[1],
-        lines[2],
-        lines[3],
-        lines[4],
-        lines[5],
-        lines[6],
+    """Add up the bands times their weights along one row of voxels, and what their limits cut off.
+
+    ``lines`` holds all bands but the last, which is what they leave of the tomogram, and the
+    weights of those that are gated.
+    """
+    b0, b1, b2, b3, b4, b5 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5]
+    w2, w3, w4, w5, w6 = lines[6], lines[7], lines[8], lines[9], lines[10]
+    l0, l1, l2, l3, l4, l5, l6 = (
+        limit[0],
+        limit[1],
+        limit[2],
+        limit[3],
+        limit[4],
+        limit[5],
+        limit[6],
     )
-    zero, one = np.float32(0), np.float32(1)
-    w0, w1, w2, w3 = linear[0] - one, linear[1] - one, linear[2] - one, linear[3] - one
-    w4, w5, w6 = linear[4] - one, linear[5] - one, linear[6] - one
-    for x in range(len(out)):
-        # the linear path, and what was cut off
+    one = np.float32(1)
+    w0, w1 = linear[0] - one, linear[1] - one
+    for x in range(len(tomogram)):
+        b6 = tomogram[x] - ((b0[x] + b1[x]) + (b2[x] + b3[x]) + (b4[x] + b5[x]))
+        # the tomogram with every weight 1, and what each band differs from that
         out[x] = (
-            (bias + tomogram[x] + w0 * b0[x] + w1 * b1[x])
-            + (w2 * b2[x] + w3 * b3[x])
-            + (w4 * b4[x] + w5 * b5[x] + w6 * b6[x])
+            (tomogram[x] + bias + w0 * min(max(b0[x], -l0), l0) + w1 * min(max(b1[x], -l1), l1))
+            + ((w2[x] - one) * min(max(b2[x], -l2), l2) + (w3[x] - one) * min(max(b3[x], -l3), l3))
+            + ((w4[x] - one) * min(max(b4[x], -l4), l4) + (w5[x] - one) * min(max(b5[x], -l5), l5))
+            + (w6[x] - one) * min(max(b6, -l6), l6)
         )
-    for unit in range(len(hidden)):
-        w = hidden[unit]
-        w0, w1, w2, w3, w4, w5, w6 = w[0], w[1], w[2], w[3], w[4], w[5], w[6]
-        start, factor = threshold[unit], output[unit]
-        for x in range(len(out)):
-            value = (
-                (start + w0 * b0[x] + w1 * b1[x])
-                + (w2 * b2[x] + w3 * b3[x])
-                + (w4 * b4[x] + w5 * b5[x] + w6 * b6[x])
-            )
-            out[x] += factor * max(value, zero)
 
 
 @kernel

@@ -30,8 +30,8 @@ from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
     from tomofilt.align.gold import Beads
+    from tomofilt.denoise.decision import Decision
     from tomofilt.denoise.denoiser import Denoiser
-    from tomofilt.denoise.verdict import Verdict
     from tomofilt.jobs.sink import VolumeSink
 
 __all__ = ["Result", "reconstruct"]
@@ -109,9 +109,9 @@ def reconstruct(
         images.advance = progress.advance
         gold = fill_gold(problem, images, settings)
         problem = measured(problem, images)
-        verdict = _verdict(problem, images, settings) if "denoised" in todo else None
+        decision = _decision(problem, images, settings) if "denoised" in todo else None
         plan = Plan(problem, plan.outputs, settings)
-        run = _Run(plan, images, inputs, parts, progress, verdict, gold)
+        run = _Run(plan, images, inputs, parts, progress, decision, gold)
         records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
     progress.finish()
     first = next(iter(records.values()))
@@ -124,15 +124,15 @@ def _units(problem: Problem, todo: Mapping[str, Output]) -> int:
     return len(problem.series.views) * len(sources) + problem.method.units(problem) * len(volumes)
 
 
-def _verdict(problem: Problem, images: SeriesImages, settings: Settings) -> Verdict:
-    from tomofilt.denoise.head import Taught
-    from tomofilt.denoise.verdict import judge
+def _decision(problem: Problem, images: SeriesImages, settings: Settings) -> Decision:
+    from tomofilt.denoise.decision import decide
+    from tomofilt.denoise.head import Head
     from tomofilt.io.bundle import load_bundle
 
     given = None
     if settings.head is not None:
-        given = Taught.from_bundle(load_bundle(settings.head, "head"), settings.head)
-    return judge(problem, images, given=given)
+        given = Head.from_bundle(load_bundle(settings.head, "head"), settings.head)
+    return decide(problem, images, given=given)
 
 
 def _inputs(series: TiltSeries) -> Inputs:
@@ -219,19 +219,19 @@ class _Run:
     inputs: Inputs
     parts: Parts
     progress: Progress
-    verdict: Verdict | None
+    decision: Decision | None
     gold: Beads | None
 
     def make(self, output: Output) -> Record:
         """Reconstruct, write, check and name a volume, and the denoised one along with it."""
         problem, clock = self.plan.problem, Clock()
         made, denoiser = [output], None
-        taught = self.verdict.taught if self.verdict else None
-        if output.name == "whole" and taught is not None and self.plan.outputs.denoised:
+        head = self.decision.head if self.decision else None
+        if output.name == "whole" and head is not None and self.plan.outputs.denoised:
             from tomofilt.denoise.denoiser import Denoiser
 
             made.append(self.plan.outputs.denoised)
-            denoiser = Denoiser(problem, taught.head)
+            denoiser = Denoiser(problem, head)
             with clock.phase("align"):
                 self.images.filtered(denoiser.on_image)
         offset = problem.method.offset(problem, self.images, output.part)
@@ -270,7 +270,7 @@ class _Run:
 
     def _document(self, output: Output, clock: Clock, sink: VolumeSink) -> Record:
         """Write the record of a finished volume, without which it counts as unfinished."""
-        told = self.verdict is not None and output.name in ("whole", "denoised")
+        told = self.decision is not None and output.name in ("whole", "denoised")
         record = build_record(
             self.plan.problem,
             self.plan.settings,
@@ -279,14 +279,14 @@ class _Run:
             self.inputs,
             seconds=clock.seconds,
             statistics=sink.summary(),
-            denoising=self._denoising(self.verdict) if told and self.verdict else None,
+            denoising=self._denoising(self.decision) if told and self.decision else None,
             gold=None if self.gold is None else self.gold.facts(),
         )
         write_record(output.destination.record, record)
         return record
 
-    def _denoising(self, verdict: Verdict) -> Denoising:
-        facts = dict(verdict.facts)
+    def _denoising(self, decision: Decision) -> Denoising:
+        facts = dict(decision.facts)
         refused = facts.pop("refused", None)
         return Denoising(
             fingerprint=fingerprint(self.parts["denoised"]),

@@ -69,9 +69,10 @@ def train_head(
     `tomofilt reconstruct --denoise --head NAME.tomofilt.safetensors` uses it.
     """
     from tomofilt.cli.reporter import ConsoleReporter
-    from tomofilt.denoise.teach import teach, teach_from_truth
+    from tomofilt.denoise.train import train_on_series, train_on_truth
     from tomofilt.evaluate.tomograms import Tomogram
     from tomofilt.io.bundle import check_place, save_bundle
+    from tomofilt.reconstruction.gold import fill_gold
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem
@@ -85,7 +86,9 @@ def train_head(
     imod_dir, relion_star = exclusive(context, imod_dir=imod_dir, relion_star=relion_star)
     path = imod_dir or relion_star
     if path is None:
-        raise InputError("a head is trained on a series: give --imod-dir DIR or --relion-star FILE")
+        raise InputError(
+            "a network is trained on a series: give --imod-dir DIR or --relion-star FILE"
+        )
     project = project_type("imod" if imod_dir else "relion").open(path)
     name = one_series(project, path, tomogram_name)
     settings = Settings(
@@ -97,11 +100,12 @@ def train_head(
     series = read_series(project, name, SeriesOptions(thickness_angst=thickness))
     problem = make_problem(series, settings)
     with ConsoleReporter(quiet=quiet), problem.images() as images:
+        fill_gold(problem, images, settings)
         problem = measured(problem, images)
         if truth is None:
-            taught, metadata = teach(problem, images)
+            head, metadata = train_on_series(problem, images)
         else:
-            taught, metadata = teach_from_truth(problem, images, Tomogram(truth).read())
-    save_bundle(output, taught.to_bundle(metadata), overwrite=overwrite)
+            head, metadata = train_on_truth(problem, images, Tomogram(truth).read())
+    save_bundle(output, head.to_bundle(metadata), overwrite=overwrite)
     if not quiet:
         typer.echo(f"{output}: for `tomofilt reconstruct --denoise --head`")

@@ -8,23 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.denoise.central import CentralRows
+from tomofilt.denoise.decision import decide
+from tomofilt.denoise.examples import Tomogram, chosen_voxels, examples_from_truth
 from tomofilt.denoise.fit import fit_head
-from tomofilt.denoise.head import Taught
-from tomofilt.denoise.kernel import bands_at
-from tomofilt.denoise.middle import Middle
-from tomofilt.denoise.supervision import learnable_voxels, lesson_from_truth
-from tomofilt.denoise.verdict import judge
+from tomofilt.denoise.head import Head
 from tomofilt.errors import InputError
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 
-__all__ = ["teach", "teach_from_truth"]
+__all__ = ["train_on_series", "train_on_truth"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
 
 
-def teach(problem: Problem, images: SeriesImages, seed: int = 0) -> tuple[Taught, dict[str, Any]]:
+def train_on_series(
+    problem: Problem, images: SeriesImages, seed: int = 0
+) -> tuple[Head, dict[str, Any]]:
     """A head trained on a series itself, with what to say about it.
 
     Parameters
@@ -38,17 +39,17 @@ def teach(problem: Problem, images: SeriesImages, seed: int = 0) -> tuple[Taught
     Raises
     ------
     InputError
-        If no head stands the trial.
+        If the head does not predict left-out views better than the linear tomogram.
     """
-    verdict = judge(problem, images, seed=seed)
-    if verdict.taught is None:
-        raise InputError(f"{problem.series.name} teaches no head: {verdict.reason}")
-    return verdict.taught, {"training": dict(verdict.facts), "series": problem.series.name}
+    decision = decide(problem, images, seed=seed)
+    if decision.head is None:
+        raise InputError(f"no network can be trained on {problem.series.name}: {decision.reason}")
+    return decision.head, {"training": dict(decision.facts), "series": problem.series.name}
 
 
-def teach_from_truth(
+def train_on_truth(
     problem: Problem, images: SeriesImages, truth: Float32, seed: int = 0
-) -> tuple[Taught, dict[str, Any]]:
+) -> tuple[Head, dict[str, Any]]:
     """A head trained on a series of which the specimen is known.
 
     Parameters
@@ -72,19 +73,17 @@ def teach_from_truth(
             f"tomogram of {problem.series.name} {' x '.join(map(str, problem.grid.shape[::-1]))}"
         )
     everything = np.arange(len(problem.series.views))
-    middle = Middle(problem, images.aligned(), everything)
-    voxels = learnable_voxels(middle.problem, seed)
-    coarse, tomogram = middle.volume(everything)
-    bands = np.ascontiguousarray(bands_at(coarse, tomogram, 0, 0, voxels).T)
-    first = round(problem.grid.centre[1] - middle.problem.grid.centre[1])
+    central = CentralRows(problem, images.aligned(), everything)
+    voxels = chosen_voxels(central.problem, seed)
+    first = round(problem.grid.centre[1] - central.problem.grid.centre[1])
     known = truth[voxels[:, 0], voxels[:, 1] + first, voxels[:, 2]]
-    examples = lesson_from_truth(bands, known, voxels[:, 1])
+    examples = examples_from_truth(Tomogram(*central.volume(everything)), known, voxels)
     fit = fit_head(examples, seed, threads=problem.threads)
     log.info(
         f"  {problem.series.name}: error on rows that were held out {fit.loss:.3f} of the truth's "
         f"variance, {fit.linear_loss:.3f} without the network"
     )
-    return Taught(fit.head, examples.deviation), {
+    return fit.head, {
         "training": {
             "from": "truth",
             "seed": seed,

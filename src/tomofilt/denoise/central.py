@@ -1,4 +1,4 @@
-"""The middle rows of a tomogram, in memory, from any of the views: what heads are trained on."""
+"""The central rows of a tomogram, in memory, from any of the views: heads are trained on them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.util.threads import run_all
 
-__all__ = ["Middle", "middle_of"]
+__all__ = ["CentralRows", "central_images"]
 
 Float32 = NDArray[np.float32]
 
 
-class Middle:
-    """The middle rows of a tomogram.
+class CentralRows:
+    """The central rows of a tomogram.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ class Middle:
     Attributes
     ----------
     problem : Problem
-        Of the middle rows.
+        Of the central rows.
     """
 
     def __init__(self, problem: Problem, stack: AlignedStack, views: NDArray[np.intp]) -> None:
         self.problem = _with_views(problem, views).crop_rows(SLAB_ROWS)
         frame = self.problem.frame
-        images = middle_of(problem, stack, views)
+        images = central_images(problem, stack, views)
         self._splitter = Splitter(self.problem)
         self._rows = self.problem.row_filter
         ny, halo = frame.grid.shape[0], frame.halo
@@ -93,8 +93,8 @@ class Middle:
         return self._splitter.back_project(members)[0]
 
 
-def middle_of(problem: Problem, stack: AlignedStack, views: NDArray[np.intp]) -> AlignedStack:
-    """The rows of the images of some views that the middle of a tomogram is made from."""
+def central_images(problem: Problem, stack: AlignedStack, views: NDArray[np.intp]) -> AlignedStack:
+    """The rows of the images of some views that the central rows of a tomogram are made from."""
     ny = problem.grid.shape[1]
     rows = min(SLAB_ROWS, ny)
     start = (ny - rows) // 2

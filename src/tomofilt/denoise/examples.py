@@ -1,4 +1,4 @@
-"""What a head learns from: the bands of one half of the views, and the tomogram of the other.
+"""What a head is trained on: the bands of one half of the views, and the tomogram of the other.
 
 Even and odd views share neither noise nor the streaks of sparse sampling, so that what one half
 says of the other is specimen (Lehtinen et al., ICML 2018). On simulated series this is as good as
@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.denoise.bands import CoarseBands
-from tomofilt.denoise.kernel import bands_at
-from tomofilt.denoise.middle import Middle
+from tomofilt.denoise.central import CentralRows
+from tomofilt.denoise.gates import gate_inputs, interpolated
+from tomofilt.denoise.kernel import bands_at, values_at
 from tomofilt.projectors.cpu import slice_table
 from tomofilt.reconstruction.problem import Problem
 
 __all__ = [
-    "Lesson",
+    "Examples",
+    "Tomogram",
+    "chosen_voxels",
     "displacement_px",
+    "examples_from_halves",
+    "examples_from_truth",
     "halves_of",
-    "learnable_voxels",
-    "lesson",
-    "lesson_from_truth",
 ]
 
 Float32 = NDArray[np.float32]
@@ -33,23 +35,24 @@ Float64 = NDArray[np.float64]
 #: Displacements that are looked at, in voxels.
 _REACH_PX, _STEP_PX = 8.0, 0.25
 #: Voxels that a head is trained on; each counts twice, once for either half.
-_VOXELS = 250_000
+_VOXELS = 150_000
 #: Standard deviations beyond which a band is cut: noise is left alone, gold is not.
 _LIMIT = 5.0
 #: Wiener's filter takes back what is noise. The target gets it back, up to 1 / _LEAST times.
 _LEAST = 0.2
 #: Of each group of rows, the last fifth is kept for stopping early.
-_GROUP, _TAUGHT = 40, 32
+_GROUP, _TRAINED = 40, 32
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """Examples for a head.
+class Examples:
+    """What a head is to make of what it sees.
 
     Attributes
     ----------
     bands : (example, BANDS) float32
         Cut at ``limit``.
+    inputs : (example, INPUTS) float32
     target : (example,) float32
     held_out : (example,) bool
         Not for training, but for stopping it.
@@ -59,13 +62,37 @@ class Lesson:
     """
 
     bands: Float32
+    inputs: Float32
     target: Float32
     held_out: NDArray[np.bool_]
     limit: Float64
     deviation: Float64
 
 
-def learnable_voxels(problem: Problem, seed: int) -> NDArray[np.intp]:
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """The central rows of a tomogram, with their bands.
+
+    Attributes
+    ----------
+    coarse : list of CoarseBands
+    block : (z, y, x) float32
+    """
+
+    coarse: list[CoarseBands]
+    block: Float32
+
+    def bands(self, voxels: NDArray[np.intp]) -> Float32:
+        """Bands (voxel, BANDS) at some voxels (voxel, 3: z, y, x)."""
+        return np.ascontiguousarray(bands_at(self.coarse, self.block, 0, 0, voxels).T)
+
+    def inputs(self, voxels: NDArray[np.intp], deviation: Float64, limit: Float64) -> Float32:
+        """What the network sees (voxel, INPUTS), with the limit in standard deviations."""
+        nodes = gate_inputs(self.coarse, deviation, limit)
+        return np.ascontiguousarray(values_at(interpolated(nodes), voxels).T)
+
+
+def chosen_voxels(problem: Problem, seed: int) -> NDArray[np.intp]:
     """Random voxels (voxel, 3: z, y, x) of a tomogram that all views see, or nearly."""
     nz, ny, nx = problem.grid.shape
     frame = problem.frame
@@ -80,59 +107,55 @@ def learnable_voxels(problem: Problem, seed: int) -> NDArray[np.intp]:
     return np.stack([chosen[:, 0], rng.integers(0, ny, len(chosen)), chosen[:, 1]], axis=1)
 
 
-def halves_of(middle: Middle, voxels: NDArray[np.intp]) -> list[Float32]:
-    """Bands (voxel, BANDS) of the tomograms of every other view, and of the rest."""
-    order = np.argsort(middle.problem.frame.slices.tilt_deg, kind="stable")
-    bands = []
-    for members in (order[::2], order[1::2]):
-        coarse, block = middle.volume(members, len(order) / len(members))
-        bands.append(np.ascontiguousarray(bands_at(coarse, block, 0, 0, voxels).T))
-    return bands
+def halves_of(central: CentralRows) -> list[Tomogram]:
+    """Tomograms of every other view, and of the rest."""
+    order = np.argsort(central.problem.frame.slices.tilt_deg, kind="stable")
+    return [
+        Tomogram(*central.volume(members, len(order) / len(members)))
+        for members in (order[::2], order[1::2])
+    ]
 
 
-def lesson(halves: list[Float32], whole: Float32, rows: NDArray[np.intp]) -> Lesson:
-    """Examples from the bands of two halves.
+def examples_from_halves(
+    halves: list[Tomogram], whole: Float32, voxels: NDArray[np.intp]
+) -> Examples:
+    """Examples from two tomograms whose noise is independent.
 
     Parameters
     ----------
-    halves : two (voxel, BANDS) arrays
+    halves : two Tomogram
     whole : (voxel, BANDS)
-        Of the tomogram of all views.
-    rows : (voxel,)
-        The row each voxel is in.
+        Bands of the tomogram of all views.
+    voxels : (voxel, 3: z, y, x)
     """
-    first, second = halves
+    first, second = (half.bands(voxels) for half in halves)
     limit = _LIMIT * np.sqrt((_spread(first) ** 2 + _spread(second) ** 2) / 2)
-    first, second = (np.clip(half, -limit, limit).astype(np.float32) for half in halves)
+    first, second = (np.clip(half, -limit, limit).astype(np.float32) for half in (first, second))
     cut = np.clip(whole, -limit, limit)
     shared = np.mean(first * second, axis=0) - first.mean(axis=0) * second.mean(axis=0)
     signal = np.clip(shared / cut.var(axis=0), _LEAST, 1.0)
     restore = (1 / signal).astype(np.float32)
     bands = np.concatenate([first, second])
-    held_out = rows % _GROUP >= _TAUGHT
-    return Lesson(
+    deviation = bands.std(axis=0, dtype=np.float64)
+    return Examples(
         bands,
+        np.concatenate([half.inputs(voxels, deviation, limit / deviation) for half in halves]),
         np.concatenate([second @ restore, first @ restore]),
-        np.concatenate([held_out, held_out]),
+        np.tile(voxels[:, 1] % _GROUP >= _TRAINED, 2),
         limit,
-        bands.std(axis=0, dtype=np.float64),
+        deviation,
     )
 
 
-def lesson_from_truth(bands: Float32, truth: Float32, rows: NDArray[np.intp]) -> Lesson:
-    """Examples from the bands (voxel, BANDS) of a tomogram, and the densities it should have.
-
-    Parameters
-    ----------
-    bands : (voxel, BANDS)
-    truth : (voxel,)
-    rows : (voxel,)
-        The row each voxel is in.
-    """
+def examples_from_truth(tomogram: Tomogram, truth: Float32, voxels: NDArray[np.intp]) -> Examples:
+    """Examples from a tomogram, and the densities (voxel,) that it should have."""
+    bands = tomogram.bands(voxels)
     limit = _LIMIT * _spread(bands)
-    cut = np.clip(bands, -limit, limit).astype(np.float32)
-    held_out = rows % _GROUP >= _TAUGHT
-    return Lesson(cut, truth, held_out, limit, cut.std(axis=0, dtype=np.float64))
+    bands = np.clip(bands, -limit, limit).astype(np.float32)
+    deviation = bands.std(axis=0, dtype=np.float64)
+    inputs = tomogram.inputs(voxels, deviation, limit / deviation)
+    held_out = voxels[:, 1] % _GROUP >= _TRAINED
+    return Examples(bands, inputs, truth, held_out, limit, deviation)
 
 
 def _spread(bands: Float32) -> Float64:
