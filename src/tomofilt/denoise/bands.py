@@ -14,6 +14,7 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.align.edges import continue_level
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.reconstruction.problem import Problem
@@ -181,7 +182,7 @@ class Splitter:
 
     def filter_image(self, view: int, image: Float32) -> Float32:
         """Filter an aligned image, halo and all, of one of the views; its bands are kept."""
-        spectrum = self._filter.spectrum(view, image)
+        spectrum = self._filter.spectrum(view, continue_level(image))
         for grid, images in zip(self._grids, self._images, strict=True):
             images[view] = grid.split(view, spectrum)
         return self._filter.crop(spectrum)

@@ -2,7 +2,8 @@
 
 Nobody can see in a denoised tomogram what was invented. So a head is tested on views of which
 neither it nor the tomogram that it is applied to knows anything, beside the linear tomogram. One
-number is tested, once: the mean gain in correlation over the views of all folds.
+number is tested, once: the gain in correlation, mean over the bands that hold signal and over the
+views of all folds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tomofilt.denoise.fit import Fit, fit_head
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.denoise.prediction import LeftOutViews
+from tomofilt.denoise.prediction import LeftOutViews, bands_with_signal
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
@@ -58,8 +59,8 @@ LEAST_GAIN = 1.0
 #: The denoised tomogram keeps half of the amplitude at this multiple of the frequency where the
 #: signal of the linear one ends: the gates leave some noise of all frequencies.
 LOW_PASS = 2.0
-#: Middle of each band, in cycles per voxel.
-_BAND_K = (0.004, 0.014, 0.029, 0.054, 0.09, 0.138, 0.25)
+#: Middle of each gated band, in cycles per voxel.
+_BAND_K = (0.029, 0.054, 0.09, 0.138, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,29 +207,30 @@ class _Fold:
         whole = tomogram.bands(voxels)
         told: dict[str, object] = {"images": [int(i) + 1 for i in problem.series.views[self.left]]}
         if given is None:
-            fit = self._fit(central, whole, voxels)
+            fit = self._fit(central, voxels)
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
-            limit = fit.head.limit * fit.head.deviation
-            head = fit.head.for_tomogram(_deviation(whole, limit))
+            head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
             head = head.low_passed(0.5 ** ((np.array(_BAND_K) / (LOW_PASS * self.reach)) ** 2))
         else:
-            head = given.for_series(_deviation(whole, np.full(BANDS, np.inf)))
-        views = LeftOutViews(problem, self.stack, central.problem, self.left, self.reach)
+            head = given.for_tomogram(_deviation(whole, np.full(BANDS, np.inf)))
+        bands = bands_with_signal(self.reach)
+        views = LeftOutViews(problem, self.stack, central.problem, self.left, bands)
         before = views.correlation(tomogram.block)
         weights = gate_weights(head, tomogram.coarse)
         denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
         gain = views.correlation(denoised) - before
-        told["correlation_of_linear"] = [round(float(each), 4) for each in before]
-        told["gain"] = [round(float(each), 4) for each in gain]
-        return head, gain, told
+        told["bands_per_px"] = [list(band) for band in bands]
+        told["correlation_of_linear"] = [round(float(each), 4) for each in before.mean(axis=0)]
+        told["gain"] = [round(float(each), 4) for each in gain.mean(axis=0)]
+        return head, gain.mean(axis=1), told
 
-    def _fit(self, central: CentralRows, whole: Float32, voxels: NDArray[np.intp]) -> Fit:
-        examples = examples_from_halves(halves_of(central), whole, voxels)
+    def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
+        examples = examples_from_halves(halves_of(central), voxels)
         return fit_head(examples, self.seed, threads=self.problem.threads)
 
 
-def _deviation(bands: Float32, limit: Float64) -> Float64:
+def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:
     """Standard deviations of bands (voxel, BANDS) within limits."""
     return np.asarray(np.clip(bands, -limit, limit).std(axis=0, dtype=np.float64))
 

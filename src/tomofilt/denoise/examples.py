@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.denoise.bands import CoarseBands
+from tomofilt.denoise.bands import CoarseBands, windows
 from tomofilt.denoise.central import CentralRows
 from tomofilt.denoise.gates import gate_inputs, interpolated
+from tomofilt.denoise.head import FIRST_GATED
 from tomofilt.denoise.kernel import bands_at, values_at
 from tomofilt.projectors.cpu import slice_table
 from tomofilt.reconstruction.problem import Problem
@@ -35,11 +36,11 @@ Float64 = NDArray[np.float64]
 #: Displacements that are looked at, in voxels.
 _REACH_PX, _STEP_PX = 8.0, 0.25
 #: Voxels that a head is trained on; each counts twice, once for either half.
-_VOXELS = 150_000
+_VOXELS = 250_000
 #: Standard deviations beyond which a band is cut: noise is left alone, gold is not.
 _LIMIT = 5.0
-#: Wiener's filter takes back what is noise. The target gets it back, up to 1 / _LEAST times.
-_LEAST = 0.2
+#: Bands of which the halves share less are as if they shared so much.
+_LEAST = 0.05
 #: Of each group of rows, the last fifth is kept for stopping early.
 _GROUP, _TRAINED = 40, 32
 
@@ -50,20 +51,22 @@ class Examples:
 
     Attributes
     ----------
-    bands : (example, BANDS) float32
-        Cut at ``limit``.
-    inputs : (example, INPUTS) float32
+    bands : (example, GATED) float32
+        The gated bands, cut, times what they are worth: weights of 1 are the best linear ones.
     target : (example,) float32
+        What the sum of the bands times the weights is to be.
+    inputs : (example, INPUTS) float32
     held_out : (example,) bool
         Not for training, but for stopping it.
     limit : (BANDS,)
+        Magnitude at which bands are cut.
     deviation : (BANDS,)
-        Standard deviation of the bands of ``bands``.
+        Standard deviation of the cut bands.
     """
 
     bands: Float32
-    inputs: Float32
     target: Float32
+    inputs: Float32
     held_out: NDArray[np.bool_]
     limit: Float64
     deviation: Float64
@@ -116,31 +119,23 @@ def halves_of(central: CentralRows) -> list[Tomogram]:
     ]
 
 
-def examples_from_halves(
-    halves: list[Tomogram], whole: Float32, voxels: NDArray[np.intp]
-) -> Examples:
+def examples_from_halves(halves: list[Tomogram], voxels: NDArray[np.intp]) -> Examples:
     """Examples from two tomograms whose noise is independent.
 
     Parameters
     ----------
     halves : two Tomogram
-    whole : (voxel, BANDS)
-        Bands of the tomogram of all views.
     voxels : (voxel, 3: z, y, x)
     """
     first, second = (half.bands(voxels) for half in halves)
     limit = _LIMIT * np.sqrt((_spread(first) ** 2 + _spread(second) ** 2) / 2)
     first, second = (np.clip(half, -limit, limit).astype(np.float32) for half in (first, second))
-    cut = np.clip(whole, -limit, limit)
-    shared = np.mean(first * second, axis=0) - first.mean(axis=0) * second.mean(axis=0)
-    signal = np.clip(shared / cut.var(axis=0), _LEAST, 1.0)
-    restore = (1 / signal).astype(np.float32)
     bands = np.concatenate([first, second])
     deviation = bands.std(axis=0, dtype=np.float64)
+    inputs = [half.inputs(voxels, deviation, limit / deviation) for half in halves]
     return Examples(
-        bands,
-        np.concatenate([half.inputs(voxels, deviation, limit / deviation) for half in halves]),
-        np.concatenate([second @ restore, first @ restore]),
+        *_worth(bands[:, FIRST_GATED:], np.concatenate([second, first])[:, FIRST_GATED:]),
+        np.concatenate(inputs),
         np.tile(voxels[:, 1] % _GROUP >= _TRAINED, 2),
         limit,
         deviation,
@@ -148,14 +143,46 @@ def examples_from_halves(
 
 
 def examples_from_truth(tomogram: Tomogram, truth: Float32, voxels: NDArray[np.intp]) -> Examples:
-    """Examples from a tomogram, and the densities (voxel,) that it should have."""
+    """Examples from a tomogram, and the densities (z, y, x) that it should have."""
     bands = tomogram.bands(voxels)
     limit = _LIMIT * _spread(bands)
     bands = np.clip(bands, -limit, limit).astype(np.float32)
     deviation = bands.std(axis=0, dtype=np.float64)
-    inputs = tomogram.inputs(voxels, deviation, limit / deviation)
-    held_out = voxels[:, 1] % _GROUP >= _TRAINED
-    return Examples(bands, inputs, truth, held_out, limit, deviation)
+    return Examples(
+        bands[:, FIRST_GATED:],
+        _gated_bands(truth, voxels).sum(axis=1),
+        tomogram.inputs(voxels, deviation, limit / deviation),
+        voxels[:, 1] % _GROUP >= _TRAINED,
+        limit,
+        deviation,
+    )
+
+
+def _worth(bands: Float32, target: Float32) -> tuple[Float32, Float32]:
+    """Bands times the slope of their targets on them, and the sum of the targets.
+
+    Noisy bands weigh less than in a tomogram, or their noise would be all that is learned, and more
+    than by their slope.
+    """
+    slope = (bands * target).sum(axis=0) / np.square(bands).sum(axis=0)
+    weight = 1 / np.sqrt(np.maximum(slope, _LEAST))
+    return bands * (np.maximum(slope, 0) * weight), (target * weight).sum(axis=1)
+
+
+def _gated_bands(volume: Float32, voxels: NDArray[np.intp]) -> Float32:
+    """The gated bands (voxel, GATED) of a whole volume at some voxels."""
+    from scipy import fft
+
+    spectrum = fft.rfftn(volume)
+    nz, ny, nx = volume.shape
+    k = np.sqrt(
+        np.fft.fftfreq(nz)[:, None, None] ** 2
+        + np.fft.fftfreq(ny)[:, None] ** 2
+        + np.fft.rfftfreq(nx) ** 2
+    )
+    at = tuple(voxels.T)
+    gated = windows(k)[FIRST_GATED:].astype(np.float32)
+    return np.stack([fft.irfftn(spectrum * each, volume.shape)[at] for each in gated], axis=1)
 
 
 def _spread(bands: Float32) -> Float64:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.denoise.bands import BANDS
 from tomofilt.denoise.examples import Examples
 from tomofilt.denoise.head import GATED, INPUTS, UNITS, Head
 from tomofilt.util.jit import kernel
@@ -19,16 +18,16 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 #: Steps, and examples that a step looks at.
-STEPS, _BATCH = 500, 8192
+STEPS, _BATCH = 400, 8192
 #: Largest step; steps grow over this share of the descent and shrink over the rest.
-_RATE, _GROW = 0.015, 0.15
+_RATE, _GROW = 0.006, 0.15
 #: The held-out examples are looked at after so many steps.
 _LOOK = 50
 #: Examples of a step are summed up in so many parts side by side, whatever the number of threads.
 _PARTS = 4
 _DECAY, _DECAY_SQUARES = 0.9, 0.999
 #: Where each array lies in the vector of all parameters.
-_SHAPES = ((INPUTS, UNITS), (UNITS,), (GATED, UNITS), (BANDS,), (1,))
+_SHAPES = ((INPUTS, UNITS), (UNITS,), (GATED, UNITS), (GATED,))
 _ENDS = np.cumsum([int(np.prod(shape)) for shape in _SHAPES])
 
 
@@ -41,8 +40,8 @@ class Fit:
     head : Head
         For bands like those of the examples.
     linear_loss, loss : float
-        Mean squared error on the held-out rows, over the target's variance: of the best linear
-        combination of the bands, and of the head.
+        Mean squared error on the held-out rows, over the target's power: with all weights 1, and
+        with the head's.
     """
 
     head: Head
@@ -61,52 +60,39 @@ def fit_head(examples: Examples, seed: int, *, threads: int = 1) -> Fit:
     threads : int
     """
     rng = np.random.default_rng(seed)
-    scale = float(examples.target.std(dtype=np.float64)) or 1.0
-    bands = (examples.bands / examples.deviation).astype(np.float32)
-    target = (examples.target / scale).astype(np.float32)
     kept = np.flatnonzero(examples.held_out)
     if not len(kept):
         raise ValueError("no rows are held out")
     order = rng.permutation(np.flatnonzero(~examples.held_out))
+    scale = np.float32(np.sqrt(np.mean(np.square(examples.target))))
+    bands, target = examples.bands / scale, examples.target / scale
     training = bands[order], examples.inputs[order], target[order]
     holding = bands[kept], examples.inputs[kept], target[kept]
-    x = _beginning(bands[order], target[order], rng)
-    variance = float(holding[2].var(dtype=np.float64)) or 1.0
-    linear = x.copy()
+    start = _beginning(rng)
+    linear = start.copy()
     linear[_ENDS[1] : _ENDS[2]] = 0
     linear_loss = _gradient(linear, *holding, threads)[1]
-    x, loss = _descend(x, training, holding, threads)
-    hidden, threshold, gate, weights, bias = _arrays(x)
-    head = Head(
-        hidden,
-        threshold,
-        gate,
-        weights,
-        np.float32(bias[0]),
-        examples.limit / examples.deviation,
-        examples.deviation,
-        scale,
-    )
-    return Fit(head, linear_loss / variance, loss / variance)
+    x, loss = _descend(start, training, holding, threads)
+    power = float(np.square(holding[2]).mean(dtype=np.float64)) or 1.0
+    head = Head(*_arrays(x), examples.limit / examples.deviation, examples.deviation)
+    return Fit(head, linear_loss / power, loss / power)
 
 
 def _arrays(x: Float32) -> list[Float32]:
-    """Hidden weights, thresholds, gates, linear weights and bias."""
+    """Hidden weights, thresholds, gates and linear weights."""
     parts = np.split(x, _ENDS[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, _SHAPES, strict=True)]
 
 
-def _beginning(bands: Float32, target: Float32, rng: np.random.Generator) -> Float32:
-    """The best linear combination of the bands, with random units and gates nearly closed."""
-    normal = np.asarray(bands.T @ bands, dtype=np.float64)
+def _beginning(rng: np.random.Generator) -> Float32:
+    """Random units, gates that hardly move, and weights of 1."""
     reach = 1 / np.sqrt(INPUTS)
     return np.concatenate(
         [
             rng.uniform(-reach, reach, INPUTS * UNITS),
             rng.uniform(-reach, reach, UNITS),
             rng.normal(size=GATED * UNITS) / 50,
-            np.linalg.lstsq(normal, bands.T @ target, rcond=None)[0],
-            [0.0],
+            np.ones(GATED),
         ]
     ).astype(np.float32)
 
@@ -160,12 +146,11 @@ def _gradient(
 
 
 @kernel
-def _add_gradient(  # noqa: PLR0912 - a pass forwards and one back, over plain loops
+def _add_gradient(
     hidden: Float32,
     threshold: Float32,
     gate: Float32,
     linear: Float32,
-    bias: Float32,
     bands: Float32,
     inputs: Float32,
     target: Float32,
@@ -173,16 +158,14 @@ def _add_gradient(  # noqa: PLR0912 - a pass forwards and one back, over plain l
     d_threshold: Float32,
     d_gate: Float32,
     d_linear: Float32,
-    d_bias: Float32,
 ) -> float:
     """Add half of the gradients of the squared residuals, and return the squares' sum."""
     n_inputs, n_units = hidden.shape
     units = np.empty(n_units, np.float32)
     back = np.empty(n_units, np.float32)
-    first = len(linear) - len(gate)
     total = 0.0
     for example in range(len(target)):
-        band, value = bands[example], inputs[example]
+        value = inputs[example]
         units[:] = threshold
         back[:] = np.float32(0)
         for i in range(n_inputs):
@@ -190,20 +173,17 @@ def _add_gradient(  # noqa: PLR0912 - a pass forwards and one back, over plain l
                 units[u] += hidden[i, u] * value[i]
         for u in range(n_units):
             units[u] = max(units[u], np.float32(0))
-        residual = bias[0] - target[example]
-        for b in range(len(linear)):
-            residual += linear[b] * band[b]
+        residual = -target[example]
         for b in range(len(gate)):
+            residual += linear[b] * bands[example, b]
             for u in range(n_units):
-                back[u] += band[first + b] * gate[b, u]
+                back[u] += bands[example, b] * gate[b, u]
         for u in range(n_units):
             residual += back[u] * units[u]
         total += np.float64(residual) ** 2
-        d_bias[0] += residual
-        for b in range(len(linear)):
-            d_linear[b] += residual * band[b]
         for b in range(len(gate)):
-            factor = residual * band[first + b]
+            factor = residual * bands[example, b]
+            d_linear[b] += factor
             for u in range(n_units):
                 d_gate[b, u] += factor * units[u]
         for u in range(n_units):

@@ -26,94 +26,73 @@ INPUTS = 9
 #: The lowest band that is gated. Those below hold gradients and large shapes: they pass linearly.
 FIRST_GATED = 2
 GATED = BANDS - FIRST_GATED
+#: Weights are between 0 and this: what no example has shown does no harm.
+LARGEST_WEIGHT = 2.0
 _SHAPES = {
     "hidden": (INPUTS, UNITS),
     "threshold": (UNITS,),
     "gate": (GATED, UNITS),
-    "linear": (BANDS,),
-    "bias": (1,),
+    "linear": (GATED,),
     "limit": (BANDS,),
     "deviation": (BANDS,),
-    "scale": (1,),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A network of one hidden layer that says how much of each band counts: 248 numbers to learn.
+    """A network of one hidden layer that says how much of each band counts: 245 numbers to learn.
 
-    With bands in units of their standard deviations and cut at their limits,
-    ``density = scale * (bias + weights . bands)`` and
-    ``weights = linear + gate @ max(0, inputs @ hidden + threshold)``,
-    where the two lowest bands have no gate. What was cut off, gold beads above all, is added to the
-    density as it is.
+    ``density = lowest bands + weights . other bands``, with
+    ``weights = linear + gate @ max(0, inputs @ hidden + threshold)`` between 0 and 2.
+    Weights of 1 leave the tomogram as it is. Bands are cut at their limits first; what was cut off, bright or dark spots
+    above all, is added as it is.
 
     Attributes
     ----------
     hidden : (INPUTS, UNITS) float32
     threshold : (UNITS,) float32
     gate : (GATED, UNITS) float32
-    linear : (BANDS,) float32
-    bias : float32
+    linear : (GATED,) float32
     limit : (BANDS,)
         Largest magnitude of each band, in standard deviations.
     deviation : (BANDS,)
         Standard deviations of the bands, within their limits, of the tomogram.
-    scale : float
-        Density for an output of 1.
     """
 
     hidden: Float32
     threshold: Float32
     gate: Float32
     linear: Float32
-    bias: np.float32
     limit: Float64
     deviation: Float64
-    scale: float
 
     @property
-    def linear_weights(self) -> Float32:
-        """Factors (BANDS,) on the bands of the tomogram, where all gates are closed."""
-        return np.asarray(self.linear * self.scale / self.deviation, dtype=np.float32)
+    def largest(self) -> Float32:
+        """Largest magnitude of each band (BANDS,), as a density."""
+        return np.asarray(self.limit * self.deviation, dtype=np.float32)
 
     def weights(self, inputs: Float32) -> Float32:
-        """Factors (GATED, ...) on the gated bands of the tomogram, from inputs (INPUTS, ...)."""
-        flat = inputs.reshape(INPUTS, -1)
-        units = self.hidden.T @ flat + self.threshold[:, None]
+        """Factors (GATED, ...) on the gated bands, from inputs (INPUTS, ...)."""
+        units = self.hidden.T @ inputs.reshape(INPUTS, -1) + self.threshold[:, None]
         np.maximum(units, 0, out=units)
-        factor = (self.scale / self.deviation[FIRST_GATED:, None]).astype(np.float32)
-        weights = self.gate @ units
-        weights += self.linear[FIRST_GATED:, None]
-        weights *= factor
+        weights = np.clip(self.gate @ units + self.linear[:, None], 0, LARGEST_WEIGHT)
         return np.asarray(weights.reshape(GATED, *inputs.shape[1:]))
 
     def __call__(self, bands: Float32, inputs: Float32) -> Float32:
         """Densities (...) of bands (BANDS, ...) with their inputs (INPUTS, ...)."""
-        most = (self.limit * self.deviation).astype(np.float32)
-        most = most.reshape(-1, *(1,) * (bands.ndim - 1))
-        cut = np.clip(bands, -most, most)
-        density = (bands - cut).sum(axis=0) + np.float32(self.bias * self.scale)
-        density += np.tensordot(self.linear_weights[:FIRST_GATED], cut[:FIRST_GATED], 1)
-        density += (self.weights(inputs) * cut[FIRST_GATED:]).sum(axis=0)
-        return np.asarray(density, dtype=np.float32)
+        most = self.largest.reshape(-1, *(1,) * (bands.ndim - 1))
+        change = (self.weights(inputs) - 1) * np.clip(bands, -most, most)[FIRST_GATED:]
+        return np.asarray(bands.sum(axis=0) + change.sum(axis=0), dtype=np.float32)
 
     def for_tomogram(self, deviation: Float64) -> Head:
-        """The head for another tomogram of the same views, or of more of them."""
+        """The head for another tomogram, whatever the scale of its densities."""
         return replace(self, deviation=deviation)
 
-    def for_series(self, deviation: Float64) -> Head:
-        """The head for a sister series, whatever the scale of its densities."""
-        # the low bands are nearly all signal: they tell the scale
-        low = slice(0, BANDS // 2 + 1)
-        ratio = np.linalg.norm(deviation[low]) / np.linalg.norm(self.deviation[low])
-        return replace(self, deviation=deviation, scale=self.scale * float(ratio))
-
     def low_passed(self, factor: Float64) -> Head:
-        """The head whose output has its bands multiplied by a factor (BANDS,) each."""
+        """The head whose weights are multiplied by a factor (GATED,) each."""
         return replace(
             self,
-            gate=(self.gate * factor[FIRST_GATED:, None]).astype(np.float32),
+            gate=(self.gate * factor[:, None]).astype(np.float32),
             linear=(self.linear * factor).astype(np.float32),
         )
 
@@ -124,8 +103,7 @@ class Head:
     def facts(self) -> dict[str, object]:
         """All numbers, for the record."""
         return {
-            "formula": "scale (bias + weights . bands / deviation), "
-            "weights = linear + gate max(0, inputs hidden + threshold)",
+            "formula": "weights = linear + gate max(0, inputs hidden + threshold)",
             **{name: values.tolist() for name, values in self.tensors().items()},
         }
 
@@ -155,12 +133,10 @@ class Head:
                     f"{path}: array {name!r} of a head has the shape {shape}, but here {found}: "
                     "train it again with this tomofilt"
                 )
-        if min(tensors[name].min() for name in ("limit", "deviation", "scale")) <= 0:
-            raise InputError(f"{path}: a head's limits, deviations and scale are positive numbers")
-        hidden, threshold, gate, linear, bias = (
-            tensors[name].astype(np.float32)
-            for name in ("hidden", "threshold", "gate", "linear", "bias")
+        if min(tensors["limit"].min(), tensors["deviation"].min()) <= 0:
+            raise InputError(f"{path}: a head's limits and deviations are positive numbers")
+        hidden, threshold, gate, linear = (
+            tensors[name].astype(np.float32) for name in ("hidden", "threshold", "gate", "linear")
         )
         limit, deviation = (tensors[name].astype(np.float64) for name in ("limit", "deviation"))
-        scale = float(tensors["scale"][0])
-        return cls(hidden, threshold, gate, linear, np.float32(bias[0]), limit, deviation, scale)
+        return cls(hidden, threshold, gate, linear, limit, deviation)

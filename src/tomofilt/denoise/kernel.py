@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.denoise.bands import BANDS, CoarseBands
-from tomofilt.denoise.head import FIRST_GATED, GATED, Head
+from tomofilt.denoise.head import GATED, Head
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
@@ -63,8 +63,7 @@ def apply_head(
     """
     out = np.empty_like(block)
     spread = _spread([*coarse, weights], block.shape, z_start, y_start, threads)
-    limit = (head.limit * head.deviation).astype(np.float32)
-    bias = np.float32(head.bias * head.scale)
+    limit = head.largest
 
     def one(z: int) -> None:
         planes = [_plane(each.lines, each.plane[z], each.plane_weight[z]) for each in spread]
@@ -74,7 +73,7 @@ def apply_head(
             for each, plane in zip(spread, planes, strict=True):
                 _row(plane, each.row[y], each.row_weight[y], lines[first : first + len(plane)])
                 first += len(plane)
-            _sum_up(lines, block[z, y], limit, head.linear_weights[:FIRST_GATED], bias, out[z, y])
+            _sum_up(lines, block[z, y], limit, out[z, y])
 
     run_all(threads, one, range(len(block)))
     return out
@@ -185,40 +184,23 @@ def _row(plane: Float32, first: int, weight: Float32, lines: Float32) -> None:
 
 
 @kernel
-def _sum_up(
-    lines: Float32,
-    tomogram: Float32,
-    limit: Float32,
-    linear: Float32,
-    bias: np.float32,
-    out: Float32,
-) -> None:
-    """Add up the bands times their weights along one row of voxels, and what their limits cut off.
+def _sum_up(lines: Float32, tomogram: Float32, limit: Float32, out: Float32) -> None:
+    """Add up the bands times their weights along one row of voxels.
 
     ``lines`` holds all bands but the last, which is what they leave of the tomogram, and the
     weights of those that are gated.
     """
     b0, b1, b2, b3, b4, b5 = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5]
     w2, w3, w4, w5, w6 = lines[6], lines[7], lines[8], lines[9], lines[10]
-    l0, l1, l2, l3, l4, l5, l6 = (
-        limit[0],
-        limit[1],
-        limit[2],
-        limit[3],
-        limit[4],
-        limit[5],
-        limit[6],
-    )
+    l2, l3, l4, l5, l6 = limit[2], limit[3], limit[4], limit[5], limit[6]
     one = np.float32(1)
-    w0, w1 = linear[0] - one, linear[1] - one
     for x in range(len(tomogram)):
         b6 = tomogram[x] - ((b0[x] + b1[x]) + (b2[x] + b3[x]) + (b4[x] + b5[x]))
-        # the tomogram with every weight 1, and what each band differs from that
+        # a weight of 1 changes nothing, nor is what the limits cut off changed
         out[x] = (
-            (tomogram[x] + bias + w0 * min(max(b0[x], -l0), l0) + w1 * min(max(b1[x], -l1), l1))
-            + ((w2[x] - one) * min(max(b2[x], -l2), l2) + (w3[x] - one) * min(max(b3[x], -l3), l3))
-            + ((w4[x] - one) * min(max(b4[x], -l4), l4) + (w5[x] - one) * min(max(b5[x], -l5), l5))
-            + (w6[x] - one) * min(max(b6, -l6), l6)
+            (tomogram[x] + (w2[x] - one) * min(max(b2[x], -l2), l2))
+            + ((w3[x] - one) * min(max(b3[x], -l3), l3) + (w4[x] - one) * min(max(b4[x], -l4), l4))
+            + ((w5[x] - one) * min(max(b5[x], -l5), l5) + (w6[x] - one) * min(max(b6, -l6), l6))
         )
 
 

@@ -7,19 +7,18 @@ from numpy.typing import NDArray
 
 from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.central import central_images
-from tomofilt.evaluate.rings import taper
+from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.reconstruction.problem import Problem
 
-__all__ = ["HIGHEST", "LeftOutViews"]
+__all__ = ["LeftOutViews", "bands_with_signal"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: Frequencies that count, in cycles per voxel. Below, images hold gradients; above, nothing is
-#: predicted by any tomogram.
-LOWEST, HIGHEST = 0.006, 0.25
+#: Frequency, in cycles per voxel, above which left-out views are hardly predicted at all.
+_HIGHEST = 0.25
 
 
 class LeftOutViews:
@@ -35,8 +34,8 @@ class LeftOutViews:
         Of the central rows of the tomogram, made from other views.
     views : (view,) int
         The views that were left out.
-    highest : float
-        Highest frequency that counts, in cycles per voxel: where the signal ends.
+    bands : sequence of (low, high)
+        In cycles per voxel.
     """
 
     def __init__(
@@ -45,17 +44,14 @@ class LeftOutViews:
         stack: AlignedStack,
         central: Problem,
         views: NDArray[np.intp],
-        highest: float,
+        bands: list[tuple[float, float]],
     ) -> None:
-        self._central, self._highest = central, min(highest, HIGHEST)
+        self._central, self._bands = central, bands
         self._images = central_images(problem, stack, views).numpy()
         self._slices = problem.frame.slices.select(views)
 
     def correlation(self, tomogram: Float32) -> Float64:
-        """Correlation (view,) of the projections of a tomogram (z, y, x) with the images.
-
-        Frequencies count as in a tomogram: in proportion to their distance from the tilt axis.
-        """
+        """Correlation (view, band) of the projections of a tomogram (z, y, x) with the images."""
         grid, frame = self._central.grid, self._central.frame
         projector = SliceProjector(
             slice_table(self._slices, grid, frame.grid),
@@ -68,19 +64,13 @@ class LeftOutViews:
         projected = projector.forward(tomogram)
         return np.array(
             [
-                self._one(image[rows, columns], view[rows, columns])
+                band_correlation(image[rows, columns], view[rows, columns], self._bands)
                 for image, view, columns in zip(self._images, projected, inside, strict=True)
                 if columns is not None
             ]
         )
 
-    def _one(self, image: Float32, projection: Float32) -> float:
-        from scipy import fft
 
-        window = np.outer(*(taper(n) for n in image.shape)).astype(np.float32)
-        k_y, k_x = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])
-        k = np.hypot(k_y, k_x)
-        weight = np.where((k >= LOWEST) & (k <= self._highest), k_x, 0.0)
-        a, b = (fft.rfft2((each - each.mean()) * window) for each in (image, projection))
-        powers = (weight * np.abs(a) ** 2).sum() * (weight * np.abs(b) ** 2).sum()
-        return float((weight * (a * b.conj()).real).sum() / np.sqrt(powers)) if powers else 0.0
+def bands_with_signal(reach: float) -> list[tuple[float, float]]:
+    """Bands of frequencies that begin below the one (cycles per voxel) where the signal ends."""
+    return [band for band in BANDS if band[0] < reach and band[1] <= _HIGHEST]
