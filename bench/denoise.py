@@ -1,14 +1,15 @@
 """What the denoising network gains, what it loses, and what it invents.
 
-    python bench/denoise.py truth [--seeds 2]
+    python bench/denoise.py truth [--first 0] [--seeds 2]
     python bench/denoise.py left-out FOLDER
     python bench/denoise.py hallucination FOLDER
     python bench/denoise.py cost FOLDER
 
-`truth`: simulated series, thin, thick and sparse; decibels, SSIM and whitened detection beside
-wiener-exact:match. `left-out`: views of an IMOD folder that neither head nor tomogram knows, two
-folds of five. `hallucination`: what it makes of noise, of displaced halves, of a copy of the
-specimen. `cost`: the command with and without. Nothing here passes or fails.
+`truth`: simulated series, thin, thick, sparse, with CTF; decibels, FSC and detection beside
+wiener-exact:match, and whether the test on left-out views agrees.
+`left-out`: views of an IMOD folder that neither head nor tomogram knows, two folds of five.
+`hallucination`: what it makes of noise, of displaced halves, of a copy of the specimen. `cost`:
+the command with and without. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.denoise import decision
 from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.central import CentralRows
-from tomofilt.denoise.decision import Decision, decide
+from tomofilt.denoise.decision import LEAST_GAIN, Decision, decide
 from tomofilt.denoise.denoiser import Denoiser
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
@@ -42,10 +45,15 @@ from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
+from tomofilt.series.angles import angles_of_range
 from tomofilt.series.projects import project_type
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate import SimulatedSeries, simulated_series
-from tomofilt.simulate.series import ImagesInMemory
+from tomofilt.simulate.molecules import bundled
+from tomofilt.simulate.phantom import Contents
+from tomofilt.simulate.physics import Optics
+from tomofilt.simulate.scheme import tilt_scheme
+from tomofilt.simulate.series import ImagesInMemory, Simulation, simulate
 
 Volume = NDArray[np.float32]
 MATCH = Settings(filter="wiener-exact:match")
@@ -54,13 +62,31 @@ SPARSE = np.linspace(-60, 60, 11)
 CASES = (
     ("thin", (48, 128, 128), None, 0.1),
     ("thin", (48, 128, 128), None, 0.5),
-    ("thick", (160, 96, 160), None, 0.1),
-    ("thick", (160, 96, 160), None, 0.5),
-    ("thick, 5 deg", (192, 96, 192), np.arange(-60, 61, 5.0), 0.1),
-    ("thick, 5 deg", (192, 96, 192), np.arange(-60, 61, 5.0), 0.5),
+    ("thick", (128, 96, 128), None, 0.1),
+    ("thick", (128, 96, 128), None, 0.5),
     ("sparse", (48, 128, 128), SPARSE, 0.5),
     ("noisy", (48, 128, 128), None, 0.03),
+    ("CTF 3 um", (64, 128, 128), None, np.nan),
 )
+
+
+def simulated(name: str, shape: tuple[int, int, int], seed: int, **how: Any) -> SimulatedSeries:
+    """A specimen and its series; "CTF 3 um" is an everyday one, with the SNR it has."""
+    if name != "CTF 3 um":
+        return simulated_series(seed, shape=shape, **how)
+    small = bundled(("1bxn", "1qvr", "4cr2"))
+    wanted = Simulation(
+        scheme=tilt_scheme(angles_of_range(-60, 60, 3), "dose-symmetric", 5.0),
+        contents=Contents(small, crowding=0.33, membranes=1),
+        shape=shape,
+        pixel_angst=5.0,
+        ice_angst=270.0,
+        optics=Optics(),
+        rotation_deg=0.0,
+        shift_angst=0.0,
+        seed=seed,
+    )
+    return simulate(wanted)
 
 
 @contextmanager
@@ -83,7 +109,8 @@ def denoised(head: Head, coarse: list[CoarseBands], linear: Volume, threads: int
     return apply_head(head, coarse, gate_weights(head, coarse), linear, 0, 0, threads)
 
 
-def whitened_auc(made: SimulatedSeries, volume: Volume) -> float:
+def areas(made: SimulatedSeries, volume: Volume) -> NDArray[np.float64]:
+    """Areas under the ROC curve of a matched filter: of the tomogram, and of the whitened one."""
     assert made.phantom is not None
     grid = made.grid
     centres: dict[str, list[NDArray[np.float64]]] = {}
@@ -93,44 +120,65 @@ def whitened_auc(made: SimulatedSeries, volume: Volume) -> float:
             centres.setdefault(particle.kind, []).append(position)
     everywhere = np.array([place for places in centres.values() for place in places])
     background = background_places(grid.shape, everywhere, 6, 8)
-    areas = []
+    found = [np.full(2, np.nan)]
     for places in centres.values():
         if len(places) >= 2:
             template = radial_template(made.truth, np.array(places), 12)
-            found = detection(volume, template, np.array(places), background)
-            areas.append(found.auc_whitened)
-    return float(np.mean(areas)) if areas else np.nan
+            one = detection(volume, template, np.array(places), background)
+            found.append(np.array([one.auc, one.auc_whitened]))
+    return np.nanmean(found, axis=0)
 
 
-def truth(seeds: int) -> None:
-    print("wiener-exact:match, and what denoising adds to it; D dtheta k_max of the specimen")
-    print("case           SNR  seed DdTk    PSNR  gain dB   SSIM    gain    AUC_w    gain")
-    gains: dict[tuple[str, float], list[float]] = {}
+def scores(made: SimulatedSeries, volume: Volume) -> NDArray[np.float64]:
+    """PSNR in dB, mean FSC up to a quarter cycle per voxel, AUC, whitened AUC."""
+    found = compare_with_truth(volume, made.truth, made.pixel_angst)
+    curve = found.fsc["all"] if "all" in found.fsc else next(iter(found.fsc.values()))
+    low = curve.frequency <= 0.25
+    sign = np.float32(-1 if found.slope < 0 else 1)
+    fsc = float(np.nanmean(curve.correlation[low]))
+    return np.array([found.psnr_db, fsc, *areas(made, volume * sign)])
+
+
+def truth(first: int, seeds: int) -> None:
+    print("wiener-exact:match and :view, and what denoising adds to match, taken or not")
+    print("case       SNR seed   match   view |   gain     FSC      AUC    AUC_w | left-out gain")
+    gains: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     for name, shape, tilts, snr in CASES:
-        for seed in range(seeds):
-            made = simulated_series(seed, shape=shape, snr=snr, tilt_deg=tilts)
+        for seed in range(first, first + seeds):
+            made = simulated(name, shape, seed, snr=snr, tilt_deg=tilts)
             series = replace(made.tilt_series(), halves=None)
+            decision.LEAST_GAIN = -np.inf  # heads that would be refused are scored too
             with measured_series(series) as (problem, images):
-                decision = decide(problem, images)
-                head = decision.head if decision.head else None
-                linear, better = both(problem, images, head)
-            a, b = (
-                compare_with_truth(volume, made.truth, made.pixel_angst)
-                for volume in (linear, better)
+                decided = decide(problem, images)
+                linear, better = both(problem, images, decided.head)
+            usual = make_problem(series, Settings())
+            with usual.images() as images:
+                view = measured(usual, images).volume(images)
+            plain, eye, new = (scores(made, volume) for volume in (linear, view, better))
+            text = f"{name:9s} {snr:4.2f} {seed:4d}  {plain[0]:6.2f} {eye[0] - plain[0]:+.3f} | "
+            if decided.head is None:
+                print(f"{text} refused: {decided.reason}", flush=True)
+                continue
+            gain = new - plain
+            found = decided.facts["gain"]
+            assert isinstance(found, dict)
+            taken = found["mean"] >= LEAST_GAIN * found["standard_error"]
+            key = name, f"{snr}"
+            gains.setdefault(key, []).append(
+                np.append(gain if taken else 0 * gain, eye[0] - plain[0])
             )
-            areas = [whitened_auc(made, volume) for volume in (linear, better)]
-            step = np.radians(np.diff(np.sort(series.tilt_deg)).mean())
-            sampling = problem.filter.measurement.thickness_angst / made.pixel_angst * step / 2
-            gains.setdefault((name, snr), []).append(b.psnr_db - a.psnr_db)
             print(
-                f"{name:13s} {snr:5.2f} {seed:4d} {sampling:5.1f}  {a.psnr_db:6.2f} "
-                f"{b.psnr_db - a.psnr_db:+8.3f}  {a.ssim:.3f}  {b.ssim - a.ssim:+.3f}  "
-                f"{areas[0]:.4f} {areas[1] - areas[0]:+.4f}"
-                + ("" if decision.head else f"   refused: {decision.reason}"),
+                f"{text} {gain[0]:+.3f}  {gain[1]:+.4f}  {gain[2]:+.4f}  {gain[3]:+.4f} | "
+                f"{found['mean']:+.4f}+-{found['standard_error']:.4f} "
+                f"{'taken' if taken else 'refused'}",
                 flush=True,
             )
-    for (name, snr), values in gains.items():
-        print(f"{name:13s} {snr:5.2f}: {np.mean(values):+.3f} dB, worst {min(values):+.3f}")
+    for (name, label), values in gains.items():
+        mean = np.mean(values, axis=0)
+        print(
+            f"{name:9s} {label}: over match {mean[0]:+.3f} dB, over view {mean[0] - mean[4]:+.3f}, "
+            f"FSC {mean[1]:+.4f}, AUC {mean[2]:+.4f}, whitened {mean[3]:+.4f}"
+        )
 
 
 def series_of(folder: Path) -> TiltSeries:
@@ -144,11 +192,11 @@ def left_out(folder: Path) -> None:
 
     def denoised_slabs(problem: Problem, images: SeriesImages) -> Iterator[Slab]:
         problem = measured(problem, images)
-        decision = decide(problem, images)
-        if decision.head is None:
+        decided = decide(problem, images)
+        if decided.head is None:
             yield from problem.slabs(images)
             return
-        denoiser = Denoiser(problem, decision.head)
+        denoiser = Denoiser(problem, decided.head)
         images.filtered(denoiser.on_image)
         for y, z, block in problem.slabs(images):
             yield y, z, denoiser.apply(block, z, y)
@@ -181,16 +229,16 @@ def noise_like(stack: Volume, rng: np.random.Generator) -> Volume:
     return made
 
 
-def _said(decision: Decision) -> str:
-    return "denoised" if decision.head else f"refused: {decision.reason}"
+def _said(decided: Decision) -> str:
+    return "denoised" if decided.head else f"refused: {decided.reason}"
 
 
 def hallucination(folder: Path) -> None:
     series = series_of(folder)
     stack = _stack(series)
     with measured_series(series) as (problem, images):
-        decision = decide(problem, images)
-    print("the series itself:", _said(decision))
+        decided = decide(problem, images)
+    print("the series itself:", _said(decided))
     rng = np.random.default_rng(0)
     noise = _like(series, noise_like(stack, rng))
     for name, other in (("noise with its spectra", noise), ("halves 2 px apart", _apart(series))):
@@ -199,9 +247,9 @@ def hallucination(folder: Path) -> None:
                 print(f"{name}: {_said(decide(*measured_other))}")
         except Exception as error:
             print(f"{name}: {error}")
-    if decision.head is None:
+    if decided.head is None:
         return
-    head, everything = decision.head, np.arange(len(series.views))
+    head, everything = decided.head, np.arange(len(series.views))
     with problem.images() as images:
         linear, usual = both(problem, images, head)
         coarse, block = CentralRows(problem, images.aligned(), everything).volume(everything)
@@ -272,12 +320,14 @@ def cost(folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("truth").add_argument("--seeds", type=int, default=2)
+    simulations = commands.add_parser("truth")
+    simulations.add_argument("--first", type=int, default=0)
+    simulations.add_argument("--seeds", type=int, default=2)
     for name in ("left-out", "hallucination", "cost"):
         commands.add_parser(name).add_argument("folder", type=Path)
     chosen = parser.parse_args(arguments)
     if chosen.command == "truth":
-        truth(chosen.seeds)
+        truth(chosen.first, chosen.seeds)
     else:
         {"left-out": left_out, "hallucination": hallucination, "cost": cost}[chosen.command](
             chosen.folder

@@ -3,51 +3,52 @@
 import numpy as np
 import pytest
 
-from tomofilt.denoise import teach as teach_module
-from tomofilt.denoise import verdict as verdict_module
+from tomofilt.denoise import decision as decision_module
+from tomofilt.denoise import train as train_module
 from tomofilt.denoise.bands import BANDS
-from tomofilt.denoise.head import UNITS, Head, Taught
-from tomofilt.denoise.verdict import Verdict
+from tomofilt.denoise.decision import Decision
+from tomofilt.denoise.head import GATED, INPUTS, UNITS, Head
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.bundle import load_bundle
+from tomofilt.reconstruction import gold as gold_module
 from tomofilt.reconstruction import measure as measure_module
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import SeriesOptions
 
 
 @pytest.fixture
-def taught(monkeypatch):
-    """Heads that halve the tomogram, at once; how they were asked for."""
+def trained(monkeypatch):
+    """Heads that pass the lowest bands alone, at once; how they were asked for."""
     head = Head(
-        hidden=np.zeros((UNITS, BANDS), np.float32),
+        hidden=np.zeros((INPUTS, UNITS), np.float32),
         threshold=np.zeros(UNITS, np.float32),
-        output=np.zeros(UNITS, np.float32),
-        linear=np.full(BANDS, 0.5, np.float32),
-        bias=np.float32(0),
-        limit=np.full(BANDS, 1e9, np.float32),
+        gate=np.zeros((GATED, UNITS), np.float32),
+        linear=np.zeros(GATED, np.float32),
+        limit=np.full(BANDS, 1e9),
+        deviation=np.ones(BANDS),
     )
-    made = Taught(head, np.ones(BANDS))
     asked = []
 
-    def judge(problem, images, *, given=None, seed=0):
+    def decide(problem, images, *, given=None, seed=0):
         assert isinstance(problem.filter, WienerExact)
         assert problem.filter.preset == "match"
         asked.append(given)
-        return Verdict(made, "good", {"seed": seed})
+        return Decision(head, "good", {"seed": seed})
 
-    monkeypatch.setattr(verdict_module, "judge", judge)
-    monkeypatch.setattr(teach_module, "judge", judge)
+    monkeypatch.setattr(decision_module, "decide", decide)
+    monkeypatch.setattr(train_module, "decide", decide)
     monkeypatch.setattr(measure_module, "measured", lambda problem, images: problem)
+    monkeypatch.setattr(gold_module, "fill_gold", lambda problem, images, settings: None)
     return asked
 
 
-def test_a_head_is_kept_and_asked_for(run, stage, taught, tmp_path):
+def test_a_head_is_kept_and_asked_for(run, stage, trained, tmp_path):
     path = tmp_path / "mine.tomofilt.safetensors"
     series = ("--imod-dir", "data/TS_7", "--bin", 2)
     code, out, err = run("train", "head", *series, "-o", path)
     assert code == 0, err
     assert "--denoise --head" in out
-    assert taught == [None]
+    assert trained == [None]
     assert load_bundle(path, "head").metadata["series"] == "TS_7"
     code, _, err = run("train", "head", *series, "-o", path)
     assert code == 2
@@ -60,7 +61,7 @@ def test_a_head_is_kept_and_asked_for(run, stage, taught, tmp_path):
     assert stage.settings.filter == "ramp"  # the plan says that the two do not go together
 
 
-def test_one_series_of_several(run, stage, taught, tmp_path):
+def test_one_series_of_several(run, stage, trained, tmp_path):
     stage.names = ["TS_01", "TS_02"]
     path = tmp_path / "mine.tomofilt.safetensors"
     command = ("train", "head", "--relion-star", "all.star", "-o", path)
@@ -82,10 +83,10 @@ def test_one_series_of_several(run, stage, taught, tmp_path):
         (("--imod-dir", "TS", "-o", "x.h5"), "ends in"),
     ],
 )
-def test_refuses(run, taught, tmp_path, monkeypatch, arguments, words):
+def test_refuses(run, trained, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     code, _, err = run("train", "head", "-o", "x.tomofilt.safetensors", *arguments)
     assert code == 2
     assert words in err
-    assert not taught
+    assert not trained
     assert not list(tmp_path.iterdir())

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import problem_of, tomogram_of
 
-from tomofilt.denoise import denoiser
-from tomofilt.denoise.bands import BANDS, COARSE, Splitter, windows
-from tomofilt.denoise.head import UNITS, Head
-from tomofilt.denoise.kernel import apply_head, bands_at
-from tomofilt.denoise.middle import Middle
+from tomofilt.denoise import denoiser, gates
+from tomofilt.denoise.bands import BANDS, COARSE, CoarseBands, Splitter, windows
+from tomofilt.denoise.central import CentralRows
+from tomofilt.denoise.gates import gate_inputs, gate_weights, interpolated
+from tomofilt.denoise.head import FIRST_GATED, GATED, INPUTS, LARGEST_WEIGHT, UNITS, Head
+from tomofilt.denoise.kernel import apply_head, bands_at, values_at
 from tomofilt.filters.protocol import Filter
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.simulate import simulated_series
@@ -26,25 +27,25 @@ def problem() -> Problem:
 
 
 @pytest.fixture(scope="module")
-def middle(problem: Problem) -> Middle:
+def central(problem: Problem) -> CentralRows:
     with problem.images() as images:
-        return Middle(problem, images.aligned(), np.arange(len(problem.series.views)))
+        return CentralRows(problem, images.aligned(), np.arange(len(problem.series.views)))
 
 
 @pytest.fixture(scope="module")
-def tomogram(middle: Middle):
-    return middle.volume(np.arange(len(middle.problem.series.views)))
+def tomogram(central: CentralRows):
+    return central.volume(np.arange(len(central.problem.series.views)))
 
 
 def some_head(seed: int, limit: float = 0.1) -> Head:
     rng = np.random.default_rng(seed)
     return Head(
-        hidden=rng.normal(size=(UNITS, BANDS)).astype(np.float32),
+        hidden=rng.normal(size=(INPUTS, UNITS)).astype(np.float32),
         threshold=rng.normal(size=UNITS).astype(np.float32) / 10,
-        output=rng.normal(size=UNITS).astype(np.float32),
-        linear=rng.normal(size=BANDS).astype(np.float32),
-        bias=np.float32(0.01),
-        limit=np.full(BANDS, limit, dtype=np.float32),
+        gate=rng.normal(size=(GATED, UNITS)).astype(np.float32) / 4,
+        linear=rng.normal(size=GATED).astype(np.float32),
+        limit=np.full(BANDS, limit / 0.05),
+        deviation=np.full(BANDS, 0.05),
     )
 
 
@@ -64,7 +65,9 @@ def test_coarse_bands_end_where_their_grids_do() -> None:
 def test_room_for_bands_is_planned() -> None:
     images = sum((b.stop - b.start) * 2 / f**2 for f, b in COARSE)
     voxels = sum((b.stop - b.start) / f**3 for f, b in COARSE)
-    lines = sum((b.stop - b.start) / f**2 for f, b in COARSE)
+    lines = sum((b.stop - b.start) / f**2 for f, b in COARSE) + GATED / COARSE[0][0] ** 2
+    # weights stay, and the network's inputs and a band's energy are there for a moment
+    voxels += (GATED + INPUTS) / COARSE[0][0] ** 3 + 1 / COARSE[1][0] ** 3
     assert (images, lines) == (denoiser._IMAGES, denoiser._LINES)
     assert voxels <= denoiser._VOXELS < 1.1 * voxels
 
@@ -83,9 +86,9 @@ class Banded(Filter):
         return self.filter.gains(k_across, k_along, context) * windows(k)[self.band]
 
 
-def test_bands_on_coarse_grids_are_those_of_the_fine_one(middle: Middle, tomogram) -> None:
+def test_bands_on_coarse_grids_are_those_of_the_fine_one(central: CentralRows, tomogram) -> None:
     coarse, block = tomogram
-    problem = middle.problem
+    problem = central.problem
     voxels = np.argwhere(np.ones(block.shape, bool))
     found = bands_at(coarse, block, 0, 0, voxels).reshape(BANDS, *block.shape)
     np.testing.assert_allclose(found.sum(axis=0), block, atol=1e-5)
@@ -98,14 +101,58 @@ def test_bands_on_coarse_grids_are_those_of_the_fine_one(middle: Middle, tomogra
         assert error < 0.08, band
 
 
-def test_the_kernel_is_the_network(tomogram) -> None:
+def everywhere(block) -> np.ndarray:
+    return np.argwhere(np.ones(block.shape, bool))
+
+
+def test_the_kernel_is_the_network_between_the_nodes(tomogram) -> None:
     coarse, block = tomogram
-    bands = bands_at(coarse, block, 0, 0, np.argwhere(np.ones(block.shape, bool)))
     head = some_head(0)
+    bands = bands_at(coarse, block, 0, 0, everywhere(block))
     # limits are passed now and then
     assert 0.001 < np.mean(np.abs(bands) > 0.1) < 0.5
-    expected = head(bands).reshape(block.shape)
-    np.testing.assert_allclose(apply_head(head, coarse, block, 0, 0, 2), expected, atol=2e-6)
+    weights = gate_weights(head, coarse)
+    there = values_at(weights, everywhere(block))
+    change = (there - 1) * np.clip(bands, -0.1, 0.1)[FIRST_GATED:]
+    expected = (bands.sum(axis=0) + change.sum(axis=0)).reshape(block.shape)
+    found = apply_head(head, coarse, weights, block, 0, 0, 2)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_weights_at_the_nodes_are_the_networks(tomogram) -> None:
+    coarse, _ = tomogram
+    head, low = some_head(0), coarse[0]
+    weights = gate_weights(head, coarse)
+    inputs = gate_inputs(coarse, head.deviation, head.limit)
+    # a grid whose nodes are voxels
+    inner = np.argwhere(np.ones(np.array(low.values.shape[1:]) - 4, bool)) + 2
+    there = values_at(CoarseBands(weights.values, 1.0, (0.0, 0.0, 0.0)), inner)
+    expected = head.weights(inputs.values)[(slice(None), *inner.T)]
+    assert expected.min() == 0
+    assert expected.max() == LARGEST_WEIGHT
+    np.testing.assert_allclose(there, expected, atol=2e-3)
+
+
+def test_inputs_are_bands_and_their_energies_nearby(tomogram) -> None:
+    coarse, block = tomogram
+    deviation = np.array(
+        [bands.std() for bands in bands_at(coarse, block, 0, 0, everywhere(block))]
+    )
+    inputs = gate_inputs(coarse, deviation, np.full(BANDS, 5.0))
+    assert inputs.values.shape == (INPUTS, *coarse[0].values.shape[1:])
+    found = values_at(interpolated(inputs), everywhere(block)).reshape(INPUTS, *block.shape)
+    bands = bands_at(coarse, block, 0, 0, everywhere(block)).reshape(BANDS, *block.shape)
+    inside = np.s_[8:-8, 8:-8, 24:-24]
+    for i in range(1, 4):
+        expected = np.clip(bands[i] / deviation[i], -5, 5)
+        assert np.corrcoef(found[i][inside].ravel(), expected[inside].ravel())[0, 1] > 0.99
+    from scipy.ndimage import gaussian_filter
+
+    for band in (2, 4, 5):
+        sigma = gates.SMOOTHING_PX[band - 1]
+        energy = np.log(gaussian_filter((bands[band] / deviation[band]) ** 2, sigma) + 0.02)
+        about = found[3 + band]
+        assert np.corrcoef(about[inside].ravel(), energy[inside].ravel())[0, 1] > 0.9, band
 
 
 @settings(max_examples=10)
@@ -113,49 +160,48 @@ def test_the_kernel_is_the_network(tomogram) -> None:
 def test_a_voxel_does_not_depend_on_how_the_work_is_cut(tomogram, data: st.DataObject) -> None:
     coarse, block = tomogram
     head = some_head(1)
-    whole = apply_head(head, coarse, block, 0, 0, 2)
+    weights = gate_weights(head, coarse)
+    whole = apply_head(head, coarse, weights, block, 0, 0, 2)
     z = data.draw(st.integers(0, block.shape[0] - 1))
     y = data.draw(st.integers(0, block.shape[1] - 1))
     planes = data.draw(st.integers(1, block.shape[0] - z))
     rows = data.draw(st.integers(1, block.shape[1] - y))
     box = np.s_[z : z + planes, y : y + rows]
-    part = apply_head(head, coarse, np.ascontiguousarray(block[box]), z, y, 1)
+    part = apply_head(head, coarse, weights, np.ascontiguousarray(block[box]), z, y, 1)
     assert np.array_equal(part, whole[box])
 
 
 def test_what_is_beyond_the_limits_passes_unchanged() -> None:
     head = some_head(2)
     inside = np.full((BANDS, 3), 0.1, dtype=np.float32)
+    inputs = np.zeros((INPUTS, 3), dtype=np.float32)
     gold = inside.copy()
     gold[3] += 7
-    np.testing.assert_allclose(head(gold) - head(inside), 7, rtol=1e-6)
+    np.testing.assert_allclose(head(gold, inputs) - head(inside, inputs), 7, rtol=1e-6)
 
 
-def test_a_share_of_a_head_is_a_mixture() -> None:
-    head = some_head(3, limit=1.0)
-    bands = np.random.default_rng(0).normal(size=(BANDS, 100)).astype(np.float32)
-    mixed = 0.3 * head(bands) + 0.7 * bands.sum(axis=0)
-    np.testing.assert_allclose(head.mixed(0.3)(bands), mixed, atol=1e-5)
-    np.testing.assert_allclose(head.mixed(0.0)(bands), bands.sum(axis=0), atol=1e-5)
+def test_the_lowest_bands_pass_unchanged() -> None:
+    head = some_head(2)
+    bands = np.zeros((BANDS, 5), dtype=np.float32)
+    bands[:FIRST_GATED] = np.random.default_rng(0).normal(size=(FIRST_GATED, 5)) / 30
+    inputs = np.random.default_rng(1).normal(size=(INPUTS, 5)).astype(np.float32)
+    np.testing.assert_array_equal(head(bands, inputs), bands.sum(axis=0))
 
 
-def test_a_head_follows_the_deviations_of_the_bands() -> None:
-    head = some_head(4)
-    bands = np.random.default_rng(1).normal(size=(BANDS, 100)).astype(np.float32) / 20
-    ratio = np.linspace(0.5, 2, BANDS)
-    changed = head.for_deviations(np.ones(BANDS), ratio)
-    scaled = (bands * ratio[:, None]).astype(np.float32)
-    limit = np.float32(0.1)
-    # within the limits
-    inside = np.abs(bands).max(axis=0) < limit
-    assert inside.any()
-    np.testing.assert_allclose(changed(scaled)[inside], head(bands)[inside], atol=1e-5)
+def test_a_low_pass_multiplies_the_weights() -> None:
+    head = replace(some_head(3), gate=np.abs(some_head(3).gate) / 50, linear=np.full(5, 0.5, "f4"))
+    inputs = np.random.default_rng(0).normal(size=(INPUTS, 50)).astype(np.float32)
+    factor = np.linspace(1, 0.2, GATED)
+    expected = head.weights(inputs)
+    assert expected.max() < LARGEST_WEIGHT
+    found = head.low_passed(factor).weights(inputs)
+    np.testing.assert_allclose(found, expected * factor[:, None], rtol=1e-5)
 
 
-def test_splitter_filters_as_the_filter_does(middle: Middle) -> None:
+def test_splitter_filters_as_the_filter_does(central: CentralRows) -> None:
     from tomofilt.filters.apply import ImageFilter
 
-    problem, grid = middle.problem, middle.problem.frame.grid
+    problem, grid = central.problem, central.problem.frame.grid
     image = np.random.default_rng(2).normal(size=grid.shape).astype(np.float32)
     plain = ImageFilter(
         problem.filter,

@@ -37,7 +37,7 @@ from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "low_pass"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
@@ -211,7 +211,7 @@ class _Fold:
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
-            head = head.low_passed(0.5 ** ((np.array(_BAND_K) / (LOW_PASS * self.reach)) ** 2))
+            head = head.low_passed(low_pass(self.reach))
         else:
             head = given.for_tomogram(_deviation(whole, np.full(BANDS, np.inf)))
         bands = bands_with_signal(self.reach)
@@ -228,6 +228,11 @@ class _Fold:
     def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
         examples = examples_from_halves(halves_of(central), voxels)
         return fit_head(examples, self.seed, threads=self.problem.threads)
+
+
+def low_pass(reach: float) -> Float64:
+    """Factors (GATED,) of a Gaussian that leaves half at twice the frequency where signal ends."""
+    return np.asarray(0.5 ** ((np.array(_BAND_K) / (LOW_PASS * reach)) ** 2))
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

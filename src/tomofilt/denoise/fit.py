@@ -18,9 +18,9 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 #: Steps, and examples that a step looks at.
-STEPS, _BATCH = 400, 8192
+STEPS, _BATCH = 500, 8192
 #: Largest step; steps grow over this share of the descent and shrink over the rest.
-_RATE, _GROW = 0.006, 0.15
+_RATE, _GROW = 0.015, 0.15
 #: The held-out examples are looked at after so many steps.
 _LOOK = 50
 #: Examples of a step are summed up in so many parts side by side, whatever the number of threads.
