@@ -54,7 +54,7 @@ MOST_DISPLACED_PX = 0.5
 DISPLACED_SHARE = 0.97
 #: Sets of views that are left out, one after the other, and fewest views in all of them.
 FOLDS, FEWEST_LEFT_OUT = 2, 4
-#: A head is taken if the mean gain is at least this many standard errors above zero.
+#: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
 #: The denoised tomogram keeps half of the amplitude at this multiple of the frequency where the
 #: signal of the linear one ends: the gates leave some noise of all frequencies.
@@ -136,7 +136,7 @@ def _decide(
     gain = np.concatenate(gains)
     mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
     facts["gain"] = {"mean": round(mean, 5), "standard_error": round(error, 5), "views": len(gain)}
-    if mean < LEAST_GAIN * error:
+    if not mean > LEAST_GAIN * error:
         raise _RefusedError(
             f"{len(gain)} left-out views are not predicted better than by the linear tomogram: "
             f"their correlation changes by {mean:+.4f} +- {error:.4f}"

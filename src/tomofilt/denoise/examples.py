@@ -142,15 +142,28 @@ def examples_from_halves(halves: list[Tomogram], voxels: NDArray[np.intp]) -> Ex
     )
 
 
-def examples_from_truth(tomogram: Tomogram, truth: Float32, voxels: NDArray[np.intp]) -> Examples:
-    """Examples from a tomogram, and the densities (z, y, x) that it should have."""
+def examples_from_truth(
+    tomogram: Tomogram, truth: Float32, voxels: NDArray[np.intp], first_row: int
+) -> Examples:
+    """Examples from the central rows of a tomogram, and the densities that it should have.
+
+    Parameters
+    ----------
+    tomogram : Tomogram
+    truth : (z, y, x)
+        Of all rows.
+    voxels : (voxel, 3: z, y, x)
+        In the central rows.
+    first_row : int
+        Row of the whole tomogram that the central rows begin with.
+    """
     bands = tomogram.bands(voxels)
     limit = _LIMIT * _spread(bands)
     bands = np.clip(bands, -limit, limit).astype(np.float32)
     deviation = bands.std(axis=0, dtype=np.float64)
     return Examples(
         bands[:, FIRST_GATED:],
-        _gated_bands(truth, voxels).sum(axis=1),
+        _gated(truth, voxels + np.array([0, first_row, 0])),
         tomogram.inputs(voxels, deviation, limit / deviation),
         voxels[:, 1] % _GROUP >= _TRAINED,
         limit,
@@ -169,20 +182,17 @@ def _worth(bands: Float32, target: Float32) -> tuple[Float32, Float32]:
     return bands * (np.maximum(slope, 0) * weight), (target * weight).sum(axis=1)
 
 
-def _gated_bands(volume: Float32, voxels: NDArray[np.intp]) -> Float32:
-    """The gated bands (voxel, GATED) of a whole volume at some voxels."""
+def _gated(volume: Float32, voxels: NDArray[np.intp]) -> Float32:
+    """The sum of the gated bands of a whole volume at some voxels: all but its lowest bands."""
     from scipy import fft
 
-    spectrum = fft.rfftn(volume)
     nz, ny, nx = volume.shape
-    k = np.sqrt(
-        np.fft.fftfreq(nz)[:, None, None] ** 2
-        + np.fft.fftfreq(ny)[:, None] ** 2
-        + np.fft.rfftfreq(nx) ** 2
-    )
-    at = tuple(voxels.T)
-    gated = windows(k)[FIRST_GATED:].astype(np.float32)
-    return np.stack([fft.irfftn(spectrum * each, volume.shape)[at] for each in gated], axis=1)
+    k_y, k_x = np.fft.fftfreq(ny)[:, None], np.fft.rfftfreq(nx)
+    spectrum = fft.rfftn(volume)
+    for z, k_z in enumerate(np.fft.fftfreq(nz)):
+        k = np.sqrt(k_z**2 + k_y**2 + k_x**2)
+        spectrum[z] *= windows(k)[FIRST_GATED:].sum(axis=0).astype(np.float32)
+    return np.asarray(fft.irfftn(spectrum, volume.shape)[tuple(voxels.T)])
 
 
 def _spread(bands: Float32) -> Float64:

@@ -78,10 +78,12 @@ def fit_head(examples: Examples, seed: int, *, threads: int = 1) -> Fit:
     return Fit(head, linear_loss / power, loss / power)
 
 
-def _arrays(x: Float32) -> list[Float32]:
+def _arrays(x: Float32) -> tuple[Float32, Float32, Float32, Float32]:
     """Hidden weights, thresholds, gates and linear weights."""
-    parts = np.split(x, _ENDS[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, _SHAPES, strict=True)]
+    hidden, threshold, gate, linear = (
+        part.reshape(shape) for part, shape in zip(np.split(x, _ENDS[:-1]), _SHAPES, strict=True)
+    )
+    return hidden, threshold, gate, linear
 
 
 def _beginning(rng: np.random.Generator) -> Float32:

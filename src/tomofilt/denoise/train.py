@@ -76,8 +76,7 @@ def train_on_truth(
     central = CentralRows(problem, images.aligned(), everything)
     voxels = chosen_voxels(central.problem, seed)
     first = round(problem.grid.centre[1] - central.problem.grid.centre[1])
-    known = truth[voxels[:, 0], voxels[:, 1] + first, voxels[:, 2]]
-    examples = examples_from_truth(Tomogram(*central.volume(everything)), known, voxels)
+    examples = examples_from_truth(Tomogram(*central.volume(everything)), truth, voxels, first)
     fit = fit_head(examples, seed, threads=problem.threads)
     log.info(
         f"  {problem.series.name}: error on rows that were held out {fit.loss:.3f} of the truth's "
