@@ -7,7 +7,7 @@ import pytest
 from runs import reconstructed
 
 from tomofilt.align import stack
-from tomofilt.denoise import supervision
+from tomofilt.denoise import examples
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import Destination
 from tomofilt.simulate import simulated_series
@@ -35,7 +35,7 @@ def resampled(monkeypatch):
         warp(*arguments, **more)
 
     monkeypatch.setattr(stack, "warp", counted)
-    monkeypatch.setattr(supervision, "_VOXELS", 30_000)
+    monkeypatch.setattr(examples, "_VOXELS", 30_000)
     return calls
 
 
