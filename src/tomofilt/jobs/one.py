@@ -281,6 +281,7 @@ class _Run:
             statistics=sink.summary(),
             denoising=self._denoising(self.verdict) if told and self.verdict else None,
             gold=None if self.gold is None else self.gold.facts(),
+            blank=self.images.blank,
         )
         write_record(output.destination.record, record)
         return record
