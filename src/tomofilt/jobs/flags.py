@@ -77,7 +77,7 @@ def _nothing_in_common(record: Record, series: TiltSeries) -> Flag | None:
     return Flag(
         name="views have nothing in common",
         sentence="neighbouring views match hardly better than noise does "
-        f"({found['all_together']:.1f} standard errors; good series have more than {_ALL_TOGETHER:g})",
+        f"({found['all_together']:.1f} standard errors; good series more than {_ALL_TOGETHER:g})",
         mend="check the alignment, and that the images are of this series",
     )
 
@@ -110,23 +110,34 @@ def _single_views_apart(record: Record, series: TiltSeries) -> Flag | None:
     )
 
 
+def _neighbours_unlike(record: Record, series: TiltSeries) -> Flag | None:
+    """The worst of what neighbouring views show; what follows from it is not said too."""
+    checks = (_views_disagree, _nothing_in_common, _wrong_order, _single_views_apart)
+    found = (check(record, series) for check in checks)
+    return next((flag for flag in found if flag is not None), None)
+
+
 def _box(record: Record) -> float:
     return record.output.shape_zyx[0] * record.output.voxel_angst
 
 
-def _thickness(record: Record) -> float | None:
-    """Of the specimen; None where it was not measured."""
+def _thickness(record: Record, series: TiltSeries) -> float | None:
+    """Of the specimen; None where it was not measured.
+
+    Where views do not lie on each other, what looks like thickness is their shifts.
+    """
     found = _measured(record)
     if "the thickness is the tomogram's" in found.get("from", "") or not found.get("has_signal"):
+        return None
+    if _views_disagree(record, series) or _wrong_order(record, series):
         return None
     thickness: float | None = found.get("specimen_thickness_angst")
     return thickness
 
 
 def _thicker_than_box(record: Record, series: TiltSeries) -> Flag | None:
-    thickness = _thickness(record)
-    # where views do not lie on each other, what looks like thickness is their shifts
-    if thickness is None or _views_disagree(record, series) or _wrong_order(record, series):
+    thickness = _thickness(record, series)
+    if thickness is None:
         return None
     if thickness <= _THICKER * _box(record):
         return None
@@ -138,8 +149,8 @@ def _thicker_than_box(record: Record, series: TiltSeries) -> Flag | None:
 
 
 def _off_middle(record: Record, series: TiltSeries) -> Flag | None:
-    thickness, box = _thickness(record), _box(record)
-    if thickness is None or _views_disagree(record, series) or _wrong_order(record, series):
+    thickness, box = _thickness(record, series), _box(record)
+    if thickness is None:
         return None
     height = _measured(record)["specimen_height_angst"]
     inside = box / 2 * (1 + 2 * _OUTSIDE)
@@ -226,13 +237,10 @@ def _halves_not_used(record: Record, series: TiltSeries) -> Flag | None:
 
 #: All checks, the worst first.
 CHECKS: tuple[Check, ...] = (
-    _views_disagree,
-    _nothing_in_common,
-    _wrong_order,
+    _neighbours_unlike,
     _views_miss,
     _thicker_than_box,
     _off_middle,
-    _single_views_apart,
     _views_without_weight,
     _blank_views,
     _pixel_size_in_doubt,

@@ -53,7 +53,7 @@ class Result:
     seconds : mapping
         Seconds of each phase: align, filter, back-project, write (writing overlaps).
     record : Record, optional
-        Of the tomogram; None when there was nothing to do.
+        Of the tomogram, be it made now or earlier; None when that cannot be read.
     """
 
     destination: Destination
@@ -101,7 +101,7 @@ def reconstruct(
             if output.destination.record.exists() and not output.destination.preview.exists():
                 _draw(plan, output)
         log.info("%s: finished already, %s is kept", series.name, destination.volume)
-        return Result(destination, skipped=True)
+        return Result(destination, skipped=True, record=known_record(destination.record))
     _make_folder(destination)
     problem = plan.problem
     progress = Progress(tell, _units(problem, todo))
