@@ -13,7 +13,7 @@ from dataclasses import astuple
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tomofilt.errors import InputError, OutputExistsError, TomofiltError
 from tomofilt.io.files import write_text_atomic
@@ -35,6 +35,31 @@ _GENERATOR = "tomofilt overview"
 _EVERY_SECONDS = 10.0
 #: Width of a small picture, in its pixels; a thousand of them have to fit into 15 MB.
 _THUMBNAIL_PX, _QUALITY = 150, 45
+
+
+class _Column(NamedTuple):
+    """A number of a row, as the page shows it."""
+
+    name: str
+    title: str
+    unit: str = ""
+    format: str = "%.0f"
+
+
+_COLUMNS = (
+    _Column("specimen_angst", "specimen", "A"),
+    _Column("box_angst", "box", "A"),
+    _Column("snr_low", "SNR low", "", "%.2g"),
+    _Column("snr_middle", "SNR middle", "", "%.2g"),
+    _Column("snr_high", "SNR high", "", "%.2g"),
+    _Column("signal_to_angst", "signal to", "A"),
+    _Column("neighbours_agree", "neighbours agree"),
+    _Column("denoising_strength", "denoising", "", "%.2f"),
+    _Column("halves_agree", "halves agree", "", "%.2f"),
+    _Column("views", "views"),
+    _Column("excluded", "left out"),
+    _Column("seconds", "time", "s", "%.1f"),
+)
 
 
 class Overview:
@@ -165,10 +190,15 @@ def _html(folder: Path, rows: Sequence[tuple[Row, str]]) -> str:
     states = [row.state for row, _ in rows]
     return environment.get_template("overview.html").render(
         generator=f"{_GENERATOR} {version('tomofilt')}",
-        folder=folder.name,
+        folder=folder.absolute().name,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         counts={state: states.count(state) for state in ("ok", "look", "failed")},
         rows=rows,
+        columns=[
+            column
+            for column in _COLUMNS
+            if any(getattr(row, column.name) is not None for row, _ in rows)
+        ],
     )
 
 
