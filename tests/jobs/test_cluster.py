@@ -1,7 +1,9 @@
 """Several series at a time: workers of this machine, one of which dies; what a site's file says."""
 
 import os
+import shutil
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -150,3 +152,21 @@ def test_a_value_that_is_not_known(tmp_path):
 def test_nobody_answers():
     with pytest.raises(ResourceError, match="no Dask scheduler"), scheduler_workers("nonsense://x"):
         pass
+
+
+@pytest.mark.skipif(
+    shutil.which("sinfo") is None
+    or subprocess.run(["sinfo"], capture_output=True, check=False).returncode != 0,
+    reason="no SLURM runs here",
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_slurm(tmp_path):
+    """As above, as jobs of a SLURM cluster that sees this folder."""
+    path = tmp_path / "site.toml"
+    path.write_text(
+        'scheduler = "slurm"\ncores = 1\nmemory = "1GB"\nwalltime = "00:10:00"\ninterface = "lo"\n'
+        f'log_directory = "{tmp_path}"\nlocal_directory = "{tmp_path}"\n'
+    )
+    with cluster_workers(Site.read(path), 2) as executor:
+        summary = run(jobs(tmp_path, tmp_path / "out"), SETTINGS, Listener(executor), executor)
+    assert [outcome.error for outcome in summary.outcomes] == [None] * 6
