@@ -39,8 +39,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch):
+def stage(monkeypatch, tmp_path):
     stage = Stage()
+    monkeypatch.chdir(tmp_path)  # overviews are written where results would be
 
     class Kind:
         def __init__(self, name):

@@ -28,8 +28,9 @@ class Listener:
 
 
 @pytest.fixture
-def engine(monkeypatch):
+def engine(monkeypatch, tmp_path):
     """Stands in for reconstruct(): keeps its calls, fails where it is told to."""
+    monkeypatch.chdir(tmp_path)  # overviews are written where results would be
     calls, failures = [], {}
 
     def reconstruct(series, destination, settings, tell):

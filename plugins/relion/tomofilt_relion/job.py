@@ -378,6 +378,8 @@ class JobReporter:
         from tomofilt.jobs.many import explain
 
         if outcome.error is None:
-            self.note(f"{self._name}: done")
+            self.note(f"{self._name}: done, {outcome.verdict}")
+            for flag in outcome.flags:
+                self.note(f"  {flag.sentence}: {flag.mend}")
         else:
             print(f"tomofilt: {outcome.name}: {explain(outcome.error)[0]}", file=sys.stderr)

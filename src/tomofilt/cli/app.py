@@ -17,9 +17,11 @@ from tomofilt.cli.command import Command
 from tomofilt.cli.doctor import doctor
 from tomofilt.cli.evaluate import evaluate
 from tomofilt.cli.inspect import inspect
+from tomofilt.cli.overview import overview
 from tomofilt.cli.reconstruct import reconstruct
 from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
+from tomofilt.cli.submit import PASSED_ON, submit
 from tomofilt.util.signals import raise_if_stopped, stoppable
 
 __all__ = ["app", "main"]
@@ -36,6 +38,8 @@ app.command("reconstruct", cls=Command)(reconstruct)
 app.command(cls=Command)(inspect)
 app.command(cls=Command)(evaluate)
 app.command(cls=Command)(report)
+app.command(cls=Command)(overview)
+app.command(cls=Command, context_settings=PASSED_ON)(submit)
 app.command(cls=Command)(simulate)
 app.add_typer(train.app, name="train")
 app.add_typer(filters.app, name="filters")

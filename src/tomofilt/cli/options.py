@@ -436,7 +436,12 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Also say how long each step took.", rich_help_panel=RUN),
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also say what is found on the way, and how long each step took.",
+        rich_help_panel=RUN,
+    ),
 ]
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tomofilt.cli import options
+from tomofilt.cli import many_options, options
 from tomofilt.cli.command import exclusive
 from tomofilt.cli.series import chosen_series
-from tomofilt.cli.values import parse_memory, parse_views
+from tomofilt.cli.values import parse_memory, parse_time, parse_views
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
+    from tomofilt.cli.reporter import ConsoleReporter
     from tomofilt.jobs.many import Job, Outcome, Summary
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
@@ -34,16 +37,28 @@ class Work:
     jobs : list of Job
         One for each series of each project that was named.
     settings : Settings
-    dry_run, as_json, quiet, verbose : bool
+    find : callable
+        Looks for the jobs anew.
+    dry_run, as_json, quiet, verbose, strict : bool
+    workers, cluster, dask_scheduler, idle_seconds : optional
         See the options of these names.
+    stop : Path
+        With this file a watch ends.
     """
 
     jobs: list[Job]
     settings: Settings
+    find: Callable[[], list[Job]]
     dry_run: bool
     as_json: bool
     quiet: bool
     verbose: bool
+    strict: bool
+    workers: int | None
+    cluster: Path | None
+    dask_scheduler: str | None
+    idle_seconds: float | None
+    stop: Path
 
 
 def requested(
@@ -93,6 +108,13 @@ def requested(
     gpu: options.Gpu = None,
     threads: options.Threads = None,
     max_memory: options.MaxMemory = None,
+    workers: many_options.Workers = None,
+    cluster: many_options.Cluster = None,
+    dask_scheduler: many_options.DaskScheduler = None,
+    nth: many_options.Nth = None,
+    watch: many_options.Watch = False,
+    idle: many_options.Idle = None,
+    strict: many_options.Strict = False,
     config: options.Config = None,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -158,12 +180,38 @@ def requested(
         thickness_px=thickness_px,
         shape_px=shape,
     )
-    projects = _open({"imod": imod_dir, "aretomo": aretomo}, relion_star, paths or ())
-    jobs = [
-        Job(project, name, output_dir, series)
-        for project, name in chosen_series(projects, tomogram_name, axis)
-    ]
-    return Work(jobs, settings, dry_run, as_json, quiet, verbose)
+
+    def find() -> list[Job]:
+        named = {"imod": imod_dir, "aretomo": aretomo}
+        if watch:
+            named = {kind: _there(folders) for kind, folders in named.items()}
+        projects = _open(named, relion_star, paths or ())
+        found = chosen_series(projects, tomogram_name, axis)
+        if nth is not None:
+            if nth > len(found):
+                raise InputError(f"--nth {nth}: there are {len(found)} series")
+            found = [found[nth - 1]]
+        return [Job(project, name, output_dir, series) for project, name in found]
+
+    if watch and (dry_run or nth is not None):
+        raise InputError("--watch goes neither with --dry-run nor with --nth: leave one out")
+    if idle is not None and not watch:
+        raise InputError("--idle is for --watch: give that too")
+    return Work(
+        jobs=[] if watch else find(),
+        settings=settings,
+        find=find,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        strict=strict,
+        workers=workers,
+        cluster=cluster,
+        dask_scheduler=dask_scheduler,
+        idle_seconds=parse_time("--idle", idle or "1h") if watch else None,
+        stop=(output_dir or Path()) / "stop",
+    )
 
 
 @wraps(requested)
@@ -175,8 +223,10 @@ def reconstruct(**options: Any) -> None:
     work = requested(**options)
     with ConsoleReporter(quiet=work.quiet, verbose=work.verbose) as reporter:
         try:
-            run = batch.plan if work.dry_run else batch.run
-            summary = run(work.jobs, work.settings, reporter)
+            if work.dry_run:
+                summary = batch.plan(work.jobs, work.settings, reporter)
+            else:
+                summary = _run(work, reporter)
         except KeyboardInterrupt:
             reporter.error("interrupted; the same command goes on where this one stopped")
             raise
@@ -187,7 +237,70 @@ def reconstruct(**options: Any) -> None:
         for outcome in summary.outcomes:
             if outcome.plan is not None:
                 typer.echo("\n".join(outcome.plan.lines()))
-    raise typer.Exit(summary.exit_code)
+    raise typer.Exit(summary.strict_exit_code if work.strict else summary.exit_code)
+
+
+def _run(work: Work, reporter: ConsoleReporter) -> Summary:
+    from tomofilt.jobs import many as batch
+
+    settings, workers = _workers(work)
+    with workers as executor:
+        if work.idle_seconds is None:
+            return batch.run(work.jobs, settings, reporter, executor)
+        from tomofilt.jobs.watch import watch
+
+        return watch(
+            lambda: _found(work),
+            settings,
+            reporter,
+            idle_seconds=work.idle_seconds,
+            stop=work.stop,
+            executor=executor,
+            say=reporter.say,
+        )
+
+
+def _workers(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
+    """Who runs the series, and how many threads each may have."""
+    if work.dask_scheduler is None and work.cluster is None and work.workers is None:
+        return work.settings, nullcontext()
+    from tomofilt.jobs.cluster import Site, cluster_workers, local_workers, scheduler_workers
+    from tomofilt.util.threads import available_threads
+
+    if work.dask_scheduler is not None:
+        if work.cluster is not None or work.workers is not None:
+            raise InputError("--dask-scheduler has its own workers: give it alone")
+        return work.settings, scheduler_workers(work.dask_scheduler)
+    if work.cluster is None:
+        count = work.workers or 1
+        threads = work.settings.threads or max(1, available_threads() // count)
+        return replace(work.settings, threads=threads), local_workers(count)
+    if work.workers is None:
+        raise InputError("--cluster needs the number of jobs to work with: give --workers too")
+    site = Site.read(work.cluster)
+    settings = replace(work.settings, threads=work.settings.threads or site.cores)
+    return settings, cluster_workers(site, work.workers)
+
+
+def _there(folders: Sequence[Path] | None) -> list[Path] | None:
+    """The folders that are there now, of names with * in them too."""
+    if not folders:
+        return None
+    found = []
+    for folder in folders:
+        parts = folder.parts[1:] if folder.is_absolute() else folder.parts
+        root = Path(folder.anchor or ".")
+        matching = root.glob(str(Path(*parts))) if parts else [root]
+        found += sorted(path for path in matching if path.is_dir())
+    return found
+
+
+def _found(work: Work) -> list[Job]:
+    """The jobs that there are now; none where no project can be opened yet."""
+    try:
+        return work.find()
+    except InputError:
+        return []
 
 
 def _open(
@@ -233,6 +346,10 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
         return entry | {"status": "planned", "plan": outcome.plan.lines()}
     if outcome.result is not None:
         entry["status"] = "skipped" if outcome.result.skipped else "done"
+        entry["flags"] = [
+            {"name": flag.name, "sentence": flag.sentence, "mend": flag.mend}
+            for flag in outcome.flags
+        ]
         entry["seconds"] = dict(outcome.result.seconds)
         record = outcome.result.record
         entry["record"] = {} if record is None else record_as_json(record)

@@ -37,31 +37,35 @@ def debugging() -> bool:
 class ConsoleReporter:
     """A :class:`tomofilt.jobs.many.BatchReporter` on standard error; a context manager.
 
-    While the context lasts, what tomofilt logs is printed too.
-
     Parameters
     ----------
     quiet : bool
         Errors only.
     verbose : bool
-        Also where the time of each series went.
+        Also what the library says while it works, and where the time of each series went. Both are
+        in the record of a tomogram.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self._level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+        self._quiet, self._verbose = quiet, verbose
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._notes = ExitStack()
-        self._bar: Progress | None = None
+        self._bars: Progress | None = None
+        self._batch: TaskID | None = None
         self._task: TaskID | None = None
         self._name = ""
+        self._number, self._count = 0, 1
         self._started = self._said_at = 0.0
         self._said_fraction = 0.0
 
     def __enter__(self) -> ConsoleReporter:
-        self._notes.enter_context(notes_told_to(self._print, self._level))
-        if self.console.is_terminal and self._level < logging.ERROR:
-            self._bar = _bar(self.console)
-            self._bar.start()
+        level = logging.INFO if self._verbose else logging.WARNING
+        self._notes.enter_context(
+            notes_told_to(self._print, logging.ERROR if self._quiet else level)
+        )
+        if self.console.is_terminal and not self._quiet:
+            self._bars = _bars(self.console)
+            self._bars.start()
         return self
 
     def __exit__(
@@ -71,74 +75,108 @@ class ConsoleReporter:
         trace: TracebackType | None,
     ) -> None:
         self._notes.close()
-        if self._bar is not None:
-            self._bar.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def start(self, name: str, number: int, count: int) -> None:
         """Name the series that is worked on."""
-        self._name = name if count == 1 else f"{name} ({number} of {count})"
+        self._name, self._number, self._count = name, number, count
         self._started = self._said_at = time.monotonic()
         self._said_fraction = 0.0
-        if self._bar is not None:
-            self._task = self._bar.add_task(self._name, total=None)
+        if self._bars is not None:
+            if count > 1 and self._batch is None:
+                self._batch = self._bars.add_task("", total=1000 * count)
+            self._task = self._bars.add_task(name, total=1000)
+            self._move_batch(0.0)
 
     def describe(self, text: str) -> None:
         """Say how the work stands, beside the bar or in the next lines of a log."""
         self._name = text
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=text)
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, description=text)
 
     def progress(self, done: int, total: int) -> None:
-        """Move the bar, or print a line when enough has happened since the last one."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total)
-            return
+        """Move the bars, or print a line when enough has happened since the last one."""
         fraction, now = done / total, time.monotonic()
-        if (
-            fraction - self._said_fraction >= LOG_FRACTION
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=1000 * fraction)
+            self._move_batch(fraction)
+        elif (
+            self._count == 1
+            and fraction - self._said_fraction >= LOG_FRACTION
             and now - self._said_at >= LOG_SECONDS
             and done < total
         ):
             self._said_fraction, self._said_at = fraction, now
-            log.info(f"{self._name}: {fraction:.0%} after {now - self._started:.0f} s")
+            self.say(f"{self._name}: {fraction:.0%} after {now - self._started:.0f} s")
+
+    def _move_batch(self, fraction: float) -> None:
+        if self._bars is not None and self._batch is not None:
+            self._bars.update(
+                self._batch,
+                description=f"series {self._number} of {self._count}",
+                completed=1000 * (self._number - 1 + fraction),
+            )
 
     def finish(self, outcome: Outcome) -> None:
-        """Say how the series ended."""
-        if self._bar is not None and self._task is not None:
-            self._bar.remove_task(self._task)
+        """Say how the series ended: a line; of a series alone, also what its flags mean."""
+        if self._bars is not None and self._task is not None:
+            self._bars.remove_task(self._task)
             self._task = None
+            self._move_batch(1.0)
         if outcome.error is not None:
-            message = explain(outcome.error)[0].removeprefix(f"{outcome.name}: ")
-            self.error(f"{outcome.name}: {message}", outcome.error)
-        elif outcome.result is not None and not outcome.result.skipped:
-            seconds = time.monotonic() - self._started
-            log.info(f"{outcome.name}: done in {seconds:.1f} s")
-            if outcome.destination is not None and outcome.destination.preview.exists():
-                log.info(f"  picture: {outcome.destination.preview}")
-            if self._level <= logging.DEBUG:
+            self.error(_failed(outcome), outcome.error)
+        elif outcome.result is not None:
+            self.say(_line(outcome))
+            if self._count == 1:
+                self._explain_flags(outcome)
+                if outcome.destination is not None and outcome.destination.preview.exists():
+                    self.say(f"  picture: {outcome.destination.preview}")
+            if self._verbose and not outcome.result.skipped:
                 self._phases(outcome.result.seconds)
 
     def summarise(self, summary: Summary) -> None:
-        """Say how the batch ended, when it was more than one series or something failed."""
+        """Say how the batch ended, when it was more than one series or something failed.
+
+        What failed, and what should be looked at, is said here once more and with its reasons.
+        """
         for error in summary.commit_errors:
             self.error(f"the project could not be updated: {explain(error)[0]}", error)
         if len(summary.outcomes) < 2:
             return
-        failed = [outcome.name for outcome in summary.outcomes if outcome.error]
+        failed = [outcome for outcome in summary.outcomes if outcome.error]
         results = [outcome.result for outcome in summary.outcomes if outcome.result]
         skipped = sum(result.skipped for result in results)
+        flagged = [outcome for outcome in summary.outcomes if outcome.flags]
+        for outcome in flagged:
+            self.say(f"{outcome.name}:")
+            self._explain_flags(outcome)
+        for outcome in failed:
+            self.error(_failed(outcome))
         counts = [
             f"{len(results) - skipped} reconstructed",
             f"{skipped} finished before",
-            f"{len(failed)} failed" + (f" ({', '.join(failed)})" if failed else ""),
+            f"{len(flagged)} to look at",
+            f"{len(failed)} failed",
         ]
-        log.info(f"{len(summary.outcomes)} series: {', '.join(counts)}")
+        self.say(f"{len(summary.outcomes)} series: {', '.join(counts)}")
+        if summary.overview is not None:
+            self.say(f"overview: {summary.overview}")
+
+    def _explain_flags(self, outcome: Outcome) -> None:
+        for flag in outcome.flags:
+            self.say(f"  {flag.sentence}: {flag.mend}")
 
     def error(self, message: str, error: Exception | None = None) -> None:
         """Print an error, quiet or not; with its traceback when debugging."""
         if error is not None and debugging():
             self.console.print("".join(traceback.format_exception(error)), soft_wrap=True)
         self.console.print(f"tomofilt: {message}", style="bold red", soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """Print a line, unless quiet."""
+        if not self._quiet:
+            self._print(message)
 
     def _print(self, message: str) -> None:
         self.console.print(message, soft_wrap=True)
@@ -156,23 +194,56 @@ class ConsoleReporter:
         self.console.print(table)
 
 
-def _bar(console: Console) -> Progress:
+def _failed(outcome: Outcome) -> str:
+    assert outcome.error is not None
+    return f"{outcome.name}: {explain(outcome.error)[0].removeprefix(f'{outcome.name}: ')}"
+
+
+def _line(outcome: Outcome) -> str:
+    """Name, size, thickness of specimen and box, time, verdict."""
+    assert outcome.result is not None
+    record = outcome.result.record
+    parts = []
+    if record is not None:
+        nz, ny, nx = record.output.shape_zyx
+        voxel = record.output.voxel_angst
+        parts.append(f"{nx} x {ny} x {nz} at {voxel:g} A")
+        specimen = record.filter.measured.get("specimen_thickness_angst")
+        if specimen is not None:
+            parts.append(f"specimen {specimen:.0f} of {nz * voxel:.0f} A")
+    parts.append("finished already" if outcome.result.skipped else f"{outcome.seconds:.1f} s")
+    return f"{outcome.name}: {', '.join([*parts, outcome.verdict])}"
+
+
+def _bars(console: Console) -> Progress:
     from rich.progress import (
         BarColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TaskProgressColumn,
         TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        """As long as it took so far for each part that is done."""
+
+        def render(self, task: Task) -> Text:
+            elapsed = task.elapsed or 0.0
+            # the first moments, in which libraries are loaded, tell nothing
+            if not task.total or task.completed < 0.02 * task.total or elapsed < 1:
+                return Text("")
+            left = round(elapsed * (task.total / task.completed - 1))
+            hours, minutes = divmod(left // 60, 60)
+            clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+            return Text(f"{clock} left")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeft(),
         console=console,
         transient=True,
     )

@@ -29,6 +29,7 @@ __all__ = [
     "parse_memory",
     "parse_numbers",
     "parse_tilts",
+    "parse_time",
     "parse_views",
     "whole",
 ]
@@ -167,3 +168,15 @@ def parse_memory(text: str | None) -> int | None:
     if size < 1:
         raise InputError(f"--max-memory {text} leaves no memory at all")
     return size
+
+
+def parse_time(option: str, text: str) -> float:
+    """Seconds of a time such as ``90s``, ``30m`` or ``1h``."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (KeyError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{option} {text}: give a time with its unit, 90s, 30m or 1h")
+    return seconds

@@ -18,7 +18,14 @@ from tomofilt.io.mrc import read_header
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["PlaneReader", "VolumeSlices", "grey_limits", "middle", "write_preview"]
+__all__ = [
+    "PlaneReader",
+    "VolumeSlices",
+    "grey_limits",
+    "middle",
+    "panel_boxes",
+    "write_preview",
+]
 
 Plane = NDArray[np.float32]
 
@@ -188,7 +195,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     nz, ny, nx = volume.shape
     voxel_angst = volume.voxel_angst
     zoom = _zoom(nx + nz, ny + nz)
-    panels = _panels(volume, zoom)
+    panels = _panels(volume)
     low, high = grey_limits(panels[0].plane)
 
     right = max(panel.box[0] + panel.box[2] for panel in panels)
@@ -232,16 +239,36 @@ def _zoom(across: int, down: int) -> float:
     return float(max(1, min(int(fitting), (SMALLEST_WIDTH - frame) // across)))
 
 
-def _panels(volume: PlaneReader, zoom: float) -> list[_Panel]:
-    nz, ny, nx = volume.shape
+def panel_boxes(shape: tuple[int, int, int]) -> tuple[tuple[int, int, int, int], ...]:
+    """Where the XY, XZ and YZ panels of a tomogram (z, y, x) lie in its preview.
+
+    Returns
+    -------
+    three (left, top, width, height)
+        In pixels of the picture.
+    """
+    nz, ny, nx = shape
+    zoom = _zoom(nx + nz, ny + nz)
     width, height, depth = (max(1, round(n * zoom)) for n in (nx, ny, nz))
     beside, below = MARGIN + width + GAP, MARGIN + height + GAP
-    planes = (
-        ("XY", volume.planes_z(*middle(nz)), (MARGIN, MARGIN, width, height)),
-        ("XZ", volume.planes_y(*middle(ny)), (MARGIN, below, width, depth)),
-        ("YZ", volume.planes_x(*middle(nx)).T, (beside, MARGIN, depth, height)),
+    return (
+        (MARGIN, MARGIN, width, height),
+        (MARGIN, below, width, depth),
+        (beside, MARGIN, depth, height),
     )
-    return [_Panel(name, _resized(plane, *box[2:]), box) for name, plane, box in planes]
+
+
+def _panels(volume: PlaneReader) -> list[_Panel]:
+    nz, ny, nx = volume.shape
+    planes = (
+        ("XY", volume.planes_z(*middle(nz))),
+        ("XZ", volume.planes_y(*middle(ny))),
+        ("YZ", volume.planes_x(*middle(nx)).T),
+    )
+    return [
+        _Panel(name, _resized(plane, *box[2:]), box)
+        for (name, plane), box in zip(planes, panel_boxes(volume.shape), strict=True)
+    ]
 
 
 def middle(n: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from tomofilt.errors import InputError
 from tomofilt.filters.analytic import MAIN_LOBE_AREA
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.snr import SpectralSnr
+from tomofilt.snr.neighbours import Matches
 
 __all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact", "signal_reach"]
 
@@ -48,6 +49,10 @@ class Measurement:
     reach_k : float
         Frequency, 1/angstrom, up to which there is signal (see :func:`signal_reach`). The "view"
         preset keeps half of the amplitude there; infinity keeps everything.
+    matches : Matches, optional
+        How neighbouring views match.
+    spots : float
+        Share of the contrast in spots far darker or brighter than the rest.
     """
 
     snr: SpectralSnr
@@ -55,6 +60,8 @@ class Measurement:
     centre_angst: float
     source: str
     reach_k: float = np.inf
+    matches: Matches | None = None
+    spots: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,9 @@ class WienerExact(Filter):
                 "decay_angst2": [round(float(b), 1) for b in snr.decay_angst2],
             },
         }
+        facts["spots"] = round(found.spots, 3)
+        if found.matches is not None:
+            facts["neighbours"] = found.matches.facts()
         if np.isfinite(found.reach_k):
             facts["signal_reaches_angst"] = round(1 / found.reach_k, 2)
         return facts

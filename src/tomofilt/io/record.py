@@ -20,6 +20,7 @@ __all__ = [
     "AppliedFilter",
     "Denoising",
     "Fact",
+    "Flag",
     "Gains",
     "InputFile",
     "Output",
@@ -196,6 +197,24 @@ class Fact(_Part, frozen=True, kw_only=True):
     source: str
 
 
+class Flag(_Part, frozen=True, kw_only=True):
+    """Something about a finished tomogram that somebody should look at.
+
+    Parameters
+    ----------
+    name : str
+        Of the check that raised it: see :mod:`tomofilt.jobs.flags`.
+    sentence : str
+        What is the matter, with its numbers.
+    mend : str
+        What to do about it.
+    """
+
+    name: str
+    sentence: str
+    mend: str
+
+
 class View(_Part, frozen=True, kw_only=True):
     """An image that took part; images count from 1."""
 
@@ -240,7 +259,11 @@ class Record(_Part, frozen=True, kw_only=True):
     views : tuple of View
     excluded : tuple of int
         Images that were left out, counted from 1.
+    blank : tuple of int
+        Used images whose pixels are all equal, counted from 1.
     notes : tuple of str
+    flags : tuple of Flag
+        The verdict: what somebody should look at.
     inputs : tuple of InputFile
     seconds : mapping
         Wall-clock time of each phase.
@@ -268,7 +291,9 @@ class Record(_Part, frozen=True, kw_only=True):
     applied: dict[str, Fact]
     views: Annotated[tuple[View, ...], msgspec.Meta(min_length=1)]
     excluded: tuple[int, ...]
+    blank: tuple[int, ...] = ()
     notes: tuple[str, ...]
+    flags: tuple[Flag, ...] = ()
     inputs: tuple[InputFile, ...]
     seconds: dict[str, float]
     peak_memory_bytes: int

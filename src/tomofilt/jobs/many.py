@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tomofilt.errors import InputError, TomofiltError
+from msgspec import structs
+
+from tomofilt.errors import InputError, ResourceError
+from tomofilt.io.record import Flag
+from tomofilt.jobs.explain import exit_code, explain
 from tomofilt.jobs.one import Result, reconstruct
+from tomofilt.jobs.overview import Overview
 from tomofilt.jobs.plan import Plan, make_plan
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import AS_IT_IS, Destination, Project, SeriesOptions, read_series
-from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.signals import raise_if_stopped
 
 __all__ = ["BatchReporter", "Job", "Outcome", "Summary", "exit_code", "explain", "plan", "run"]
@@ -41,13 +48,25 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: a result, or a plan, or the error that ended it."""
+    """What became of one job: a result, or a plan, or an error; and how many seconds it took."""
 
     name: str
     destination: Destination | None = None
     result: Result | None = None
     plan: Plan | None = None
     error: Exception | None = None
+    seconds: float = 0.0
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """What somebody should look at."""
+        record = self.result.record if self.result else None
+        return record.flags if record else ()
+
+    @property
+    def verdict(self) -> str:
+        """OK, or the names of what to look at."""
+        return "look: " + "; ".join(flag.name for flag in self.flags) if self.flags else "OK"
 
 
 @dataclass(frozen=True)
@@ -60,10 +79,13 @@ class Summary:
         In the order of the jobs.
     commit_errors : tuple of Exception
         Why a project could not be told of its finished tomograms.
+    overview : Path, optional
+        The page about all of them; written for more than one.
     """
 
     outcomes: tuple[Outcome, ...]
     commit_errors: tuple[Exception, ...] = ()
+    overview: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -71,6 +93,11 @@ class Summary:
         return exit_code([outcome.error for outcome in self.outcomes]) or exit_code(
             self.commit_errors
         )
+
+    @property
+    def strict_exit_code(self) -> int:
+        """The same, where a series that should be looked at counts as failed: 1."""
+        return self.exit_code or int(any(outcome.flags for outcome in self.outcomes))
 
 
 class BatchReporter(Protocol):
@@ -86,85 +113,191 @@ class BatchReporter(Protocol):
         """Work on that series is over."""
 
 
-def run(jobs: Sequence[Job], settings: Settings, reporter: BatchReporter) -> Summary:
+def run(
+    jobs: Sequence[Job],
+    settings: Settings,
+    reporter: BatchReporter,
+    executor: Executor | None = None,
+    overview: Overview | None = None,
+) -> Summary:
     """Reconstruct each job's series; one that fails does not stop the others.
 
     Every project is told of its finished series, those finished earlier included, after the last
     series. An interruption (KeyboardInterrupt) stops at once and nothing is told then; the same
     call again skips what is finished and tells the project of all.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    settings : Settings
+    reporter : BatchReporter
+    executor : concurrent.futures.Executor, optional
+        Runs the series, several at a time, on other machines perhaps that see the same files: what
+        :mod:`tomofilt.jobs.cluster` gives, a process pool, or that of another library. Projects are
+        told, and the overview is written, by the caller alone. Default: one series after the other.
+    overview : Overview, optional
+        Default: one of these jobs, if there are several.
     """
+    if overview is None and len(jobs) > 1:
+        overview = Overview.of(jobs)
 
-    def work(job: Job, series: TiltSeries, destination: Destination) -> Outcome:
-        result = reconstruct(
-            series, destination, settings, lambda done: reporter.progress(done, 1000)
-        )
-        return Outcome(job.name, destination, result=result)
+    labels = _labels(jobs)
 
-    outcomes = _each(jobs, reporter, work)
-    return Summary(outcomes, _commit(jobs, outcomes))
+    def finish(number: int, outcome: Outcome) -> Outcome:
+        outcome = replace(outcome, name=labels[number])
+        reporter.finish(outcome)
+        if overview is not None:
+            overview.add(outcome.name, outcome.destination, outcome.error, outcome.seconds)
+            overview.write_now_and_then()
+        return _without_gains(outcome) if len(jobs) > 1 else outcome
+
+    if executor is None:
+
+        def work(job: Job) -> Outcome:
+            return reconstruct_job(job, settings, lambda done: reporter.progress(done, 1000))
+
+        outcomes = _each(jobs, labels, reporter, work, finish)
+    else:
+        outcomes = _spread(jobs, settings, reporter, executor, finish)
+    page = overview.write() if overview is not None else None
+    return Summary(outcomes, _commit(jobs, outcomes), page)
+
+
+def reconstruct_job(
+    job: Job, settings: Settings, tell: Callable[[int], None] = lambda _: None
+) -> Outcome:
+    """Read and reconstruct one series, wherever that is done; an error is an outcome too."""
+    began = time.monotonic()
+    destination = None
+    try:
+        destination = job.project.destination(job.name, job.output_dir)
+        series = read_series(job.project, job.name, job.options)
+        result = reconstruct(series, destination, settings, tell)
+        return Outcome(job.name, destination, result, seconds=time.monotonic() - began)
+    except Exception as error:
+        return Outcome(job.name, destination, error=error, seconds=time.monotonic() - began)
 
 
 def plan(jobs: Sequence[Job], settings: Settings, reporter: BatchReporter) -> Summary:
     """Work out what :func:`run` would do, writing nothing."""
 
-    def work(job: Job, series: TiltSeries, destination: Destination) -> Outcome:
-        return Outcome(job.name, destination, plan=make_plan(series, destination, settings))
+    def work(job: Job) -> Outcome:
+        try:
+            destination = job.project.destination(job.name, job.output_dir)
+            series = read_series(job.project, job.name, job.options)
+            made = make_plan(series, destination, settings)
+            return Outcome(job.name, destination, plan=made)
+        except Exception as error:
+            return Outcome(job.name, error=error)
 
-    return Summary(_each(jobs, reporter, work))
+    def finish(number: int, outcome: Outcome) -> Outcome:
+        reporter.finish(outcome)
+        return outcome
 
-
-def explain(error: Exception) -> tuple[str, int]:
-    """Message and exit code for an error that ends a series or the program."""
-    match error:
-        case TomofiltError():
-            return str(error), error.exit_code
-        case MemoryError():
-            return "out of memory: give --max-memory, a larger --bin or fewer --threads", 3
-        case OSError():
-            return str(error), 2
-    return (
-        f"{type(error).__name__}: {error}\n"
-        "This is a bug in tomofilt. Please report it in the project's issue tracker, with what the "
-        "same command prints with TOMOFILT_DEBUG=1 set, and with the output of `tomofilt doctor`.",
-        1,
-    )
+    return Summary(_each(jobs, _labels(jobs), reporter, work, finish))
 
 
-def exit_code(errors: Sequence[Exception | None]) -> int:
-    """Exit code for the errors of several series, None for those that went well.
+def _labels(jobs: Sequence[Job]) -> list[str]:
+    """Names that tell the series apart: with the project's folder if several have one name."""
+    count = Counter(job.name for job in jobs)
+    return [job.name if count[job.name] == 1 else f"{_folder(job)}/{job.name}" for job in jobs]
 
-    0 without errors; 1 when some series went well or the reasons differ; else the one reason's:
-    2 for input that cannot be used, 3 for want of memory or a device.
-    """
-    codes = {explain(error)[1] if error else 0 for error in errors}
-    return codes.pop() if len(codes) == 1 else int(bool(codes))
+
+def _folder(job: Job) -> str:
+    try:
+        return job.project.destination(job.name, None).volume.absolute().parent.name
+    except Exception:  # told again, and handled, when its turn comes
+        return "?"
 
 
 def _each(
     jobs: Sequence[Job],
+    labels: Sequence[str],
     reporter: BatchReporter,
-    work: Callable[[Job, TiltSeries, Destination], Outcome],
+    work: Callable[[Job], Outcome],
+    finish: Callable[[int, Outcome], Outcome],
 ) -> tuple[Outcome, ...]:
+    """One after the other."""
     outcomes: list[Outcome] = []
     taken: set[Path] = set()
-    for number, job in enumerate(jobs, start=1):
-        reporter.start(job.name, number, len(jobs))
-        try:
-            destination = job.project.destination(job.name, job.output_dir)
-            if destination.volume in taken:
-                raise InputError(
-                    f"{destination.volume} is already the result of another series of this name: "
-                    "reconstruct the two into different folders (-o)"
-                )
-            taken.add(destination.volume)
-            series = read_series(job.project, job.name, job.options)
-            outcome = work(job, series, destination)
-        except Exception as error:
-            outcome = Outcome(job.name, error=error)
+    for number, job in enumerate(jobs):
+        reporter.start(labels[number], number + 1, len(jobs))
+        outcome = _twice(job, taken) or work(job)
         raise_if_stopped()
-        reporter.finish(outcome)
-        outcomes.append(outcome)
+        outcomes.append(finish(number, outcome))
     return tuple(outcomes)
+
+
+def _spread(
+    jobs: Sequence[Job],
+    settings: Settings,
+    reporter: BatchReporter,
+    executor: Executor,
+    finish: Callable[[int, Outcome], Outcome],
+) -> tuple[Outcome, ...]:
+    """As many at a time as there are workers; in the order of the jobs in the end."""
+    outcomes: dict[int, Outcome] = {}
+    taken: set[Path] = set()
+    futures: dict[Future[Outcome], int] = {}
+
+    def over(number: int, outcome: Outcome) -> None:
+        reporter.start(outcome.name, len(outcomes) + 1, len(jobs))
+        outcomes[number] = finish(number, outcome)
+
+    try:
+        for number, job in enumerate(jobs):
+            twice = _twice(job, taken)
+            if twice is not None:
+                over(number, twice)
+            else:
+                futures[executor.submit(reconstruct_job, job, settings)] = number
+        for future in as_completed(futures):
+            number = futures.pop(future)
+            over(number, _outcome(jobs[number], future))
+            raise_if_stopped()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    return tuple(outcomes[number] for number in range(len(jobs)))
+
+
+def _outcome(job: Job, future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:
+        return Outcome(
+            job.name,
+            error=ResourceError(
+                f"{job.name}: its worker was lost, and a second one too "
+                f"({type(error).__name__}: {error}): give workers more memory or time, or "
+                "--max-memory"
+            ),
+        )
+
+
+def _twice(job: Job, taken: set[Path]) -> Outcome | None:
+    """The outcome of a job whose result would be that of another one too."""
+    try:
+        volume = job.project.destination(job.name, job.output_dir).volume
+        if volume in taken:
+            raise InputError(
+                f"{volume} is already the result of another series of this name: "
+                "reconstruct the two into different folders (-o)"
+            )
+    except Exception as error:
+        return Outcome(job.name, error=error)
+    taken.add(volume)
+    return None
+
+
+def _without_gains(outcome: Outcome) -> Outcome:
+    """The same, without what makes a record large: of a thousand series all are kept."""
+    if outcome.result is None or outcome.result.record is None:
+        return outcome
+    record = outcome.result.record
+    light = structs.replace(record, filter=structs.replace(record.filter, gains=None))
+    return replace(outcome, result=replace(outcome.result, record=light))
 
 
 def _commit(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> tuple[Exception, ...]:
@@ -172,7 +305,7 @@ def _commit(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> tuple[Exception
     finished: dict[tuple[int, Path | None], dict[str, Destination]] = {}
     projects = {id(job.project): job.project for job in jobs}
     for job, outcome in zip(jobs, outcomes, strict=True):
-        if outcome.destination is not None:
+        if outcome.destination is not None and outcome.error is None:
             entry = finished.setdefault((id(job.project), job.output_dir), {})
             entry[job.name] = outcome.destination
     errors: list[Exception] = []

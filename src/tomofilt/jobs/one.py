@@ -53,7 +53,7 @@ class Result:
     seconds : mapping
         Seconds of each phase: align, filter, back-project, write (writing overlaps).
     record : Record, optional
-        Of the tomogram; None when there was nothing to do.
+        Of the tomogram, be it made now or earlier; None when that cannot be read.
     """
 
     destination: Destination
@@ -101,7 +101,7 @@ def reconstruct(
             if output.destination.record.exists() and not output.destination.preview.exists():
                 _draw(plan, output)
         log.info("%s: finished already, %s is kept", series.name, destination.volume)
-        return Result(destination, skipped=True)
+        return Result(destination, skipped=True, record=known_record(destination.record))
     _make_folder(destination)
     problem = plan.problem
     progress = Progress(tell, _units(problem, todo))
@@ -281,6 +281,7 @@ class _Run:
             statistics=sink.summary(),
             denoising=self._denoising(self.decision) if told and self.decision else None,
             gold=None if self.gold is None else self.gold.facts(),
+            blank=self.images.blank,
         )
         write_record(output.destination.record, record)
         return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tomofilt.io import record as schema
@@ -26,6 +27,7 @@ from tomofilt.io.record import (
     View,
 )
 from tomofilt.jobs.fingerprint import Inputs, fingerprint, image_files
+from tomofilt.jobs.flags import flags_of
 from tomofilt.jobs.outputs import Output
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
@@ -47,6 +49,7 @@ def build_record(
     statistics: Mapping[str, Any],
     denoising: Denoising | None = None,
     gold: Mapping[str, Any] | None = None,
+    blank: Sequence[int] = (),
 ) -> Record:
     """Everything about one finished tomogram.
 
@@ -66,11 +69,13 @@ def build_record(
     denoising : Denoising, optional
     gold : mapping, optional
         What was found of gold beads.
+    blank : sequence of int
+        Used views that are blank.
     """
     series, grid, method = problem.series, problem.grid, problem.method
     nz, ny, nx = series.grid.shape
     files = (*series.files, *image_files(series, output.part.source))
-    return Record(
+    record = Record(
         schema=2,
         version=version("tomofilt"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,6 +117,7 @@ def build_record(
         },
         views=tuple(_view(series, int(i)) for i in output.part.views),
         excluded=tuple(i + 1 for i in series.excluded),
+        blank=tuple(int(series.views[i]) + 1 for i in blank),
         notes=tuple(series.notes),
         inputs=tuple(inputs[path] for path in dict.fromkeys(files)),
         seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -120,6 +126,7 @@ def build_record(
         machine={"platform": platform.platform(), "python": platform.python_version()},
         libraries={name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
     )
+    return replace(record, flags=flags_of(record, series))
 
 
 def _view(series: TiltSeries, i: int) -> View:

@@ -89,6 +89,8 @@ class SeriesImages:
         self._filtered: dict[Source, AlignedStack] = {}
         self._whole: tuple[SeriesImages, NDArray[np.intp]] | None = None
         self._change: OnImage | None = None
+        #: Used views that were found to be blank.
+        self.blank: tuple[int, ...] = ()
 
     def __enter__(self) -> SeriesImages:
         return self
@@ -209,6 +211,7 @@ class SeriesImages:
                 stack.close()
 
     def _tell_of_blank(self, stack: AlignedStack) -> None:
+        self.blank = tuple(sorted({*self.blank, *stack.blank}))
         if not stack.blank:
             return
         numbers = ",".join(str(int(self.series.views[view]) + 1) for view in stack.blank)

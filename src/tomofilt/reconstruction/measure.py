@@ -22,8 +22,6 @@ ImageOf = Callable[[int], Float32]
 
 #: With fewer views there are no neighbours on both sides.
 _FEWEST_VIEWS = 3
-#: Share of the contrast in spots from which on it is said.
-_SPOTS = 0.2
 #: The SNR is told at these frequencies, cycles per pixel.
 _TOLD = (0.02, 0.1, 0.25)
 
@@ -57,12 +55,6 @@ def measured(problem: Problem, images: SeriesImages) -> Problem:
     else:
         aligned = [images.aligned("half1").image, images.aligned("half2").image]
     found = _measure(problem, aligned)
-    if not found.snr.has_signal:
-        log.info(
-            "  note: no signal was found in %s: neighbouring views have nothing in common "
-            "that noise would not have; check the alignment and the tilt angles",
-            name,
-        )
     measured_filter = replace(chosen, measurement=found)
     log.info(_summary(problem, measured_filter))
     return problem.with_filter(measured_filter)
@@ -77,19 +69,15 @@ def _sum(images: Sequence[ImageOf]) -> ImageOf:
 def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
     """Thickness and SNR."""
     from tomofilt import snr
+    from tomofilt.snr.neighbours import match_neighbours
 
     grid, slices = problem.frame.grid, problem.frame.slices
     views, threads = len(problem.series.views), problem.threads
     spectra = snr.line_spectra(_sum(images), slices, grid, threads)
-    if np.median(spectra.spots) > _SPOTS:
-        log.info(
-            f"  note: {100 * np.median(spectra.spots):.0f} % of the contrast of "
-            f"{problem.series.name} is in spots far darker or brighter than the rest, gold beads "
-            "perhaps: the SNR tells of them as much as of the specimen; if there is nothing else, "
-            "give another filter"
-        )
+    spots = float(np.median(spectra.spots))
     thickness = snr.measure_thickness(spectra, problem.thickness_angst, threads)
     thickness_angst, centre_angst = thickness or (problem.thickness_angst, 0.0)
+    matches = match_neighbours(spectra, thickness_angst, centre_angst, threads)
     if len(images) == 2:
         coherence = snr.frame_coherence(images, views, grid, threads)
         source = "even and odd frames"
@@ -118,6 +106,8 @@ def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
         centre_angst,
         source if thickness else f"{source}; the thickness is the tomogram's",
         signal_reach(fitted, slices.tilt_deg, thickness_angst),
+        matches,
+        spots,
     )
 
 

@@ -226,11 +226,15 @@ def _refuse_maps(series: TiltSeries) -> None:
         )
 
 
+def views_that_miss(series: TiltSeries) -> NDArray[np.intp]:
+    """Images, counted from 0, that show no part of the tomogram."""
+    return np.asarray(series.views[~_inside(series, _lattice_angst(series)).any(axis=1)])
+
+
 def _notes_on_views(series: TiltSeries) -> Iterator[str]:
     """Say which views do not show the tomogram, or have another tilt axis than the others."""
-    views = series.views + 1
-    seen = _inside(series, _lattice_angst(series)).any(axis=1)
-    if not seen.any():
+    views, missing = series.views + 1, views_that_miss(series)
+    if len(missing) == len(views):
         ny, nx = series.images.shape[1:]
         shift = np.abs(series.geometry.image_from_volume[:, :, 3]) / series.images.pixel_angst
         raise InputError(
@@ -239,10 +243,10 @@ def _notes_on_views(series: TiltSeries) -> Iterator[str]:
             "images with another binning? Give --alignment-pixel-size, or the images it was made "
             "for"
         )
-    if not seen.all():
+    if len(missing):
         yield (
-            f"{int((~seen).sum())} of {len(views)} views show no part of the tomogram, "
-            f"{listed(views[~seen])}: check their shifts, or leave them out with --exclude"
+            f"{len(missing)} of {len(views)} views show no part of the tomogram, "
+            f"{listed(missing + 1)}: check their shifts, or leave them out with --exclude"
         )
     x, y = series.geometry.image_from_volume[:, :, 1].T
     axis_deg = np.degrees(np.arctan2(y, x))

@@ -398,7 +398,7 @@ def train_filter(
     outputs = Outputs(output, licence, citation)
     if [simulate, shrec, pairs].count(None) != 2:
         raise InputError("give one of --simulate, --shrec and --pairs to train on")
-    with ConsoleReporter(quiet=quiet) as reporter:
+    with ConsoleReporter(quiet=quiet, verbose=True) as reporter:
         reporter.start("training", 1, 1)
         if pairs is not None:
             from tomofilt.training.cases import cases_from_table

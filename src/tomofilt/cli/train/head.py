@@ -99,7 +99,7 @@ def train_head(
     )
     series = read_series(project, name, SeriesOptions(thickness_angst=thickness))
     problem = make_problem(series, settings)
-    with ConsoleReporter(quiet=quiet), problem.images() as images:
+    with ConsoleReporter(quiet=quiet, verbose=True), problem.images() as images:
         fill_gold(problem, images, settings)
         problem = measured(problem, images)
         if truth is None:

@@ -1,0 +1,119 @@
+"""What the verdict says of good series, and of series that were spoiled on purpose.
+
+    python bench/verdicts.py FOLDER
+
+simulates 14 good series into FOLDER (SNR 0.05 to 0.3 a view, every other one with a CTF of 3 um
+underfocus), spoils four of them in many ways, and prints how many of each kind are flagged, and as
+what. What is in FOLDER already is used again.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from tomofilt.jobs.one import reconstruct
+from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.projects import detect, read_series
+
+DOSES = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3.3)  # electrons/A^2: SNR 0.05 to 0.3
+SPOILED_DOSES = (1.0, 3.0)
+KINDS = (
+    "all 2", "all 4", "all 8", "all 12", "some 4", "some 8", "one 8", "axis 2", "axis 5",
+    "axis 10", "hand", "order", "other view", "half box", "noise",
+)  # fmt: skip
+
+
+def simulate(folder, seed, dose, defocus):
+    out = folder / f"good-{dose}-{defocus}"
+    if not out.exists():
+        command = ["tomofilt", "simulate", out, "--shape", "144", "144", "72", "-q"]
+        command += ["--seed", seed, "--dose", dose, "--defocus", defocus, "-j", 2]
+        subprocess.run([str(part) for part in command], check=True)
+    return out / "imod"
+
+
+def spoil(good, kind):
+    folder = good.parent.parent / f"{good.parent.name.replace('good', 'spoiled')}-{kind}"
+    if folder.exists():
+        return folder
+    shutil.copytree(good, folder)
+    rng = np.random.default_rng(0)
+    transforms = np.loadtxt(folder / "TS_01.xf")
+    angles = np.loadtxt(folder / "TS_01.tlt")
+    what, _, amount = kind.partition(" ")
+    count = len(angles)
+    match what:
+        case "all" | "some" | "one":
+            share = {"all": count, "some": count // 4, "one": 1}[what]
+            chosen = rng.choice(np.arange(8, count - 8) if what == "one" else count, share, False)
+            signs = rng.choice([-1, 1], (share, 2))
+            transforms[chosen, 4:] += signs * float(amount) / np.sqrt(2)
+        case "axis":
+            angle = np.radians(float(amount))
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            for row in transforms:
+                row[:4] = (turn @ row[:4].reshape(2, 2)).ravel()
+                row[4:] = turn @ row[4:]
+        case "hand":
+            angles = -angles
+        case "order":
+            rng.shuffle(angles)
+        case "other":
+            other = next(
+                path for path in sorted(good.parent.parent.glob("good-*")) if path != good.parent
+            )
+            for name in ("TS_01.mrc", "TS_01_EVN.mrc", "TS_01_ODD.mrc"):
+                with mrcfile.open(folder / name, "r+") as mine:
+                    view = mrcfile.read(other / "imod" / name)[20]
+                    mine.data[20] = view / view.mean() * mine.data[20].mean()
+        case "half":
+            text = (folder / "tilt.com").read_text()
+            halved = re.sub(r"(?<=THICKNESS )\d+", lambda found: str(int(found[0]) // 2), text)
+            (folder / "tilt.com").write_text(halved)
+        case "noise":
+            for path in folder.glob("*.mrc"):
+                with mrcfile.open(path, "r+") as mrc:
+                    values = rng.normal(mrc.data.mean(), mrc.data.std(), mrc.data.shape)
+                    mrc.data[:] = values.astype(mrc.data.dtype)
+    np.savetxt(folder / "TS_01.xf", transforms, fmt="%.7f")
+    np.savetxt(folder / "TS_01.tlt", angles, fmt="%.2f")
+    return folder
+
+
+def flags(folder):
+    project = detect(folder)
+    series = read_series(project, project.names[0])
+    settings = Settings(bin=1, threads=2, device="cpu", preview=False, overwrite=True)
+    result = reconstruct(series, folder / "rec.mrc", settings)
+    return tuple(flag.name for flag in result.record.flags)
+
+
+def row(kind, found):
+    flagged = [names for names in found if names]
+    what = Counter(name for names in flagged for name in names)
+    words = ", ".join(f"{name} ({count})" for name, count in what.most_common())
+    print(f"| {kind} | {len(flagged)} of {len(found)} | {words} |", flush=True)
+
+
+def main():
+    folder = Path(sys.argv[1])
+    folder.mkdir(exist_ok=True)
+    good = {
+        (dose, defocus): simulate(folder, seed, dose, defocus)
+        for seed, (dose, defocus) in enumerate((d, f) for f in (0, 3) for d in DOSES)
+    }
+    print("| series | flagged | as |\n|---|---|---|")
+    row("good", [flags(path) for path in good.values()])
+    for kind in KINDS:
+        chosen = [good[dose, defocus] for dose in SPOILED_DOSES for defocus in (0, 3)]
+        row(kind, [flags(spoil(path, kind)) for path in chosen])
+
+
+if __name__ == "__main__":
+    main()

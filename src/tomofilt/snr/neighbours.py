@@ -1,0 +1,162 @@
+"""Whether neighbouring views lie on each other: the shift at which they match best.
+
+Neighbouring views of a thin specimen are nearly the same image near the tilt axis of Fourier
+space. In a series that is aligned they match where they are; a wrong shift moves the place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.snr.coherence import LineSpectra
+from tomofilt.util.threads import run_all
+
+__all__ = ["Matches", "match_neighbours"]
+
+Float64 = NDArray[np.float64]
+
+#: Shifts up to so many pixels are tried, in x and in y.
+_REACH_PX = 24
+#: Frequencies up to this, in cycles per pixel, are compared. A CTF at 10 A per pixel has little
+#: contrast below half of it, and images have little signal above it.
+_HIGHEST = 0.25
+#: Lines on which the specimen's thickness leaves two views at least this coherence.
+_LEAST_OVERLAP = 0.5
+#: A match counts from so many standard errors on: noise alone reaches 4 at the best of all shifts.
+_SURE = 6.5
+#: A shifted match counts if it is better than the match without a shift by so many in z squared.
+_BETTER = 20.0
+#: Views that match within so many pixels lie on each other.
+_SAME_PX = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """How each view of a series matches the next one, by tilt.
+
+    Attributes
+    ----------
+    first, second : (pair,) int
+        The views.
+    standard_errors : (pair,)
+        How sure the best match is.
+    near : (pair,)
+        How sure the match is where the views lie, give or take a pixel.
+    here : (pair,)
+        The same at no shift at all: of noise, and of views that are shifted far, standard normal.
+    shift_angst : (pair, 2)
+        Of the second against the first at the best match, x and y.
+    pixel_angst : float
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    standard_errors: Float64
+    near: Float64
+    here: Float64
+    shift_angst: Float64
+    pixel_angst: float
+
+    @property
+    def distance_px(self) -> Float64:
+        """How far each pair lies apart."""
+        return np.asarray(np.hypot(*self.shift_angst.T) / self.pixel_angst)
+
+    @property
+    def shifted(self) -> NDArray[np.bool_]:
+        """Pairs that match surely, at another place than where they lie."""
+        better = self.standard_errors**2 - self.near**2 > _BETTER
+        return (self.standard_errors > _SURE) & better & (self.distance_px > _SAME_PX)
+
+    @property
+    def matching(self) -> NDArray[np.bool_]:
+        """Pairs that match surely where they lie."""
+        return (self.near > _SURE) & ~self.shifted
+
+    def shifted_views(self) -> dict[int, float]:
+        """Single views that lie apart from both of their neighbours, and how far, in angstrom."""
+        found = {}
+        for i in np.flatnonzero(self.shifted[:-1] & self.shifted[1:]):
+            there, back = self.shift_angst[i], self.shift_angst[i + 1]
+            if np.hypot(*(there + back)) < _SAME_PX * self.pixel_angst:
+                found[int(self.second[i])] = round(float(np.hypot(*(there - back) / 2)), 1)
+        return found
+
+    def facts(self) -> dict[str, object]:
+        """What the verdict on a series needs, for the record."""
+        if not len(self.first):
+            return {}
+        shifted = self.distance_px[self.shifted]
+        return {
+            "pairs": len(self.first),
+            "matching": int(self.matching.sum()),
+            "shifted": int(self.shifted.sum()),
+            "median_shift_px": round(float(np.median(shifted)), 1) if len(shifted) else 0.0,
+            "pixel_angst": round(self.pixel_angst, 4),
+            "all_together": round(float(self.here.sum() / np.sqrt(len(self.here))), 1),
+            "median": round(float(np.median(self.near)), 1),
+            "best_tenth": round(float(np.percentile(self.near, 90)), 1),
+            "views_apart_angst": {str(v): far for v, far in self.shifted_views().items()},
+        }
+
+
+def match_neighbours(
+    spectra: LineSpectra, thickness_angst: float, centre_angst: float, threads: int = 1
+) -> Matches:
+    """Find the shift at which each view matches the next one best.
+
+    Parameters
+    ----------
+    spectra : LineSpectra
+    thickness_angst, centre_angst : float
+        Of the specimen, as :func:`~tomofilt.snr.coherence.measure_thickness` finds them.
+    threads : int
+    """
+    order, pixel = spectra.order, spectra.pixel_angst
+    pairs = list(pairwise(order))
+    tried = np.arange(-_REACH_PX, _REACH_PX + 1) * pixel
+    along = np.exp(2j * np.pi * np.outer(tried, spectra.k_along))
+    best, near, here = np.zeros((3, len(pairs)))
+    shift = np.zeros((len(pairs), 2))
+    reach = min(_REACH_PX, len(spectra.k_along) // 4)
+    lowest = 1.5 * spectra.k_along[1]  # what all images share without being signal
+    inside = np.abs(tried) <= reach * pixel
+
+    def compare(pair: int) -> None:
+        m, n = pairs[pair]
+        q = spectra.k_x * (spectra.slope[n] - spectra.slope[m])
+        shared = np.sinc(np.minimum(np.abs(thickness_angst * q), 1.0))
+        k = np.hypot(spectra.k_along[:, None], spectra.k_x)
+        first, second = spectra.values[m], spectra.values[n]
+        used = (first != 0) & (second != 0) & (shared > _LEAST_OVERLAP)
+        used &= (k < _HIGHEST / pixel) & (np.abs(spectra.k_along)[:, None] > lowest)
+        if not used.any():
+            return
+        cross = first * np.conj(second) * np.exp(-2j * np.pi * q * centre_angst)
+        weight = np.where(used, shared, 0.0)
+        white = _power(first, k, used) * _power(second, k, used)
+        cross = np.where(used, weight * cross / np.sqrt(white), 0)
+        error = np.sqrt((weight**2).sum() / (2 * spectra.samples))
+        across = np.exp(2j * np.pi * np.outer(spectra.k_x, tried))
+        match = (along @ cross @ across).real / error
+        match = np.where(inside[:, None] & inside, match, -np.inf)
+        y, x = np.unravel_index(match.argmax(), match.shape)
+        best[pair], shift[pair] = match[y, x], (tried[x], tried[y])
+        middle = slice(_REACH_PX - 1, _REACH_PX + 2)
+        near[pair] = match[middle, middle].max()
+        here[pair] = match[_REACH_PX, _REACH_PX]
+
+    run_all(threads, compare, range(len(pairs)))
+    first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    return Matches(first, second, best, near, here, shift, pixel)
+
+
+def _power(values: NDArray[np.complex64], k: Float64, used: NDArray[np.bool_]) -> Float64:
+    """Mean power in rings of the frequency: what makes noise white."""
+    ring = np.where(used, (k * 40 / k.max()).astype(int) + 1, 0)
+    power = np.bincount(ring.ravel(), (np.abs(values) ** 2).ravel())
+    return np.asarray((power / np.maximum(np.bincount(ring.ravel()), 1))[ring]) + 1e-30
