@@ -39,6 +39,9 @@ Float64 = NDArray[np.float64]
 #: Chooses which views are left out together, from which of them can be (view,).
 ChooseFolds = Callable[[NDArray[np.bool_]], Sequence[Sequence[int]]]
 
+#: The planes that count are so many times as thick as the specimen was measured: nothing of it may
+#: be lost, and a few empty planes do no harm.
+_GENEROUS = 1.4
 #: The specimen's surfaces are cut off softly, over so many voxels.
 _SOFT_PX = 4.0
 #: A specimen is taken to be no thinner than this.
@@ -52,8 +55,8 @@ class Witnesses:
     Attributes
     ----------
     problem : Problem
-        How the images were made ready: as for any tomogram of these voxels, phases flipped where
-        the CTF is known, and not weighted for dose.
+        How the images were made ready: what the CTF changed is undone where the CTF is known, and
+        they are not weighted for dose.
     folds : list of (view,) int
         The views that are left out together.
     images : mapping
@@ -148,8 +151,10 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
     choose : callable
         Chooses the views that are left out, from those of which enough rays stay inside.
     """
+    correctable = series.ctf is not None and series.ctf_done is None
     plain = Settings(
         filter="ramp",
+        ctf="wiener" if correctable else "auto",
         bin=settings.bin,
         pixel_angst=settings.pixel_angst,
         dose_weight="off",
@@ -196,16 +201,17 @@ def _planes(problem: Problem, images: SeriesImages) -> Float32:
             problem.series.name,
         )
         return np.ones(nz, dtype=np.float32)
-    thickness_angst, centre_angst = found
-    if thickness_angst > nz * voxel:
+    thickness_angst, centre_angst = _GENEROUS * found[0], found[1]
+    if found[0] > nz * voxel:
         log.info(
-            f"  note: the specimen of {problem.series.name} is about {thickness_angst:.0f} A thick "
+            f"  note: the specimen of {problem.series.name} is about {found[0]:.0f} A thick "
             f"and the tomogram {nz * voxel:.0f} A: images show more than it can predict, so that "
             "all figures are lower"
         )
     half = max(thickness_angst / voxel, _THINNEST_PX) / 2
     depth = half - np.abs(np.arange(nz) - grid.centre[0] - centre_angst / voxel)
-    return np.clip(depth / _SOFT_PX + 0.5, 0, 1).astype(np.float32)
+    weights: Float32 = np.clip(depth / _SOFT_PX + 0.5, 0, 1).astype(np.float32)
+    return weights
 
 
 def _specimen_grid(grid: VolumeGrid, planes: Float32) -> VolumeGrid:
