@@ -233,7 +233,7 @@ def with_beads(made, strength):
 
 def test_beads_are_not_what_is_predicted(made):
     """Beads that are filled change nothing, and beads that are not gain nothing but streaks."""
-    settings = Settings(filter="gaussian:0.2", gold="erase")
+    settings = Settings(filter="wiener-exact:match", gold="erase")
     fold = [spread_views(made.scheme.tilt_deg)[0]]
     without = left_out_correlation(with_beads(made, 0.0), settings, fold)
     beads = with_beads(made, 60.0)

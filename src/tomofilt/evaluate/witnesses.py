@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ Float64 = NDArray[np.float64]
 #: Chooses which views are left out together, from which of them can be (view,).
 ChooseFolds = Callable[[NDArray[np.bool_]], Sequence[Sequence[int]]]
 
+#: Around a bead so many times its radius is filled: the CTF and filters leave rings about it, which
+#: would be predicted far better than any specimen.
+_HALO = 2.0
 #: The planes that count are so many times as thick as the specimen was measured: nothing of it may
 #: be lost, and a few empty planes do no harm.
 _GENEROUS = 1.4
@@ -173,6 +176,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
             problem.threads,
         )
         if len(beads):
+            beads = replace(beads, radii_angst=_HALO * beads.radii_angst)
             images.change(lambda view, image: beads.fill(view, image, frame.halo)[0])
         planes = _planes(problem, images)
         specimen = _specimen_grid(problem.grid, planes)
