@@ -25,12 +25,12 @@ def _is_plain(value):
 
 values = st.one_of(_WORDS.filter(_is_plain), _TRICKY)
 #: Any value that is written: quotes, hashes, keywords and letters of all kinds, but no double
-#: quotes before a space, or in a value that begins with a sign.
+#: quotes before a space or a #, or in a value that begins with a sign.
 any_values = st.one_of(
     values,
     st.text(st.sampled_from("'\"# _;$ab\\äβ"), max_size=8),
     st.sampled_from(["O'Brien", "TS#1", "data_1", "loop_", "_x", "#1", "'", '"', '"quoted"']),
-).filter(lambda value: '"' not in value or not re.search(r"^[\"'#_;$]|\" ", value))
+).filter(lambda value: '"' not in value or not re.search(r"^[\"'#_;$]|\"[ #]", value))
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", fullmatch=True)
 
 

@@ -1,5 +1,6 @@
 """Leaving views out: what is left out stays out, projections land where the images are."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -183,14 +184,84 @@ def test_columns_whose_rays_stay_inside():
     assert columns_inside(steep, grid, images) == [None]
 
 
-def test_too_thick_a_tomogram_is_refused(made):
+def thick_series(planes):
+    """A specimen as thick as told, wider than what is shown."""
+    tall = simulated_series(seed=1, shape=(planes, 64, 96), snr=1.0)
+    return tall.tilt_series()
+
+
+def test_too_thick_a_specimen_is_refused():
+    with pytest.raises(
+        InputError, match=r"-45.0 deg stays inside a tomogram 96 voxels wide and \d+ thick"
+    ):
+        left_out_correlation(thick_series(88), Settings(), [[5]])
+
+
+def test_empty_planes_do_not_count(made):
+    """A box that is far too thick holds noise that no image knows of, filter by filter."""
     series = made.tilt_series()
     _, ny, nx = series.grid.shape
-    thick = replace(series, grid=series.grid.resized((90, ny, nx)))
-    with pytest.raises(
-        InputError, match=r"-45.0 deg stays inside a tomogram 96 voxels wide and 90"
-    ):
-        left_out_correlation(thick, Settings(), [[5]])
+    thick = replace(series, grid=series.grid.resized((80, ny, nx)))
+    fold = [spread_views(series.tilt_deg)[0]]
+    close, wide = (
+        left_out_correlation(each, Settings(filter="ramp"), fold) for each in (series, thick)
+    )
+    np.testing.assert_allclose(wide.mean[1:6], close.mean[1:6], atol=0.05)
+
+
+def test_a_specimen_thicker_than_the_box_is_said(caplog):
+    series = thick_series(48)
+    _, ny, nx = series.grid.shape
+    thin = replace(series, grid=series.grid.resized((16, ny, nx)))
+    with caplog.at_level(logging.INFO):
+        left_out_correlation(thin, Settings(filter="ramp"), [[15, 25]])
+    assert "images show more than it can predict" in caplog.text
+
+
+def with_beads(made, strength):
+    """The images of a series, with dark beads in the specimen."""
+    stack = made.images.copy()
+    y, x = np.indices(stack.shape[1:])
+    places = np.array([[-220.0, 150.0, 40.0], [180.0, -210.0, -30.0], [20.0, 40.0, 0.0]])
+    for view, tilt in enumerate(np.radians(made.scheme.tilt_deg)):
+        for place in places:
+            u = place[0] * np.cos(tilt) + place[2] * np.sin(tilt)
+            r = 10 * np.hypot(x - 47.5 - u / 10, y - 31.5 - place[1] / 10)
+            stack[view] += strength * np.clip((50 - r) / 10 + 0.5, 0, 1)
+    return replace(made.tilt_series(), halves=None, images=ImagesInMemory(stack, 10.0))
+
+
+def test_beads_are_not_what_is_predicted(made):
+    """Beads that are filled change nothing, and beads that are not gain nothing but streaks."""
+    settings = Settings(filter="wiener-exact:match", gold="erase")
+    fold = [spread_views(made.scheme.tilt_deg)[0]]
+    without = left_out_correlation(with_beads(made, 0.0), settings, fold)
+    beads = with_beads(made, 60.0)
+    filled = left_out_correlation(beads, settings, fold)
+    np.testing.assert_allclose(filled.mean[1:5], without.mean[1:5], atol=0.1)
+    seen = left_out_correlation(beads, replace(settings, gold="as-is"), fold)
+    assert (seen.mean[1:] < filled.mean[1:] + 0.03).all()
+    assert seen.mean[-1] < filled.mean[-1]
+
+
+def test_everyone_is_compared_with_the_same_images(made):
+    """Weighting for dose makes the images smoother: their own prediction would gain by that."""
+    series = made.tilt_series()
+    truth = [(0, 0, made.truth)]
+    off, on = (
+        left_out_correlation(series, Settings(dose_weight=dose), slabs_of=lambda *_: truth)
+        for dose in ("off", "on")
+    )
+    np.testing.assert_array_equal(on.correlation, off.correlation)
+
+
+def test_bands_without_signal_are_known(made):
+    found = left_out_correlation(made.tilt_series(), Settings(filter="exact"))
+    assert found.has_signal[:4].all()
+    assert found.has_signal[-1]
+    noise = np.random.default_rng(0).standard_normal((10, 2)) * [0.01, 0.01] + [0.3, 0.001]
+    only = LeftOut(found.images, found.tilt_deg, found.bands[:2], 10.0, noise)
+    assert only.has_signal.tolist() == [True, False]
 
 
 def test_only_like_is_compared_with_like(made):

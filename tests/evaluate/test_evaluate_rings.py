@@ -11,7 +11,10 @@ from tomofilt.evaluate.rings import (
     radial_power,
     ring_correlation,
     taper,
+    volume_correlation,
 )
+from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
+from tomofilt.simulate.projection import project
 
 
 def noise(shape, seed=0):
@@ -116,6 +119,27 @@ def test_bands_are_rings_of_the_same_spectra():
         norm = np.sqrt((abs(a[inside]) ** 2).sum() * (abs(b[inside]) ** 2).sum())
         assert found == pytest.approx(cross / norm if inside.any() else 0, abs=1e-5)
     assert band_correlation(first, np.zeros_like(first), BANDS).tolist() == [0.0] * len(BANDS)
+
+
+def test_images_are_weighed_as_the_volume_holds_them():
+    """The correlation of projections from all sides is that of the volumes, whatever the noise."""
+    from scipy import ndimage
+
+    z, y, x = np.indices((48, 48, 48)) - 23.5
+    ball = np.clip(19 - np.sqrt(z**2 + y**2 + x**2), 0, 4).astype(np.float32) / 4
+    grain = ndimage.gaussian_filter(noise((48, 48, 48)), 2.0)
+    first = ball * grain / grain.std()
+    second = ball * ndimage.gaussian_filter(grain / grain.std() + 6 * noise(grain.shape, 1), 0.7)
+    first, second = (each - ball * (each.sum() / ball.sum()) for each in (first, second))
+    expected = np.vdot(first, second) / np.sqrt(np.vdot(first, first) * np.vdot(second, second))
+    grid, images = VolumeGrid.centred((48, 48, 48), 1.0), ImageGrid.centred((64, 64), 1.0)
+    around = TiltGeometry.from_angles(np.arange(0.0, 180, 10))
+    pairs = [project(each, grid, around, images) for each in (first, second)]
+    found = np.mean([volume_correlation(a, b) for a, b in zip(*pairs, strict=True)])
+    assert found == pytest.approx(expected, abs=0.01)
+    flat = np.mean([band_correlation(a, b, [(0, 0.5)])[0] for a, b in zip(*pairs, strict=True)])
+    assert flat > expected + 0.15
+    assert volume_correlation(noise((8, 8)), np.zeros((8, 8), np.float32)) == 0.0
 
 
 def test_radial_power_of_white_noise_is_its_variance():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.reconstruction.solve import aligned
 from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.simulate import simulated_series
 from tomofilt.snr import (
     NO_WEIGHT,
     Coherence,
@@ -74,6 +76,20 @@ def test_thickness_and_height():
         thickness, height = measure_thickness(spectra, tomogram)
         assert thickness == pytest.approx(THICK * PIXEL, rel=0.12)
         assert height == pytest.approx(HIGH * PIXEL, abs=25)
+
+
+def test_a_thin_specimen_seen_by_many_noisy_views_stays_thin():
+    """Distant lines lack the low frequencies, whose coherence is high: that is no thickness."""
+    ice_angst = 160.0
+    tilts = np.linspace(-60, 60, 91)
+    made = simulated_series(
+        3, shape=(24, 96, 128), snr=1.0, ice_angst=ice_angst, tilt_deg=tilts, dose_e_per_a2=0.0
+    )
+    stack = aligned(made.tilt_series())
+    spectra = line_spectra(stack.image, stack.frame.slices, stack.frame.grid, 1)
+    thickness, height = measure_thickness(spectra, 240.0)
+    assert 0.8 * ice_angst < thickness < 1.5 * ice_angst
+    assert abs(height) < 20
 
 
 def test_thickness_does_not_depend_on_threads():

@@ -3,7 +3,8 @@
 Some views are left out, the tomogram is made from the others and projected the way the left-out
 views looked, and each projection is correlated with its image, frequency band by frequency band.
 The images are noisy and so the correlations are small, for every filter alike: what counts is
-which filter has the larger one, view by view.
+which filter has the larger one, view by view. :mod:`tomofilt.evaluate.witnesses` says what is
+done so that this follows the specimen, and not gold beads or empty planes.
 """
 
 from __future__ import annotations
@@ -14,28 +15,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.stack import AlignedStack
 from tomofilt.errors import InputError
-from tomofilt.evaluate.rings import BANDS, band_correlation
-from tomofilt.evaluate.views import columns_inside
+from tomofilt.evaluate.rings import BANDS
+from tomofilt.evaluate.witnesses import Witnesses, call_witnesses
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
-from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
 __all__ = ["LeftOut", "Slabs", "left_out_correlation", "measured_slabs", "spread_views"]
 
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 #: What makes a tomogram, slab by slab, from a problem and the images of its series.
 Slabs = Callable[[Problem, SeriesImages], Iterable[Slab]]
 
+#: Bands that are told apart; those of :data:`BANDS` that do not overlap.
+NARROW = BANDS[:-1]
+#: All frequencies together: the last column of a :class:`LeftOut`.
+EVERYTHING = (0.0, 0.5)
 #: Part of the views, at either end of the tilt range, that is never left out: steep views have few
 #: neighbours, thick ice and few whole rays.
 _OUTERMOST = 0.15
+#: A band holds signal if its mean correlation is more than so many standard errors.
+_SIGNAL = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,8 @@ class LeftOut:
         Index of each left-out image.
     tilt_deg : (view,)
     bands : (band, 2)
-        In cycles per pixel.
+        In cycles per pixel. The last is all frequencies, weighed as the tomogram holds them: see
+        :func:`tomofilt.evaluate.rings.volume_correlation`. By this number tomograms are ranked.
     pixel_angst : float
         The pixel: a voxel of the tomogram.
     correlation : (view, band)
@@ -69,6 +75,11 @@ class LeftOut:
     def standard_error(self) -> Float64:
         """Standard error of the mean, for each band; NaN for a single view."""
         return _standard_error(self.correlation)
+
+    @property
+    def has_signal(self) -> NDArray[np.bool_]:
+        """Bands in which images are predicted at all: above, there is only chance to compare."""
+        return np.asarray(~(self.mean < _SIGNAL * self.standard_error))
 
     def gain_over(self, other: LeftOut) -> tuple[Float64, Float64]:
         """Mean difference to another reconstruction, view by view, and its standard error.
@@ -99,7 +110,7 @@ def left_out_correlation(
     *,
     rows_px: int | None = None,
     slabs_of: Slabs | None = None,
-    bands: Sequence[tuple[float, float]] = BANDS,
+    bands: Sequence[tuple[float, float]] = NARROW,
 ) -> LeftOut:
     """Leave views out, reconstruct, project, and correlate with what was measured.
 
@@ -117,13 +128,11 @@ def left_out_correlation(
         Makes the tomogram of the views that are kept, slab by slab, each used before the next is
         made. Default: :func:`measured_slabs`, the filter of the settings.
     bands : sequence of (low, high)
-        In cycles per pixel of the tomogram.
+        In cycles per pixel of the tomogram; all frequencies together come last, after these.
 
     Notes
     -----
-    Memory: a reconstruction's, and the left-out images and projections of one fold. An image is
-    compared only where its rays stay inside the tomogram from its first plane to its last. Left-out
-    images are corrected as those of the tomogram are.
+    Memory: a reconstruction's, and the left-out images and projections of one fold.
 
     Raises
     ------
@@ -136,19 +145,22 @@ def left_out_correlation(
         nz, ny, nx = series.grid.shape
         series = replace(series, grid=series.grid.resized((nz, min(rows_px, ny), nx)))
     problem = make_problem(series, settings)
-    if folds is None:
-        whole = columns_inside(problem.frame.slices, problem.grid, problem.frame.grid)
-        folds = spread_views(series.tilt_deg, usable=np.array([each is not None for each in whole]))
-    chosen = [np.asarray(fold, dtype=np.intp) for fold in folds]
+    witnesses = call_witnesses(
+        series,
+        settings,
+        lambda usable: spread_views(series.tilt_deg, usable=usable) if folds is None else folds,
+    )
     with problem.images() as images:
+        fill_gold(problem, images, settings)
         results = [
-            _one_fold(problem, images, left, slabs_of or measured_slabs, bands) for left in chosen
+            _one_fold(problem, images, left, slabs_of or measured_slabs, witnesses, bands)
+            for left in witnesses.folds
         ]
-    views = np.concatenate(chosen)
+    views = np.concatenate(witnesses.folds)
     return LeftOut(
         images=series.views[views],
         tilt_deg=series.tilt_deg[views],
-        bands=np.asarray(bands, dtype=np.float64),
+        bands=np.array([*bands, EVERYTHING], dtype=np.float64),
         pixel_angst=problem.grid.voxel_angst,
         correlation=np.concatenate(results),
     )
@@ -209,61 +221,14 @@ def _one_fold(
     images: SeriesImages,
     left: NDArray[np.intp],
     slabs_of: Slabs,
+    witnesses: Witnesses,
     bands: Sequence[tuple[float, float]],
 ) -> Float64:
     """Correlations (view, band)."""
     views = np.setdiff1d(np.arange(len(problem.series.views)), left)
     kept = problem.select(views)
     with images.select(views, kept.preparation) as some:
-        predicted = _project(problem.select(left), slabs_of(kept, some))
-    measured_images = images.aligned().select(left)
-    return _correlation(problem, left, measured_images, predicted, bands)
-
-
-def _correlation(
-    problem: Problem,
-    left: NDArray[np.intp],
-    images: AlignedStack,
-    predicted: Float32,
-    bands: Sequence[tuple[float, float]],
-) -> Float64:
-    frame, series = problem.frame, problem.series
-    correlation = np.empty((len(left), len(bands)))
-    rows = slice(frame.halo, predicted.shape[1] - frame.halo)
-    inside = columns_inside(frame.slices.select(left), problem.grid, frame.grid)
-    for i, columns in enumerate(inside):
-        if columns is None:
-            nz, _, nx = problem.grid.shape
-            raise InputError(
-                f"{series.name}: hardly a ray of the view at {series.tilt_deg[left[i]]:.1f} deg "
-                f"stays inside a tomogram {nx} voxels wide and {nz} thick: leave out views of "
-                "lower tilt, or make the tomogram thinner or wider"
-            )
-        correlation[i] = band_correlation(
-            images.image(i)[rows, columns], predicted[i, rows, columns], bands
-        )
-    return correlation
-
-
-def _project(problem: Problem, slabs: Iterable[Slab]) -> Float32:
-    """Projections of a tomogram the way a problem's views look: (view, y, x) on the aligned grid.
-
-    Projection is linear: each block is projected from where it lies, and the images are summed.
-    """
-    from tomofilt.projectors.direct import DirectProjector
-
-    frame, grid = problem.frame, problem.grid
-    geometry: TiltGeometry = problem.series.geometry.in_aligned_frame(frame.image_from_aligned)
-    zc, yc, xc = grid.centre
-    images = np.zeros((len(geometry), *frame.grid.shape), dtype=np.float32)
-    for y_start, z_start, block in slabs:
-        planes, rows, columns = block.shape
-        part = VolumeGrid(
-            (planes, rows, columns), grid.voxel_angst, (zc - z_start, yc - y_start, xc)
-        )
-        projector = DirectProjector(geometry, part, frame.grid, threads=problem.threads)
-        images += projector.forward(block)
-    return images
+        return witnesses.correlation(left, slabs_of(kept, some), bands)
 
 
 def _standard_error(values: Float64) -> Float64:

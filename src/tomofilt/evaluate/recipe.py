@@ -12,6 +12,7 @@ from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import measured_slabs
 from tomofilt.evaluate.tomograms import Tomogram
 from tomofilt.io.record import Record
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.tiltseries import TiltSeries
@@ -63,7 +64,10 @@ def check_recipe(
             f"{sizes[1]} of this series: give the series that it was made from"
         )
     with problem.images() as images:
+        gold = fill_gold(problem, images, settings)
         y_start, z_start, block = next(iter(measured_slabs(problem, images)))
+    if gold is not None and settings.gold == "keep":
+        gold.put_back(block, problem.grid, y_start, z_start, series.images.pixel_angst)
     scale = record.output.scaled_by
     expected = block * np.float32(scale.factor) + np.float32(scale.then_add)
     if record.output.dtype in _LIMITS:

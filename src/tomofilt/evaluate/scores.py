@@ -160,6 +160,7 @@ class Scores:
                 "images": [int(image) + 1 for image in left_out.images],
                 "tilt_deg": left_out.tilt_deg.tolist(),
                 "bands_cycles_per_px": left_out.bands.tolist(),
+                "last_band": "all frequencies, weighed as in the volume",
                 "correlation": left_out.correlation.tolist(),
                 "mean": _numbers(left_out.mean),
                 "standard_error": _numbers(left_out.standard_error),

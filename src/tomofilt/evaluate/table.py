@@ -158,16 +158,20 @@ def _left_out_rows(scores: Sequence[Scores]) -> list[Row]:
     known = [each.left_out for each in scores if each.left_out is not None]
     if not known:
         return []
-    spans = [f"{low:.3g} to {high:.3g}" for low, high in known[0].bands]
+    spans = [f"{low:.3g} to {high:.3g}" for low, high in known[0].bands[:-1]]
+    spans.append("all, as in the volume")
     section = "left-out views: the record's recipe made again without them, by cycles/px"
     columns = [
-        None if found is None else (found.mean, found.standard_error)
+        None if found is None else (found.mean, found.standard_error, found.has_signal)
         for found in (each.left_out for each in scores)
     ]
     made = []
     for band, span in enumerate(spans):
-        numbers = [-np.inf if column is None else column[0][band] for column in columns]
-        best = {int(np.argmax(numbers))} if len(known) > 1 else set()
+        numbers = [
+            column[0][band] if column is not None and column[2][band] else -np.inf
+            for column in columns
+        ]
+        best = {int(np.argmax(numbers))} if len(known) > 1 and max(numbers) > -np.inf else set()
         made.append(Row(section, span, _with_errors(columns, band, ".3f"), frozenset(best)))
     first = scores[0].left_out
     if first is None or len(known) < 2:
@@ -180,20 +184,29 @@ def _left_out_rows(scores: Sequence[Scores]) -> list[Row]:
     return made
 
 
-def _gain(found: LeftOut | None, first: LeftOut) -> tuple[Float64, Float64] | None:
+#: Mean and standard error of each band, and whether it tells anything.
+Column = tuple[Float64, Float64, NDArray[np.bool_]]
+
+
+def _gain(found: LeftOut | None, first: LeftOut) -> Column | None:
     try:
-        return None if found is None else found.gain_over(first)
+        if found is None:
+            return None
+        return (*found.gain_over(first), found.has_signal | first.has_signal)
     except InputError:
         return None  # other views or voxels: nothing to be paired
 
 
-def _with_errors(
-    columns: Sequence[tuple[Float64, Float64] | None], band: int, form: str
-) -> tuple[str, ...]:
-    return tuple(
-        "" if column is None else f"{column[0][band]:{form}} ± {column[1][band]:.3f}"
-        for column in columns
-    )
+def _with_errors(columns: Sequence[Column | None], band: int, form: str) -> tuple[str, ...]:
+    texts = []
+    for column in columns:
+        if column is None:
+            texts.append("")
+        elif not column[2][band]:
+            texts.append("no signal")
+        else:
+            texts.append(f"{column[0][band]:{form}} ± {column[1][band]:.3f}")
+    return tuple(texts)
 
 
 def _specimen_rows(scores: Sequence[Scores]) -> list[Row]:

@@ -20,7 +20,7 @@ Complex64 = NDArray[np.complex64]
 
 # Interpolated between so many nodes, smooth gains are right to 1e-4 of the largest, and those with
 # kinks elsewhere than at nodes, where slices cease to overlap, to 5e-3.
-_ACROSS, _ALONG = 256, 128
+_ACROSS, _ALONG = 320, 128
 
 
 class GainTable:

@@ -218,10 +218,10 @@ def _check_lines(path: Path, text: str, rows: Sequence[Sequence[str]]) -> None:
 def _quoted(place: str, value: str) -> str:
     """Value as starfile has to get it; starfile itself quotes what is empty or has spaces."""
     needs_quotes = _NEEDS_QUOTES.match(value) is not None
-    ambiguous = '" ' in value or ('"' in value and needs_quotes)
+    ambiguous = re.search('"[ #]', value) or ('"' in value and needs_quotes)
     if ambiguous or "\t" in value or value.splitlines() not in ([], [value]):
         raise InputError(
             f"{place} is {value!r}, which cannot stand in a STAR file: a value must not hold line "
-            "breaks or tabs, nor double quotes before a space or where it begins with a sign"
+            "breaks or tabs, nor double quotes before a space or a #, or where it begins with a sign"
         )
     return f'"{value}"' if needs_quotes and " " not in value else value

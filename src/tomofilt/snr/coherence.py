@@ -206,13 +206,15 @@ def _loss_of_coherence(
 ) -> tuple[Float64, NDArray[np.complex128]]:
     """Coherence of views against the distance in k_z of their lines (1/angstrom), complex.
 
+    Each band is measured by what it has where views meet: lines far from the tilt axis hold fewer
+    of the low frequencies, whose coherence is high, and without that they would seem to lose it.
     Only bands in which neighbours are coherent are used; the result is empty if there are none.
     """
     order, edges = spectra.order, spectra.band_edges()
     step, count = 1 / (20 * tomogram_angst), 60
     distances = range(1, min(_FARTHEST, len(order) - 1) + 1)
     cross = np.zeros((len(distances), count, len(edges) - 1), dtype=np.complex128)
-    power = np.zeros(cross.shape)
+    power, samples = np.zeros(cross.shape), np.zeros(cross.shape)
 
     def compare(i: int) -> None:
         for m, n in zip(order[: -distances[i]], order[distances[i] :], strict=True):
@@ -223,13 +225,15 @@ def _loss_of_coherence(
                 sums = _band_sums(spectra, m, n, lines, edges)
                 np.add.at(cross[i], place, sums.cross)
                 np.add.at(power[i], place, np.sqrt(sums.first * sums.second))
+                np.add.at(samples[i], place, sums.count)
 
     run_all(threads, compare, range(len(distances)))
-    all_cross, all_power = cross.sum(axis=0), power.sum(axis=0)
+    all_cross, all_power, weight = (each.sum(axis=0) for each in (cross, power, samples))
     with np.errstate(invalid="ignore", divide="ignore"):
         start = np.nan_to_num(all_cross[:4].real.sum(axis=0) / all_power[:4].sum(axis=0))
         start[start < _COHERENT] = 0.0
-        curve = (all_cross @ start) / (all_power @ start)
+        coherence = np.nan_to_num(all_cross / all_power)
+        curve = (weight * coherence) @ start / (weight @ start**2)
     measured = np.flatnonzero(np.isfinite(curve))
     return np.asarray((measured + 0.5) * step, dtype=np.float64), curve[measured]
 
