@@ -70,7 +70,7 @@ def test_what_it_refuses(capsys, folder):
 
 
 def test_the_record_holds_what_was_measured(capsys, folder, tmp_path):
-    code, _, err = run(capsys, "reconstruct", "--imod-dir", folder, "-o", tmp_path)
+    code, _, err = run(capsys, "reconstruct", "--imod-dir", folder, "-o", tmp_path, "-v")
     assert code == 0
     assert "wiener-exact:view: SNR at" in err
     [path] = tmp_path.glob("*.json")

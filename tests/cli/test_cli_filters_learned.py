@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tomofilt.filters import FilterContext
+from tomofilt.filters.apply import padded_length
 from tomofilt.filters.learned import GridNodes, LearnedFilter, RadialNodes, read_filter
 from tomofilt.filters.samples import radial_profile, sampled
 from tomofilt.filters.transfer import transfer
@@ -14,7 +15,7 @@ from tomofilt.io.bundle import SUFFIX, save_bundle
 
 TILTS = np.arange(-60.0, 61.0, 5.0)
 NODES = GridNodes(np.linspace(0, 0.025, 9), np.linspace(-0.025, 0.025, 9))
-CONTEXT = FilterContext(TILTS, np.ones(25), 20.0, 20.0, 1500.0, 1024, 2048)
+CONTEXT = FilterContext(TILTS, np.ones(25), 20.0, 20.0, 1500.0, 1024, padded_length(1024))
 TRAINING = {"solver": "closed-form", "train": [{"name": "model_1", "pixel_angst": 20.0}]}
 
 

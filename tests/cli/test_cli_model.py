@@ -47,7 +47,7 @@ def test_imod_and_relion(call, simulated, tmp_path):
     path = bundle(tmp_path / f"smooth{SUFFIX}", licence="CC0-1.0")
     volumes = []
     for name, given in (("imod", ("--imod-dir", imod)), ("relion", ("--relion-star", relion))):
-        code, _, err = call("reconstruct", *given, "-m", path, "-o", tmp_path / name)
+        code, _, err = call("reconstruct", *given, "-m", path, "-o", tmp_path / name, "-v")
         assert code == 0, err
         assert "filter learned:smooth" in err
         assert "10 factors on the ramp, each for 15 tilts from -42 to 42" in err
@@ -84,7 +84,7 @@ def test_other_tilts_are_transferred_and_it_is_said(call, simulated, tmp_path):
     code, out, _ = call("reconstruct", simulated[0], "-m", path, "--dry-run")
     assert code == 0
     assert "note: learned:wide: transferred from 49 tilts" in out
-    code, _, err = call("reconstruct", simulated[0], "-m", path, "-o", tmp_path / "out")
+    code, _, err = call("reconstruct", simulated[0], "-m", path, "-o", tmp_path / "out", "-v")
     assert code == 0
     said = "transferred from 49 tilts from -60 to 60 deg to 15 tilts from -42 to 42 deg by poly"
     assert said in err

@@ -312,7 +312,7 @@ def _open(
     for kind, given in named.items():
         if given:
             project = project_type(kind)
-            return [project.open(path) for path in dict.fromkeys([*given, *paths])]
+            return [project.open(path) for path in _places([*given, *paths])]
     if relion_star:
         if paths:
             raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
@@ -321,7 +321,14 @@ def _open(
         raise InputError(
             "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
         )
-    return [detect(path) for path in dict.fromkeys(paths)]
+    return [detect(path) for path in _places(paths)]
+
+
+def _places(paths: Sequence[Path]) -> list[Path]:
+    """Each path once, without an earlier overview that a pattern such as ``lab/*`` matches."""
+    from tomofilt.jobs.overview import NAME
+
+    return [path for path in dict.fromkeys(paths) if path.stem != NAME]
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

@@ -222,6 +222,6 @@ def _quoted(place: str, value: str) -> str:
     if ambiguous or "\t" in value or value.splitlines() not in ([], [value]):
         raise InputError(
             f"{place} is {value!r}, which cannot stand in a STAR file: a value must not hold line "
-            "breaks or tabs, nor double quotes before a space or a #, or where it begins with a sign"
+            "breaks or tabs, nor double quotes before a space or a #, or after a sign at its start"
         )
     return f'"{value}"' if needs_quotes and " " not in value else value
