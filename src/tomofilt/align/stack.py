@@ -6,11 +6,8 @@ and interpolated through the in-plane warp of :meth:`TiltGeometry.factor`.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from tomofilt.align.frame import AlignedFrame
 from tomofilt.align.levels import LevelledImages
 from tomofilt.align.resample import fourier_crop, warp
+from tomofilt.align.store import RowStore, SourceStore, padded_rows, room_for
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.series.tiltseries import ImageSource
 from tomofilt.util.threads import run_all
@@ -27,91 +25,6 @@ __all__ = ["AlignedStack", "OnImage", "align", "cropped_grid", "images_as_taken"
 Float32 = NDArray[np.float32]
 #: What is done to the image (y, x) of a view.
 OnImage = Callable[[int, Float32], Float32]
-
-
-class RowStore(Protocol):
-    """Where images lie, halo and all.
-
-    Attributes
-    ----------
-    memory_bytes : int
-        Memory that they take.
-    """
-
-    memory_bytes: int
-
-    def put(self, view: int, image: Float32) -> None:
-        """Store one image."""
-
-    def get(self, view: int, start: int, stop: int) -> Float32:
-        """Rows start..stop of one image."""
-
-    def close(self) -> None:
-        """Give the room back."""
-
-
-class _Memory:
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.stack = np.empty(shape, dtype=np.float32)
-        self.memory_bytes = self.stack.nbytes
-
-    def put(self, view: int, image: Float32) -> None:
-        self.stack[view] = image
-
-    def get(self, view: int, start: int, stop: int) -> Float32:
-        return self.stack[view, start:stop]
-
-    def close(self) -> None:
-        self.stack = np.empty((0, 0, 0), dtype=np.float32)
-
-
-class _Disk:
-    """A nameless file: it is gone when the process is, whatever ends it."""
-
-    memory_bytes = 0
-
-    def __init__(self, shape: tuple[int, int, int], folder: Path | None) -> None:
-        self.shape = shape
-        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as self
-
-    def put(self, view: int, image: Float32) -> None:
-        data = np.ascontiguousarray(image).data.cast("B")
-        offset = view * len(data)
-        while data:
-            written = os.pwrite(self.file.fileno(), data, offset)
-            data, offset = data[written:], offset + written
-
-    def get(self, view: int, start: int, stop: int) -> Float32:
-        _, ny, nx = self.shape
-        data = os.pread(self.file.fileno(), 4 * (stop - start) * nx, 4 * nx * (view * ny + start))
-        return np.frombuffer(data, dtype=np.float32).reshape(stop - start, nx)
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class _Source:
-    """Images that lie on the tilt axis as they are, read from their file row by row."""
-
-    memory_bytes = 0
-
-    def __init__(self, images: LevelledImages, first_row: NDArray[np.intp], halo: int) -> None:
-        self._images, self._first = images, first_row - halo
-
-    def put(self, view: int, image: Float32) -> None:
-        raise TypeError("the images of a file are not changed")
-
-    def get(self, view: int, start: int, stop: int) -> Float32:
-        first = int(self._first[view])
-        return _padded(
-            lambda a, b: self._images.rows(view, a, b),
-            start + first,
-            stop + first,
-            self._images.source.shape[1:],
-        )
-
-    def close(self) -> None:
-        pass
 
 
 class AlignedStack:
@@ -167,7 +80,7 @@ class AlignedStack:
     def rows(self, view: int, start: int, stop: int) -> Float32:
         """Rows of a view, shape (stop - start, x); zeros outside the grid and its halo."""
         halo = self.frame.halo
-        return _padded(
+        return padded_rows(
             lambda a, b: self._stored(view, a, b),
             start + halo,
             stop + halo,
@@ -295,7 +208,7 @@ def align(
     store: RowStore
     if as_they_are:
         assert first_row is not None
-        store = _Source(images, first_row, frame.halo)
+        store = SourceStore(images, first_row, frame.halo)
     else:
         store = room_for(shape, memory_bytes, folder)
 
@@ -322,11 +235,6 @@ def align(
     )
 
 
-def room_for(shape: tuple[int, int, int], memory_bytes: int, folder: Path | None) -> RowStore:
-    """Room for images: memory if there is enough, else a nameless file."""
-    return _Memory(shape) if 4 * int(np.prod(shape)) <= memory_bytes else _Disk(shape, folder)
-
-
 def _aligned(
     image: Float32,
     view: int,
@@ -339,7 +247,7 @@ def _aligned(
     ny, nx = frame.padded_grid.shape
     if first_row is not None:
         start = int(first_row[view]) - frame.halo
-        return _padded(lambda a, b: image[a:b], start, start + ny, image.shape)
+        return padded_rows(lambda a, b: image[a:b], start, start + ny, image.shape)
     aligned = np.empty((ny, nx), dtype=np.float32)
     warp(
         image,
@@ -411,16 +319,3 @@ def images_as_taken(
     run_all(threads, one, range(len(images.views)))
     images.check(name)
     return stack
-
-
-def _padded(
-    read: Callable[[int, int], Float32], start: int, stop: int, shape: tuple[int, ...]
-) -> Float32:
-    """Rows start..stop through ``read``, zeros outside the image."""
-    low, high = min(max(start, 0), shape[0]), min(max(stop, 0), shape[0])
-    if (low, high) == (start, stop):
-        return read(start, stop)
-    rows = np.zeros((stop - start, shape[1]), dtype=np.float32)
-    if high > low:
-        rows[low - start : high - start] = read(low, high)
-    return rows
