@@ -1,5 +1,6 @@
 """Options for many series, `tomofilt submit` and `tomofilt overview`."""
 
+import importlib.util
 import json
 
 import pytest
@@ -103,3 +104,11 @@ def test_overview(run, tmp_path):
     code, _, err = run("overview", tmp_path / "empty")
     assert code == 2
     assert "no tomogram of tomofilt's" in err
+
+
+def test_zarr_that_is_not_installed_is_said_before_any_work(stage, run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, err = run("reconstruct", "A", "--zarr")
+    assert code == 2
+    assert "pip install 'tomofilt[zarr]'" in err
+    assert stage.opened == stage.calls == []

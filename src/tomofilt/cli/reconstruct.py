@@ -102,6 +102,7 @@ def requested(
     invert: options.Invert = False,
     flip_z: options.FlipZ = False,
     preview: options.Preview = True,
+    zarr: options.Zarr = False,
     overwrite: options.Overwrite = False,
     only_do_unfinished: options.OnlyDoUnfinished = False,
     device: options.Device = "auto",
@@ -129,6 +130,7 @@ def requested(
     Exit code: 0 all done, 1 some series failed, 2 input or options that cannot be used,
     3 no memory or no such device, 130 interrupted.
     """
+    from tomofilt.io.ome_zarr import require_zarr
     from tomofilt.jobs.many import Job
     from tomofilt.projectors.select import choose, device_text
     from tomofilt.reconstruction.settings import Settings
@@ -145,6 +147,8 @@ def requested(
     where = device_text(device, gpu)
     if where.startswith("cuda"):
         choose(where, projector)  # no GPU is one error, not one for each series
+    if zarr:
+        require_zarr()  # likewise
     if denoise and filter is None and model is None:
         filter = "wiener-exact:match"
     settings = Settings(
@@ -168,6 +172,7 @@ def requested(
         max_memory_bytes=parse_memory(max_memory),
         overwrite=overwrite,
         preview=preview,
+        zarr=zarr,
         halves=halves,
         denoise=denoise,
         head=head,
@@ -325,10 +330,10 @@ def _open(
 
 
 def _places(paths: Sequence[Path]) -> list[Path]:
-    """Each path once, without an earlier overview that a pattern such as ``lab/*`` matches."""
+    """Each path once, without earlier results that a pattern such as ``lab/*`` matches."""
     from tomofilt.jobs.overview import NAME
 
-    return [path for path in dict.fromkeys(paths) if path.stem != NAME]
+    return [path for path in dict.fromkeys(paths) if path.stem != NAME and path.suffix != ".zarr"]
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
