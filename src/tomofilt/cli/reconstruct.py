@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
 
-__all__ = ["Work", "reconstruct", "requested"]
+__all__ = ["Work", "reconstruct", "requested", "workers_for"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Work:
     dry_run, as_json, quiet, verbose, strict : bool
     workers, cluster, dask_scheduler, idle_seconds : optional
         See the options of these names.
+    nth : int, optional
+        Which one of the series, if one alone.
     stop : Path
         With this file a watch ends.
     """
@@ -58,6 +60,7 @@ class Work:
     cluster: Path | None
     dask_scheduler: str | None
     idle_seconds: float | None
+    nth: int | None
     stop: Path
 
 
@@ -215,6 +218,7 @@ def requested(
         cluster=cluster,
         dask_scheduler=dask_scheduler,
         idle_seconds=parse_time("--idle", idle or "1h") if watch else None,
+        nth=nth,
         stop=(output_dir or Path()) / "stop",
     )
 
@@ -248,10 +252,11 @@ def reconstruct(**options: Any) -> None:
 def _run(work: Work, reporter: ConsoleReporter) -> Summary:
     from tomofilt.jobs import many as batch
 
-    settings, workers = _workers(work)
+    settings, workers = workers_for(work)
     with workers as executor:
         if work.idle_seconds is None:
-            return batch.run(work.jobs, settings, reporter, executor)
+            told = work.nth is None
+            return batch.run(work.jobs, settings, reporter, executor, commit=told)
         from tomofilt.jobs.watch import watch
 
         return watch(
@@ -265,7 +270,7 @@ def _run(work: Work, reporter: ConsoleReporter) -> Summary:
         )
 
 
-def _workers(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
+def workers_for(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
     """Who runs the series, and how many threads each may have."""
     if work.dask_scheduler is None and work.cluster is None and work.workers is None:
         return work.settings, nullcontext()
