@@ -36,6 +36,7 @@ def test_nth(stage, run):
     stage.names = ["TS_01", "TS_02", "TS_03"]
     assert run("reconstruct", "t.star", "--nth", "2")[0] == 0
     assert [name for name, _, _ in stage.calls] == ["TS_02"]
+    assert stage.opened[-1][2].committed == []  # left to the job after the array
     code, _, err = run("reconstruct", "t.star", "--nth", "4")
     assert code == 2
     assert "there are 3 series" in err
@@ -69,6 +70,23 @@ def test_submit(stage, run, tmp_path, monkeypatch):
     assert last[-1] == "tomofilt reconstruct 'my t.star' --bin 4"
     assert "#SBATCH --array=1-2" not in last
     assert stage.calls == []
+
+
+def test_what_the_array_made_is_not_made_again(stage, run, tmp_path):
+    assert run("submit", "--script", "b.sbatch", "a.star", "--overwrite")[0] == 0
+    [array, last] = [
+        (tmp_path / name).read_text().splitlines()[-1] for name in ("b.sbatch", "b_last.sbatch")
+    ]
+    assert array.startswith("tomofilt reconstruct a.star --overwrite --nth")
+    assert last == "tomofilt reconstruct a.star"
+
+
+@pytest.mark.parametrize("option", ["--watch", "--nth 2", "--workers 2", "--dry-run"])
+def test_options_that_an_array_has_no_use_for(stage, run, tmp_path, option):
+    code, _, err = run("submit", "--script", "b.sbatch", "a.star", *option.split())
+    assert code == 2
+    assert f"{option.split()[0]} is for one program that stays" in err
+    assert not (tmp_path / "b.sbatch").exists()
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def local_workers(count: int) -> Iterator[Executor]:
                 host="127.0.0.1",
                 dashboard_address=_DASHBOARD,
                 memory_limit=0,  # each series keeps within its own limit
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,
                 preload=[_BEFORE_WORK],
             )
         )
@@ -144,7 +144,11 @@ def cluster_workers(site: Site, count: int) -> Iterator[Executor]:
     import dask_jobqueue
 
     signal.signal(signal.SIGINT, before)
-    options = {"scheduler_options": {"dashboard_address": _DASHBOARD}, **site.options}
+    options = {
+        "scheduler_options": {"dashboard_address": _DASHBOARD},
+        "silence_logs": logging.CRITICAL,
+        **site.options,
+    }
     walltime = options.get("walltime")
     if walltime is not None:
         seconds = max(_seconds(walltime) - _MARGIN_SECONDS, _MARGIN_SECONDS)
