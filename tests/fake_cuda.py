@@ -193,6 +193,8 @@ class AstraOnGpus(FakeAstra):
     def __init__(self, cuda):
         super().__init__()
         self._cuda = cuda
+        self.features = {"cuda"}
+        self.has_feature = self.features.__contains__
         self.projector3d.direct_BP = self.direct_bp
         self.projector3d.direct_FP = self.direct_fp
 
