@@ -8,7 +8,6 @@ ASTRA and Triton take tensors of the current GPU alone.
 import sys
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tomofilt.projectors import gpu as gpu_module
 from tomofilt.projectors import select
-from tomofilt.reconstruction.methods import device as slabs
 
 CPU = torch.device("cpu")
 #: What takes tensors of several devices.
@@ -70,6 +68,8 @@ class FakeCuda(TorchFunctionMode):
     def __init__(self, gpus, memory):
         super().__init__()
         self.gpus, self.memory = gpus, memory
+        #: Called with the number of the current GPU where memory of the host is locked for it.
+        self.pin = lambda gpu: None
         self.streams = [Stream(f"cuda:{gpu}") for gpu in range(gpus)]
         self._alive, self._lock, self._now = weakref.WeakSet(), threading.Lock(), threading.local()
 
@@ -131,6 +131,7 @@ class FakeCuda(TorchFunctionMode):
                 where, kwargs["device"] = self._device(kwargs["device"]), CPU
             if kwargs.pop("pin_memory", False):
                 assert where == CPU
+                self.pin(self.current())
             result = func(*args, **kwargs)
 
             def placed(leaf):
@@ -254,9 +255,13 @@ def install(monkeypatch, gpus=2, memory=2**30):
         ),
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(
-        slabs, "ThreadPoolExecutor", lambda n: ThreadPoolExecutor(n, initializer=cuda.__enter__)
-    )
+    run = threading.Thread.run
+
+    def run_with_gpus(thread):
+        with cuda:
+            run(thread)
+
+    monkeypatch.setattr(threading.Thread, "run", run_with_gpus)
     kept = gpu_module.problem, gpu_module.triton_problem, select.unusable
     try:
         for each in kept:

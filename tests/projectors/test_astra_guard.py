@@ -171,10 +171,6 @@ class TestReasons:
         monkeypatch.setitem(sys.modules, "torch", None)
         assert "torch fails when it looks for GPUs (import of torch" in gpu.problem(0)
 
-    def test_no_triton(self, machine, monkeypatch):
-        monkeypatch.setitem(sys.modules, "triton", None)
-        assert "it comes with torch for Linux" in gpu.triton_problem(0)
-
     def test_torch_for_amd(self, machine, parity, monkeypatch):
         pytest.importorskip("triton", reason="triton is not installed")
         monkeypatch.setattr(torch.version, "hip", "6.4")
