@@ -54,17 +54,17 @@ class DeviceHead:
         out = np.empty_like(block)
         planes, rows, width = block.shape
         with device_errors(self._device):
-            coarse = [
-                (grid, self._spread(values, grid, 1, y_start, rows))
-                for grid, values in zip(self._grids, self._values, strict=True)
-            ]
+            along, across = (
+                [self._splines(grid, axis, start, count) for grid in self._grids]
+                for axis, start, count in ((1, y_start, rows), (2, 0, width))
+            )
+            lines = [each @ values for each, values in zip(along, self._values, strict=True)]
             for z in range(0, planes, _PLANES):
                 part = block[z : z + _PLANES]
+                down = [self._splines(grid, 0, z_start + z, len(part)) for grid in self._grids]
                 low, high = (
-                    self._spread(
-                        self._spread(lines, grid, 0, z_start + z, len(part)), grid, 2, 0, width
-                    )
-                    for grid, lines in coarse
+                    torch.einsum("pz,czyx,wx->cpyw", *each)
+                    for each in zip(down, lines, across, strict=True)
                 )
                 weights, bands = low[self._low_bands :], torch.cat([low[: self._low_bands], high])
                 whole = self._tensor(part)
@@ -92,18 +92,15 @@ class DeviceHead:
         weights = self._tensor(head.weights(torch.cat(inputs).cpu().numpy()))
         return self._contracted(weights, [_coefficients(size) for size in low.shape[1:]])
 
-    def _spread(
-        self, values: Tensor, grid: CoarseBands, axis: int, start: int, count: int
-    ) -> Tensor:
-        """Interpolate (channel, z, y, x) along one axis, at ``count`` voxels from ``start``."""
+    def _splines(self, grid: CoarseBands, axis: int, start: int, count: int) -> Tensor:
+        """Matrix along one axis from B-spline coefficients to ``count`` voxels from ``start``.
+
+        Nearly empty, but on a CPU torch multiplies by it eight times as fast as it picks values.
+        """
         first, weight = spline_weights(start + np.arange(count), grid.first_px[axis], grid.step_px)
-        shape = [-1 if axis == i else 1 for i in range(3)]
-        a, b, c, d = (
-            values.index_select(axis + 1, self._tensor(first + tap))
-            * self._tensor(weight[:, tap]).reshape(shape)
-            for tap in range(4)
-        )
-        return (a + b) + (c + d)
+        matrix = np.zeros((count, grid.values.shape[axis + 1]), dtype=np.float32)
+        np.put_along_axis(matrix, first[:, None] + np.arange(4), weight, axis=1)
+        return self._tensor(matrix)
 
     def _contracted(self, values: Tensor, matrices: Iterable[Float32]) -> Tensor:
         """Multiply (channel, z, y, x) by a matrix along each axis."""
