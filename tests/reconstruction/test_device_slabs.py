@@ -1,5 +1,6 @@
 """Reconstruction on two GPUs that are none, by ASTRA and by Triton; see :mod:`fake_cuda`."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,15 @@ def test_a_failure_leaves_nothing(make_series, run, gpus, tmp_path):
         run(make_series(), "gpu", device="cuda:0")
     assert list((tmp_path / "out").iterdir()) == []
     assert not gpus.alive
+
+
+def test_one_thread_a_gpu(make_series, run, cuda):
+    choose("cuda:0,1")  # tried in this thread
+    seen = set()
+    cuda.astra.fail = lambda box: seen.add((cuda.current(), threading.get_ident()))
+    run(make_series(shape=(600, 24)), "gpu", device="cuda:0,1")
+    assert sorted(gpu for gpu, _ in seen) == [0, 1]
+    assert len({thread for _, thread in seen} - {threading.get_ident()}) == 2
 
 
 def test_memory_that_cannot_be_locked(make_series, run, cuda):
