@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt.util.jit import kernel
+
 __all__ = ["continue_level"]
 
 Float32 = NDArray[np.float32]
@@ -29,22 +31,45 @@ def continue_level(image: Float32) -> Float32:
     (y, x) float32
         The image itself if there is nothing, or everything, to fill.
     """
+    if image.all() or not image.any():
+        return image
     from scipy import ndimage
 
-    missing = image == 0
-    y, x = np.nonzero(missing)
-    if len(y) == 0 or len(y) == image.size:
-        return image
-    block = _BLOCK_PX
-    pad = [(0, -n % block) for n in image.shape]
-    tiles = np.pad(image, pad), np.pad((~missing).astype(np.float32), pad)
-    shape = tiles[0].shape[0] // block, block, tiles[0].shape[1] // block, block
-    total, count = (each.reshape(shape).sum(axis=(1, 3), dtype=np.float64) for each in tiles)
+    total, count = np.zeros((2, *(-(-n // _BLOCK_PX) for n in image.shape)))
+    _add_up(image, total, count)
     level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
-    places = (np.stack([y, x]) + 0.5) / block - 0.5
     filled = image.copy()
-    filled[y, x] = ndimage.map_coordinates(level, places, order=1, mode="nearest")
+    _fill(filled, level)
     return filled
+
+
+@kernel
+def _add_up(image: Float32, total: Float64, count: Float64) -> None:
+    """Sum and number of the pixels with data in each block."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if image[y, x] != 0:
+                total[y // _BLOCK_PX, x // _BLOCK_PX] += image[y, x]
+                count[y // _BLOCK_PX, x // _BLOCK_PX] += 1
+
+
+@kernel
+def _fill(image: Float32, level: Float64) -> None:
+    """Put the level of the blocks, linear between their middles, where there are no data."""
+    last_y, last_x = level.shape[0] - 1, level.shape[1] - 1
+    for y in range(image.shape[0]):
+        v = min(max((y + 0.5) / _BLOCK_PX - 0.5, 0.0), last_y)
+        j = min(int(v), max(last_y - 1, 0))
+        for x in range(image.shape[1]):
+            if image[y, x] != 0:
+                continue
+            u = min(max((x + 0.5) / _BLOCK_PX - 0.5, 0.0), last_x)
+            i = min(int(u), max(last_x - 1, 0))
+            t, s = v - j, u - i
+            below, after = min(j + 1, last_y), min(i + 1, last_x)
+            image[y, x] = (1 - t) * ((1 - s) * level[j, i] + s * level[j, after]) + (
+                t * ((1 - s) * level[below, i] + s * level[below, after])
+            )
 
 
 def _spread(total: Float64, count: Float64) -> Float64:
