@@ -98,13 +98,16 @@ def test_a_filled_image_has_the_level_and_the_grain_of_what_is_around():
     np.testing.assert_array_equal(again, beads.fill(0, images[0])[0])
 
 
-def test_rows_before_and_behind_the_grid_change_nothing():
+def test_rows_before_and_behind_the_grid_change_hardly_anything():
     beads, images = search(disc(50.0, -9.0))
     filled, mask = beads.fill(7, images[7])
     halo = 4
     high, its = beads.fill(7, np.pad(images[7], [(halo, halo), (0, 0)]), halo)
     np.testing.assert_array_equal(its[halo:-halo], mask)
-    assert np.mean(high[halo:-halo] == filled) > 0.99
+    inside = high[halo:-halo]
+    np.testing.assert_array_equal(inside[~mask], filled[~mask])
+    # the level is measured in blocks, which begin elsewhere; noise has a deviation of 1
+    np.testing.assert_allclose(inside[mask], filled[mask], atol=0.2)
 
 
 def test_put_back_beads_have_their_size_and_weight_in_any_block():

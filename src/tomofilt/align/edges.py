@@ -1,14 +1,15 @@
-"""What lies beyond the edge of an image: its level goes on, where filters would ring on a step."""
+"""The level of an image, and where it goes on: beyond an edge, where filters ring on a step."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["continue_level"]
+__all__ = ["continue_level", "level_at"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 #: The level is that of blocks of so many pixels a side: their noise averages out.
 _BLOCK_PX = 16
@@ -29,22 +30,42 @@ def continue_level(image: Float32) -> Float32:
     (y, x) float32
         The image itself if there is nothing, or everything, to fill.
     """
-    from scipy import ndimage
-
     missing = image == 0
     y, x = np.nonzero(missing)
     if len(y) == 0 or len(y) == image.size:
         return image
+    filled = image.copy()
+    filled[y, x] = level_at(image, ~missing, y, x)
+    return filled
+
+
+def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -> Float64:
+    """The level of an image at some pixels: a smooth mean of what is known about them.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+    known : (y, x) bool
+        The pixels that count.
+    y, x : (n,) int
+
+    Returns
+    -------
+    (n,) float64
+    """
+    from scipy import ndimage
+
     block = _BLOCK_PX
-    pad = [(0, -n % block) for n in image.shape]
-    tiles = np.pad(image, pad), np.pad((~missing).astype(np.float32), pad)
-    shape = tiles[0].shape[0] // block, block, tiles[0].shape[1] // block, block
-    total, count = (each.reshape(shape).sum(axis=(1, 3), dtype=np.float64) for each in tiles)
+    starts = [np.arange(0, n, block) for n in image.shape]
+
+    def sums(pixels: Float32) -> Float64:
+        rows = np.add.reduceat(pixels, starts[0], axis=0)
+        return np.asarray(np.add.reduceat(rows, starts[1], axis=1, dtype=np.float64))
+
+    total, count = sums(image * known), sums(known.astype(np.float32))
     level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
     places = (np.stack([y, x]) + 0.5) / block - 0.5
-    filled = image.copy()
-    filled[y, x] = ndimage.map_coordinates(level, places, order=1, mode="nearest")
-    return filled
+    return np.asarray(ndimage.map_coordinates(level, places, order=1, mode="nearest"))
 
 
 def _spread(total: Float64, count: Float64) -> Float64:

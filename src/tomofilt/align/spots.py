@@ -17,7 +17,7 @@ Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 #: Diameters of beads that are looked for; in between, the neighbours find them.
-_DIAMETERS_ANGST = (50.0, 75.0, 110.0, 165.0, 250.0)
+_DIAMETERS_ANGST = (50.0, 85.0, 145.0, 250.0)
 #: Images are binned to about this for the search: the smallest bead is still seen by it.
 _SEARCH_PIXEL_ANGST = 20.0
 #: A spot stands out by so many robust standard deviations of the image at its scale.
@@ -31,7 +31,7 @@ _CHANCE = 1e-8
 #: So many spots of one image are used, the strongest.
 _MOST_SPOTS = 400
 #: Places are fitted to their spots so often.
-_ROUNDS = 4
+_ROUNDS = 3
 #: Spots are about as exact as this.
 _EXACT_ANGST = 10.0
 #: Cells in which is looked up whether a spot is near.
@@ -49,7 +49,7 @@ def find_spots(image: Float32, grid: ImageGrid) -> Float64:
     binned, missing = _binned(image, step)
     if missing.all():
         return np.empty((0, 3))
-    binned -= np.median(binned[~missing])
+    binned -= binned[~missing].mean()
     binned[missing] = 0
     ny, nx = (fft.next_fast_len(n, real=True) for n in binned.shape)
     spectrum = fft.rfft2(binned, (ny, nx))
@@ -59,13 +59,13 @@ def find_spots(image: Float32, grid: ImageGrid) -> Float64:
         level = fft.irfft2(spectrum * band, (ny, nx), overwrite_x=True)
         level = level[: binned.shape[0], : binned.shape[1]]
         size = np.abs(level)
-        deviation = np.float32(1.4826 * np.median(size[::3, ::3]))
+        deviation = np.float32(1.4826 * np.median(size[::4, ::4]))
         size[size <= _SPOT * deviation] = 0
         # a spot answers most in the band of its own width, not at its rim in those of narrower ones
         size *= np.float32(np.sqrt(diameter))
-        y, x = np.nonzero(size > height)
-        height[y, x] = size[y, x]
-        strength[y, x] = level[y, x] / deviation
+        higher = size > height
+        np.copyto(height, size, where=higher)
+        np.divide(level, deviation, out=strength, where=higher)
     y, x = _peaks(height, missing)
     middle = (step - 1) / 2 - np.array(grid.centre)
     v = (step * (y + _vertex(height, y, x, 0)) + middle[0]) * grid.pixel_angst[0]
@@ -116,7 +116,7 @@ def _vertex(height: Float32, y: NDArray[np.intp], x: NDArray[np.intp], axis: int
 
 def project(slices: SliceGeometry, view: int, places: Float64) -> Float64:
     """(u, v) of places (..., 3) in a view: (2, ...)."""
-    x, y, z = np.moveaxis(places, -1, 0)
+    x, y, z = places[..., 0], places[..., 1], places[..., 2]
     u = slices.a[view] * x + slices.b[view] * z + slices.u0_angst[view]
     return np.stack([u, y + slices.e[view] * z])
 
@@ -146,7 +146,8 @@ def meet(
             line[i][share[i] == share[i].max()].mean(axis=0)
             for i in np.flatnonzero(share.max(axis=1, initial=0) >= _SEEN)
         ]
-        places = _refined(np.concatenate([places, np.reshape(new, (-1, 3))]), spots, slices, rasters)
+        if new:
+            places = _refined(np.concatenate([places, new]), spots, slices, rasters)
     return places
 
 
@@ -160,9 +161,8 @@ def _agreement(
         shown += inside
         hit += on_spot
     share = hit / np.maximum(shown, 1)
-    by_chance = float(np.mean([raster.near.mean() for raster in rasters]))
     # Chernoff's bound on so many hits among as many trials
-    p = np.clip(by_chance, 1e-6, 1 - 1e-6)
+    p = np.clip(np.mean([raster.filled for raster in rasters]), 1e-6, 1 - 1e-6)
     q = np.clip(share, 1e-6, 1 - 1e-6)
     bound = shown * (q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)))
     return share, (share > p) & (bound > -np.log(_CHANCE))
@@ -174,6 +174,7 @@ class _Raster:
 
     near: Mask
     corner_angst: Float64
+    filled: float
 
     def look_up(self, uv: Float64) -> tuple[Mask, Mask]:
         """Whether places (2, ...) are in the image, and near a spot."""
@@ -193,7 +194,7 @@ def _raster(spots: Float64, grid: ImageGrid) -> _Raster:
         for du in range(-reach, reach + 1):
             if np.hypot(du, dv) <= reach + 0.3:
                 near[np.clip(v + dv, 0, shape[0] - 1), np.clip(u + du, 0, shape[1] - 1)] = True
-    return _Raster(near, corner)
+    return _Raster(near, corner, float(near.mean()))
 
 
 def nearest(spots: Float64, predicted: Float64) -> Float64:
