@@ -10,7 +10,7 @@ is then filled in every image, seen or not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tomofilt.align.edges import level_at
 from tomofilt.align.spots import find_spots, meet, nearest, project
-from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.series.geometry import ImageGrid, LocalGeometry, SliceGeometry, VolumeGrid
 from tomofilt.util.threads import run_all
 
 __all__ = ["Beads", "find_beads"]
@@ -36,6 +36,8 @@ _FEWEST_PX = 1.5
 _MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
 #: The grain that it is filled with is from so many radii away.
 _BESIDE = 2.5
+#: Places and local maps are found in turns, which differ less and less.
+_LOCAL_ROUNDS = 3
 #: Rings about a bead from which its size is measured.
 _RING_ANGST, _RINGS = 5.0, 60
 #: How wide an edge may be, as a share of the radius, for a spot that stands out by so many
@@ -60,8 +62,6 @@ class Beads:
         Where each view shows it beside where its place puts it: (u, v).
     slices : SliceGeometry
         Of all the views.
-    grid : ImageGrid
-        Of the aligned images.
     """
 
     places_angst: Float64
@@ -69,7 +69,6 @@ class Beads:
     contrasts: Float64
     shifts_angst: Float64
     slices: SliceGeometry
-    grid: ImageGrid
 
     def __len__(self) -> int:
         return len(self.radii_angst)
@@ -89,7 +88,13 @@ class Beads:
         nanometres = np.median(self.radii_angst) / 5
         return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found"
 
-    def fill(self, view: int, image: Float32, halo: int = 0) -> tuple[Float32, Mask]:
+    def fill(
+        self,
+        view: int,
+        image: Float32,
+        grid: ImageGrid,
+        image_from_aligned: Float64 | None = None,
+    ) -> tuple[Float32, Mask]:
         """The image of a view with its beads filled, and where they were.
 
         Each is replaced by what is around it on the mean, and by the grain of another place nearby.
@@ -98,9 +103,11 @@ class Beads:
         ----------
         view : int
         image : (y, x) float32
-            On the tilt axis; is not changed.
-        halo : int
-            Rows that the image has before those of the grid, and behind.
+            Is not changed.
+        grid : ImageGrid
+            Its pixels.
+        image_from_aligned : (2, 3), optional
+            Of an image as it was taken: where it has what the tilt axis' frame has at (u, v).
 
         Returns
         -------
@@ -108,7 +115,7 @@ class Beads:
         mask : (y, x) bool
         """
         where = np.zeros(image.shape, dtype=np.bool_)
-        discs = self._discs(view, image.shape, halo)
+        discs = self._discs(view, grid, image_from_aligned)
         for y, x in discs:
             where[y, x] = True
         if not where.any():
@@ -118,27 +125,42 @@ class Beads:
         others = [_beside(y, x, known, rng) for y, x in discs]
         y, x = np.concatenate(discs, axis=1)
         from_y, from_x = np.concatenate(others, axis=1)
-        level, their_level = np.split(
-            level_at(image, known, np.r_[y, from_y], np.r_[x, from_x]), 2
-        )
+        level, their_level = np.split(level_at(image, known, np.r_[y, from_y], np.r_[x, from_x]), 2)
         grain = np.where(known[from_y, from_x], image[from_y, from_x] - their_level, 0)
         filled = image.copy()
         filled[y, x] = np.where(image[y, x] == 0, 0, level + grain)
         return filled, where
 
-    def _discs(self, view: int, shape: tuple[int, ...], halo: int) -> list[Indices]:
+    def _discs(
+        self, view: int, grid: ImageGrid, image_from_aligned: Float64 | None
+    ) -> list[Indices]:
         """Pixels (2, n) of each bead, and what the images' resampling spread of it."""
-        pixel = np.array(self.grid.pixel_angst)
-        centre = np.array(self.grid.centre) + np.array([halo, 0])
-        u, v = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
-        middles = np.stack([v, u], axis=1) / pixel + centre
+        pixel = np.array(grid.pixel_angst)
+        uv = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
+        if image_from_aligned is not None:
+            uv = image_from_aligned[:, :2] @ uv + image_from_aligned[:, 2:]
+        middles = uv[::-1].T / pixel + grid.centre
         radii = (self.radii_angst + _MARGIN_ANGST) / pixel.min() + _MARGIN_PX
         discs = []
         for middle, radius in zip(middles, radii, strict=True):
-            window = _window(middle, radius, shape)
+            window = _window(middle, radius, grid.shape)
             inside = np.array(np.nonzero(_distance(window, middle) <= radius))
             discs.append(inside + np.array([[each.start] for each in window]))
         return discs
+
+    def placed_by(self, local: LocalGeometry) -> Beads:
+        """The same beads where a local alignment of the aligned images has them."""
+        views = range(len(self.slices.a))
+        seen = np.stack([project(self.slices, view, self.places_angst).T for view in views])
+        seen += self.shifts_angst.transpose(1, 0, 2)
+        places = self.places_angst
+        for _ in range(_LOCAL_ROUNDS):
+            maps = local.maps_at(places[:, 0], places[:, 1])
+            rows, rest = maps[..., :3], seen - maps[..., 3]
+            normal = np.einsum("vpik,vpil->pkl", rows, rows)
+            right = np.einsum("vpik,vpi->pk", rows, rest)
+            places = np.linalg.solve(normal, right[..., None])[..., 0]
+        return replace(self, places_angst=places)
 
     def put_back(
         self,
@@ -235,7 +257,7 @@ def _beads(
     smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
     sharpest = np.interp(np.nanmean(strengths, axis=1), _STANDS_OUT, _EDGE, left=0.0)
     real = (radii > smallest) & (blurs < sharpest)
-    return Beads(places[real], radii[real], contrasts[real], shifts[real], slices, grid)
+    return Beads(places[real], radii[real], contrasts[real], shifts[real], slices)
 
 
 def _profiles(image: Float32, grid: ImageGrid, middles: Float64) -> Float64:
