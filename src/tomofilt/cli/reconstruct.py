@@ -17,7 +17,7 @@ from tomofilt.cli import many_options, options
 from tomofilt.cli.command import exclusive
 from tomofilt.cli.series import chosen_series
 from tomofilt.cli.values import parse_memory, parse_time, parse_views
-from tomofilt.errors import InputError
+from tomofilt.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     from tomofilt.cli.reporter import ConsoleReporter
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tomofilt.series.projects import Project
 
 __all__ = ["Work", "reconstruct", "requested", "workers_for"]
+
+_NOTHING = "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Work:
         One for each series of each project that was named.
     settings : Settings
     find : callable
-        Looks for the jobs anew.
+        Looks for the jobs anew; why a project cannot be opened yet is added to a list.
     dry_run, as_json, quiet, verbose, strict : bool
     workers, cluster, dask_scheduler, idle_seconds : optional
         See the options of these names.
@@ -50,7 +52,7 @@ class Work:
 
     jobs: list[Job]
     settings: Settings
-    find: Callable[[], list[Job]]
+    find: Callable[[list[str]], list[Job]]
     dry_run: bool
     as_json: bool
     quiet: bool
@@ -189,11 +191,11 @@ def requested(
         shape_px=shape,
     )
 
-    def find() -> list[Job]:
+    def find(missing: list[str] | None = None) -> list[Job]:
         named = {"imod": imod_dir, "aretomo": aretomo}
         if watch:
             named = {kind: _there(folders) for kind, folders in named.items()}
-        projects = _open(named, relion_star, paths or ())
+        projects = _open(named, relion_star, paths or (), missing)
         found = chosen_series(projects, tomogram_name, axis)
         if nth is not None:
             if nth > len(found):
@@ -203,6 +205,8 @@ def requested(
 
     if watch and (dry_run or nth is not None):
         raise InputError("--watch goes neither with --dry-run nor with --nth: leave one out")
+    if watch and not (imod_dir or aretomo or relion_star or paths):
+        raise InputError(_NOTHING)
     if idle is not None and not watch:
         raise InputError("--idle is for --watch: give that too")
     return Work(
@@ -305,33 +309,47 @@ def _there(folders: Sequence[Path] | None) -> list[Path] | None:
     return found
 
 
-def _found(work: Work) -> list[Job]:
-    """The jobs that there are now; none where no project can be opened yet."""
+def _found(work: Work) -> tuple[list[Job], list[str]]:
+    """The jobs that there are now, and why some cannot be opened yet."""
+    missing: list[str] = []
     try:
-        return work.find()
-    except InputError:
-        return []
+        return work.find(missing), missing
+    except (InputError, MissingFileError) as error:
+        return [], missing or [str(error)]
 
 
 def _open(
-    named: Mapping[str, Sequence[Path] | None], relion_star: Path | None, paths: Sequence[Path]
+    named: Mapping[str, Sequence[Path] | None],
+    relion_star: Path | None,
+    paths: Sequence[Path],
+    missing: list[str] | None,
 ) -> list[Project]:
-    """Open projects whose kind is named, with the paths that follow, or of any kind."""
+    """Open projects whose kind is named, with the paths that follow, or of any kind.
+
+    One that cannot be opened is an error, or said in the list of what is missing.
+    """
     from tomofilt.series.projects import detect, project_type
 
-    for kind, given in named.items():
-        if given:
-            project = project_type(kind)
-            return [project.open(path) for path in _places([*given, *paths])]
-    if relion_star:
-        if paths:
-            raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
-        return [project_type("relion").open(relion_star)]
-    if not paths:
-        raise InputError(
-            "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
-        )
-    return [detect(path) for path in _places(paths)]
+    kind = next((kind for kind, given in named.items() if given), None)
+    if kind is None and relion_star and paths:
+        raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
+    if kind is not None:
+        opener, places = project_type(kind).open, [*(named[kind] or ()), *paths]
+    elif relion_star:
+        opener, places = project_type("relion").open, [relion_star]
+    elif paths:
+        opener, places = detect, [*paths]
+    else:
+        raise InputError(_NOTHING)
+    projects = []
+    for path in _places(places):
+        try:
+            projects.append(opener(path))
+        except (InputError, MissingFileError) as error:
+            if missing is None:
+                raise
+            missing.append(str(error))
+    return projects
 
 
 def _places(paths: Sequence[Path]) -> list[Path]:
@@ -351,6 +369,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     from tomofilt.io.record import record_as_json
+    from tomofilt.jobs.finished import known_record
     from tomofilt.jobs.many import explain
 
     entry: dict[str, Any] = {"name": outcome.name}
@@ -368,6 +387,6 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
             for flag in outcome.flags
         ]
         entry["seconds"] = dict(outcome.result.seconds)
-        record = outcome.result.record
+        record = known_record(outcome.destination.record) if outcome.destination else None
         entry["record"] = {} if record is None else record_as_json(record)
     return entry

@@ -226,7 +226,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     for key, text in MARK.items():
         texts.add_text(key, text)
     png = io.BytesIO()
-    picture.save(png, format="PNG", pnginfo=texts)
+    picture.save(png, format="PNG", pnginfo=texts, compress_level=3)  # smaller than 6 here
     write_png(path, png.getvalue())
 
 
