@@ -99,6 +99,7 @@ def test_what_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
             write(folder, tmp_path / "b.mrc")
     assert np.array_equal(zarr.open_group(folder, mode="r")["0"][:], first)
     assert {path.name for path in tmp_path.iterdir()} == {"a.mrc", "b.mrc", "a.ome.zarr"}
+    (tmp_path / ".a.ome.zarr.tomofilt-folder").mkdir()  # of a run that was killed
     write(folder, tmp_path / "b.mrc")
     assert np.array_equal(zarr.open_group(folder, mode="r")["0"][:], second)
     assert {path.name for path in tmp_path.iterdir()} == {"a.mrc", "b.mrc", "a.ome.zarr"}

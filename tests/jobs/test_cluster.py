@@ -13,7 +13,13 @@ from strategies_imod import ImodFolder, write_stack
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.io.files import PartialFile
-from tomofilt.jobs.cluster import Site, cluster_workers, local_workers, scheduler_workers
+from tomofilt.jobs.cluster import (
+    Site,
+    cluster_workers,
+    jobs_of,
+    local_workers,
+    scheduler_workers,
+)
 from tomofilt.jobs.many import Job, run
 from tomofilt.reconstruction.settings import Settings
 from tomofilt_imod.project import PROJECT_TYPE
@@ -229,6 +235,31 @@ def test_a_sites_file_that_lacks_something(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         Site.read(path)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("slurm", "#SBATCH --cpus-per-task=8"),
+        ("pbs", "#PBS -l select=1:ncpus=8:mem=15GB"),
+        ("lsf", "#BSUB -n 8"),
+        ("sge", "#$ -pe smp 8"),
+        ("htcondor", "MY.DaskWorkerCores = 8"),
+    ],
+)
+def test_every_kind_of_cluster_can_be_asked_for_jobs(tmp_path, kind, asked):
+    path = tmp_path / "site.toml"
+    more = {"sge": 'directives = ["-pe smp 8"]', "htcondor": 'disk = "10GB"'}.get(kind, "")
+    path.write_text(
+        f'scheduler = "{kind}"\ncores = 8\nmemory = "16GB"\ninterface = "lo"\n{more}\n'
+        + ('walltime = "01:00"\n' if kind == "lsf" else "")
+    )
+    with jobs_of(Site.read(path)) as cluster:
+        script = cluster.job_script()
+    assert asked in script
+    assert " --nthreads 1 " in script.replace('"', " ").replace("\n", " ")
+    assert ("--lifetime 3540s" in script) == (kind == "lsf")
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

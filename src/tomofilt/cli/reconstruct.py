@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -288,12 +288,26 @@ def workers_for(work: Work) -> tuple[Settings, AbstractContextManager[Executor |
     if work.cluster is None:
         count = work.workers or 1
         threads = work.settings.threads or max(1, available_threads() // count)
-        return replace(work.settings, threads=threads), local_workers(count)
+        return replace(work.settings, threads=threads), _tidied(work, local_workers(count))
     if work.workers is None:
         raise InputError("--cluster needs the number of jobs to work with: give --workers too")
     site = Site.read(work.cluster)
     settings = replace(work.settings, threads=work.settings.threads or site.cores)
-    return settings, cluster_workers(site, work.workers)
+    return settings, _tidied(work, cluster_workers(site, work.workers))
+
+
+@contextmanager
+def _tidied(work: Work, workers: AbstractContextManager[Executor]) -> Iterator[Executor]:
+    """The same; after an interruption nothing is left of what ended workers were writing."""
+    from tomofilt.io.files import sweep
+
+    try:
+        with workers as executor:
+            yield executor
+    except KeyboardInterrupt:
+        jobs = work.jobs or _found(work)[0]
+        sweep(job.project.destination(job.name, job.output_dir).volume for job in jobs)
+        raise
 
 
 def _there(folders: Sequence[Path] | None) -> list[Path] | None:

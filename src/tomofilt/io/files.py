@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,7 @@ __all__ = [
     "partial_folder",
     "read_input",
     "safe_name",
+    "sweep",
     "write_bytes_atomic",
     "write_text_atomic",
 ]
@@ -330,6 +331,26 @@ def partial_folder(final: Path, nbytes: int) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(filling, ignore_errors=True)
+
+
+def sweep(finals: Iterable[Path]) -> None:
+    """Remove what processes that were killed left of files, and of those named after them.
+
+    Parameters
+    ----------
+    finals : iterable of Path
+        Of ``a/REC.mrc``, for example, also ``a/.REC_half1.json.tomofilt-part`` goes, unless another
+        process is writing it.
+    """
+    begins: dict[Path, tuple[str, ...]] = {}
+    for final in finals:
+        begins[final.parent] = (*begins.get(final.parent, ()), f".{final.stem}")
+    for folder, names in begins.items():
+        for left in folder.glob(".*.tomofilt-*"):
+            final = folder / left.name[1:].rpartition(".tomofilt-")[0]
+            if left.name.startswith(names):
+                with suppress(OutputError), PartialFile(final):
+                    shutil.rmtree(left, ignore_errors=True)  # a folder; the file goes by itself
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, replace: bool) -> None:

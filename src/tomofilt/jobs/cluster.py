@@ -15,7 +15,7 @@ from typing import Any
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.io.files import read_input
 
-__all__ = ["Site", "cluster_workers", "local_workers", "scheduler_workers"]
+__all__ = ["Site", "cluster_workers", "jobs_of", "local_workers", "scheduler_workers"]
 
 #: Kinds of cluster, and the class of dask-jobqueue for each.
 _KINDS = {
@@ -139,6 +139,20 @@ def cluster_workers(site: Site, count: int) -> Iterator[Executor]:
         The site's file has a value that dask-jobqueue does not know.
     """
     distributed = _dask()
+    with jobs_of(site) as cluster:
+        cluster.adapt(minimum_jobs=count, maximum_jobs=count, interval="2s")
+        with _executor(distributed, cluster) as executor:
+            yield executor
+
+
+def jobs_of(site: Site) -> Any:
+    """The ``JobQueueCluster`` of dask-jobqueue for a site, without jobs.
+
+    Raises
+    ------
+    InputError
+        The site's file has a value that it does not know.
+    """
     # importing it lets Ctrl-C end the program at once, as if all was well
     before = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
@@ -149,21 +163,17 @@ def cluster_workers(site: Site, count: int) -> Iterator[Executor]:
         "silence_logs": logging.CRITICAL,
         **site.options,
     }
-    walltime = options.get("walltime")
-    if walltime is not None:
-        seconds = max(_seconds(walltime) - _MARGIN_SECONDS, _MARGIN_SECONDS)
-        options["worker_extra_args"] = ["--lifetime", f"{seconds}s"]
+    # a thread for Dask: a worker has one series at a time, which uses all cores itself
+    arguments = [*options.pop("worker_extra_args", ()), "--nthreads", "1"]
+    if "walltime" in options:
+        seconds = max(_seconds(options["walltime"]) - _MARGIN_SECONDS, _MARGIN_SECONDS)
+        arguments += ["--lifetime", f"{seconds}s"]
     try:
-        # a core for Dask: a worker has one series at a time, which uses all cores itself
-        cluster = getattr(dask_jobqueue, _KINDS[site.kind])(
-            cores=1, processes=1, job_cpu=site.cores, **options
+        return getattr(dask_jobqueue, _KINDS[site.kind])(
+            cores=site.cores, processes=1, worker_extra_args=arguments, **options
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"--cluster: dask-jobqueue does not take this: {error}") from error
-    with cluster:
-        cluster.adapt(minimum_jobs=count, maximum_jobs=count, interval="2s")
-        with _executor(distributed, cluster) as executor:
-            yield executor
 
 
 @contextmanager
