@@ -21,7 +21,9 @@ from tomofilt.jobs.one import reconstruct
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import detect, read_series
 
-DOSES = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3.3)  # electrons/A^2: SNR 0.05 to 0.3
+DOSES = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3.3)  # electrons/A^2: SNR 0.06 to 0.3 with the CTF
+#: Without a CTF so much less gives the same SNR.
+FAINTER = 20
 SPOILED_DOSES = (1.0, 3.0)
 KINDS = {
     "all 2": "every shift off by 2 px",
@@ -47,7 +49,8 @@ def simulate(folder, seed, dose, defocus):
     out = folder / f"good-{dose}-{defocus}"
     if not out.exists():
         command = ["tomofilt", "simulate", out, "--shape", "144", "144", "72", "-q"]
-        command += ["--seed", seed, "--dose", dose, "--defocus", defocus, "-j", 2]
+        command += ["--seed", seed, "--dose", dose if defocus else dose / FAINTER]
+        command += ["--defocus", defocus, "-j", 2]
         subprocess.run([str(part) for part in command], check=True)
     return out / "imod"
 
@@ -91,7 +94,7 @@ def spoil(good, kind):
 
 def spoil_images(folder, good, what, rng):
     other = next(path for path in sorted(good.parent.parent.glob("good-*")) if path != good.parent)
-    for path in sorted(folder.glob("*.mrc")):
+    for path in sorted(folder.glob("TS_*.mrc")):
         with mrcfile.open(path, "r+") as mrc:
             images = mrc.data
             if what == "other":
