@@ -28,10 +28,13 @@ _SHIFTED_SHARE, _FEWEST_SHIFTED = 0.2, 3
 #: How surely all neighbours match, together: 0 for noise, 17 for the weakest good series (SNR
 #: 0.045 with a CTF), 6 for weak ones whose shifts are all wrong.
 _ALL_TOGETHER = 8.0
-#: In a series in the right order neighbours match the less the steeper they are, but never so
-#: differently: the middle one to the best tenth is 0.65 or more in good series, 0.25 or less where
-#: angles are in the wrong order. Not told of weak series, where all is small.
-_UNEVEN, _STRONG = 0.35, 5.5
+#: How unevenly neighbours match: 0 to 0.05 in good series (0.29 in one of 18 views that are 8
+#: degrees apart), 0.8 and more where angles are in the wrong order.
+_UNEVEN = 0.4
+#: A tilt axis elsewhere is believed if it is so much more likely (in log likelihood: good series 7,
+#: tilted by 30 degrees alone 23; axis turned by 5 degrees 40), and if that is so much of the whole
+#: (a very clear real series 0.2 % of it; turned by 5 degrees 1.9 %).
+_AXIS_GAIN, _AXIS_SHARE = 30.0, 0.01
 #: A share of the box by which the specimen may reach out of it on one side: in the middle, one that
 #: is thicker than the box by a tenth. The thickness is known to a tenth.
 _OUTSIDE, _UNSURE = 0.05, 1.1
@@ -83,14 +86,12 @@ def _nothing_in_common(record: Record, series: TiltSeries) -> Flag | None:
 
 def _wrong_order(record: Record, series: TiltSeries) -> Flag | None:
     found = _neighbours(record)
-    if not found or found["best_tenth"] < _STRONG:
-        return None
-    if found["median"] >= _UNEVEN * found["best_tenth"]:
+    if not found or found["unevenness"] < _UNEVEN:
         return None
     return Flag(
         name="neighbours are unlike",
-        sentence="some neighbouring views match well and most hardly do "
-        f"({found['median']:.1f} standard errors, {found['best_tenth']:.1f} the best tenth)",
+        sentence="some neighbouring views match well and others hardly do: the match changes by "
+        f"{100 * found['unevenness']:.0f} % from one pair to the next (good series less than 30 %)",
         mend="check that tilt angles and images are in the same order",
     )
 
@@ -109,11 +110,40 @@ def _single_views_apart(record: Record, series: TiltSeries) -> Flag | None:
     )
 
 
+def _single_views_unlike(record: Record, series: TiltSeries) -> Flag | None:
+    unlike = _neighbours(record).get("views_unlike") or []
+    if not unlike:
+        return None
+    images = [record.views[view].image for view in unlike]
+    return Flag(
+        name="single views unlike",
+        sentence=f"view{'s' * (len(images) > 1)} {listed(np.array(images))} match"
+        f"{'es' * (len(images) == 1)} neither neighbour, though the views around match: of another "
+        "series, hidden from the beam, or shifted far",
+        mend=f"look at them, and leave bad ones out: --exclude {','.join(map(str, images))}",
+    )
+
+
 def _neighbours_unlike(record: Record, series: TiltSeries) -> Flag | None:
     """The worst of what neighbouring views show; what follows from it is not said too."""
-    checks = (_views_disagree, _nothing_in_common, _wrong_order, _single_views_apart)
+    checks = (
+        *(_views_disagree, _nothing_in_common, _wrong_order),
+        *(_single_views_unlike, _single_views_apart, _axis_off),
+    )
     found = (check(record, series) for check in checks)
     return next((flag for flag in found if flag is not None), None)
+
+
+def _axis_off(record: Record, series: TiltSeries) -> Flag | None:
+    found = _measured(record).get("tilt_axis")
+    if not found or found["gain"] < _AXIS_GAIN or found["share"] < _AXIS_SHARE:
+        return None
+    return Flag(
+        name="tilt axis off",
+        sentence="views are most alike about an axis that lies about "
+        f"{abs(found['off_deg']):.0f} degrees from the tilt axis of the alignment",
+        mend="check the angle of the tilt axis, and align again",
+    )
 
 
 def _box(record: Record) -> float:
@@ -180,7 +210,7 @@ def _blank_views(record: Record, series: TiltSeries) -> Flag | None:
         return None
     return Flag(
         name="blank views",
-        sentence=f"blank images: {listed(np.array(record.blank))}",
+        sentence=f"images without contrast, blank or dark: {listed(np.array(record.blank))}",
         mend=f"leave them out: --exclude {','.join(map(str, record.blank))}",
     )
 

@@ -231,7 +231,9 @@ class SeriesImages:
             return
         numbers = ",".join(str(int(self.series.views[view]) + 1) for view in stack.blank)
         log.info(
-            "  note: blank images of %s: leave them out, --exclude %s", self.series.name, numbers
+            "  note: images of %s without contrast, blank or dark: leave them out, --exclude %s",
+            self.series.name,
+            numbers,
         )
 
     def _levelled(self, source: Source) -> LevelledImages:
