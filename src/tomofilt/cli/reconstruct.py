@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
 
-__all__ = ["Work", "reconstruct", "requested"]
+__all__ = ["Work", "reconstruct", "requested", "workers_for"]
 
 _NOTHING = "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
 
@@ -44,6 +44,8 @@ class Work:
     dry_run, as_json, quiet, verbose, strict : bool
     workers, cluster, dask_scheduler, idle_seconds : optional
         See the options of these names.
+    nth : int, optional
+        Which one of the series, if one alone.
     stop : Path
         With this file a watch ends.
     """
@@ -60,6 +62,7 @@ class Work:
     cluster: Path | None
     dask_scheduler: str | None
     idle_seconds: float | None
+    nth: int | None
     stop: Path
 
 
@@ -104,6 +107,7 @@ def requested(
     invert: options.Invert = False,
     flip_z: options.FlipZ = False,
     preview: options.Preview = True,
+    zarr: options.Zarr = False,
     overwrite: options.Overwrite = False,
     only_do_unfinished: options.OnlyDoUnfinished = False,
     device: options.Device = "auto",
@@ -131,6 +135,7 @@ def requested(
     Exit code: 0 all done, 1 some series failed, 2 input or options that cannot be used,
     3 no memory or no such device, 130 interrupted.
     """
+    from tomofilt.io.ome_zarr import require_zarr
     from tomofilt.jobs.many import Job
     from tomofilt.projectors.select import choose, device_text
     from tomofilt.reconstruction.settings import Settings
@@ -147,6 +152,8 @@ def requested(
     where = device_text(device, gpu)
     if where.startswith("cuda"):
         choose(where, projector)  # no GPU is one error, not one for each series
+    if zarr:
+        require_zarr()  # likewise
     if denoise and filter is None and model is None:
         filter = "wiener-exact:match"
     settings = Settings(
@@ -170,6 +177,7 @@ def requested(
         max_memory_bytes=parse_memory(max_memory),
         overwrite=overwrite,
         preview=preview,
+        zarr=zarr,
         halves=halves,
         denoise=denoise,
         head=head,
@@ -214,6 +222,7 @@ def requested(
         cluster=cluster,
         dask_scheduler=dask_scheduler,
         idle_seconds=parse_time("--idle", idle or "1h") if watch else None,
+        nth=nth,
         stop=(output_dir or Path()) / "stop",
     )
 
@@ -247,10 +256,11 @@ def reconstruct(**options: Any) -> None:
 def _run(work: Work, reporter: ConsoleReporter) -> Summary:
     from tomofilt.jobs import many as batch
 
-    settings, workers = _workers(work)
+    settings, workers = workers_for(work)
     with workers as executor:
         if work.idle_seconds is None:
-            return batch.run(work.jobs, settings, reporter, executor)
+            told = work.nth is None
+            return batch.run(work.jobs, settings, reporter, executor, commit=told)
         from tomofilt.jobs.watch import watch
 
         return watch(
@@ -264,7 +274,7 @@ def _run(work: Work, reporter: ConsoleReporter) -> Summary:
         )
 
 
-def _workers(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
+def workers_for(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
     """Who runs the series, and how many threads each may have."""
     if work.dask_scheduler is None and work.cluster is None and work.workers is None:
         return work.settings, nullcontext()
@@ -343,10 +353,10 @@ def _open(
 
 
 def _places(paths: Sequence[Path]) -> list[Path]:
-    """Each path once, without an earlier overview that a pattern such as ``lab/*`` matches."""
+    """Each path once, without earlier results that a pattern such as ``lab/*`` matches."""
     from tomofilt.jobs.overview import NAME
 
-    return [path for path in dict.fromkeys(paths) if path.stem != NAME]
+    return [path for path in dict.fromkeys(paths) if path.stem != NAME and path.suffix != ".zarr"]
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

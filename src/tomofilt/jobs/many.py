@@ -127,6 +127,7 @@ def run(
     reporter: BatchReporter,
     executor: Executor | None = None,
     overview: Overview | None = None,
+    commit: bool = True,
 ) -> Summary:
     """Reconstruct each job's series; one that fails does not stop the others.
 
@@ -145,6 +146,8 @@ def run(
         told, and the overview is written, by the caller alone. Default: one series after the other.
     overview : Overview, optional
         Default: one of these jobs, if there are several.
+    commit : bool
+        Whether projects are told; not where several programs share the series of one.
     """
     if overview is None and len(jobs) > 1:
         overview = Overview.of(jobs)
@@ -168,7 +171,7 @@ def run(
     else:
         outcomes = _spread(jobs, settings, reporter, executor, finish)
     page = overview.write() if overview is not None else None
-    return Summary(outcomes, _commit(jobs, outcomes), page)
+    return Summary(outcomes, _commit(jobs, outcomes) if commit else (), page)
 
 
 def reconstruct_job(

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from tomofilt.errors import OutputError
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.record import Denoising, Record, write_record
 from tomofilt.jobs.effort import Effort
 from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint, input_files
-from tomofilt.jobs.finished import finished, known_record
+from tomofilt.jobs.finished import finished, known_record, zarr_finished
+from tomofilt.jobs.ome_zarr import make_zarr
 from tomofilt.jobs.outputs import Output, OutputName
 from tomofilt.jobs.picture import draw_picture
 from tomofilt.jobs.plan import Plan, make_plan
@@ -96,10 +99,10 @@ def reconstruct(
         log.info("  note: %s", note)
     inputs, parts = _what_it_depends_on(plan)
     todo = _unfinished(plan, parts)
+    for output in plan.outputs:
+        if output.name not in todo:
+            _complete(plan, output, parts[output.name])
     if not todo:
-        for output in plan.outputs:
-            if output.destination.record.exists() and not output.destination.preview.exists():
-                _draw(plan, output)
         log.info("%s: finished already, %s is kept", series.name, destination.volume)
         return Result(destination, skipped=True, record=known_record(destination.record))
     _make_folder(destination)
@@ -195,6 +198,7 @@ def _unfinished(plan: Plan, parts: Parts) -> dict[str, Output]:
             parts[output.name],
             overwrite=settings.overwrite,
             picture=settings.preview,
+            zarr=output.zarr is not None,
         )
         for output in plan.outputs
     }
@@ -212,6 +216,20 @@ def _was_refused(whole: Output, depends_on: Mapping[str, str]) -> bool:
     if known is None or known.denoising is None or known.denoising.refused is None:
         return False
     return known.denoising.fingerprint == fingerprint(depends_on)
+
+
+def _complete(plan: Plan, output: Output, depends_on: Mapping[str, str]) -> None:
+    """Make what was not asked for when a finished volume was made."""
+    record = known_record(output.destination.record)
+    if record is None:  # a denoised volume that was refused
+        return
+    if not output.destination.preview.exists():
+        _draw(plan, output)
+    if output.zarr and not zarr_finished(output.destination, depends_on, overwrite=False):
+        told = record.output
+        zarr = make_zarr(plan, output, record.fingerprint, told.minimum, told.maximum)
+        told = structs.replace(told, zarr=zarr)
+        write_record(output.destination.record, structs.replace(record, output=told))
 
 
 def _make_folder(destination: Destination) -> None:
@@ -289,6 +307,9 @@ class _Run:
     def _document(self, output: Output, clock: Clock, sink: VolumeSink) -> Record:
         """Write the record of a finished volume, without which it counts as unfinished."""
         told = self.decision is not None and output.name in ("whole", "denoised")
+        statistics, mark = sink.summary(), fingerprint(self.parts[output.name])
+        with clock.phase("write"):
+            zarr = make_zarr(self.plan, output, mark, statistics["minimum"], statistics["maximum"])
         record = build_record(
             self.plan.problem,
             self.plan.settings,
@@ -296,7 +317,7 @@ class _Run:
             self.parts[output.name],
             self.inputs,
             seconds=clock.seconds,
-            statistics=sink.summary(),
+            statistics=statistics | {"zarr": zarr},
             denoising=self._denoising(self.decision) if told and self.decision else None,
             gold=None if self.gold is None else self.gold.facts(),
             blank=self.images.blank,

@@ -149,6 +149,11 @@ class Destination:
         """PNG preview beside the volume."""
         return self.volume.with_suffix(".png")
 
+    @property
+    def zarr(self) -> Path:
+        """OME-Zarr beside the volume."""
+        return self.volume.with_suffix(".ome.zarr")
+
     def half(self, number: int) -> Destination:
         """Destination of half 1 or 2."""
         return Destination(self.volume.with_stem(f"{self.volume.stem}_half{number}"))
