@@ -9,7 +9,7 @@ from strategies_records import a_record
 
 from tomofilt.cli import reporter as reporter_module
 from tomofilt.cli.reporter import ConsoleReporter
-from tomofilt.io.record import Flag
+from tomofilt.io.record import Denoising, Flag
 from tomofilt.jobs.many import Outcome
 from tomofilt.jobs.one import Result
 from tomofilt.series.projects import Destination
@@ -22,24 +22,31 @@ def clock(monkeypatch):
     return now
 
 
-def report(clock, seconds_per_permille, *, terminal=False, quiet=False, count=1, flags=()):
+def report(clock, seconds_per_permille, *, terminal=False, quiet=False, count=1, **facts):
     reporter = ConsoleReporter(quiet=quiet)
     text = io.StringIO()
     reporter.console = Console(file=text, force_terminal=terminal, width=100, markup=False)
     destination = Destination(Path("TS_01_rec.mrc"))
-    record = a_record(flags=flags)
+    record = a_record(**facts)
     with reporter:
         reporter.start("TS_01", 1, count)
         for done in range(1001):
             reporter.progress(done, 1000)
             clock[0] += seconds_per_permille
         result = Result(destination, False, record=record)
-        reporter.finish(Outcome("TS_01", destination, result, seconds=5.0, flags=flags))
+        reporter.finish(Outcome("TS_01", destination, result, seconds=5.0, flags=record.flags))
     return text.getvalue()
 
 
 def test_a_quick_series_has_no_lines_of_progress(clock):
     assert report(clock, 0.005) == "TS_01: 44 x 38 x 16 at 16 A, 5.0 s, OK\n"
+
+
+@pytest.mark.parametrize(("refused", "said"), [(None, "denoised"), ("because", "not denoised")])
+def test_what_became_of_denoising(clock, refused, said):
+    denoising = Denoising(fingerprint="", refused=refused, measured={})
+    text = report(clock, 0.005, denoising=denoising)
+    assert text == f"TS_01: 44 x 38 x 16 at 16 A, {said}, 5.0 s, OK\n"
 
 
 def test_not_more_than_one_line_every_ten_seconds(clock):

@@ -217,7 +217,7 @@ def _failed(outcome: Outcome) -> str:
 
 
 def _line(outcome: Outcome) -> str:
-    """Name, size, thickness of specimen and box, time, verdict."""
+    """Name, size, thickness of specimen and box, whether it was denoised, time, verdict."""
     assert outcome.result is not None
     record = outcome.result.record
     parts = []
@@ -228,6 +228,8 @@ def _line(outcome: Outcome) -> str:
         specimen = record.filter.measured.get("specimen_thickness_angst")
         if specimen is not None:
             parts.append(f"specimen {specimen:.0f} of {nz * voxel:.0f} A")
+        if record.denoising is not None:
+            parts.append("denoised" if record.denoising.refused is None else "not denoised")
     parts.append("finished already" if outcome.result.skipped else f"{outcome.seconds:.1f} s")
     return f"{outcome.name}: {', '.join([*parts, outcome.verdict])}"
 

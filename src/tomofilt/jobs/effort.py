@@ -10,6 +10,7 @@ from tomofilt.jobs.outputs import Output
 from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.images import Source
 from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.settings import Settings
 
 __all__ = ["Effort"]
 
@@ -47,7 +48,7 @@ class Effort:
     total: float
 
     @classmethod
-    def of(cls, problem: Problem, todo: Mapping[str, Output]) -> Effort:
+    def of(cls, problem: Problem, todo: Mapping[str, Output], settings: Settings) -> Effort:
         """The effort for some volumes.
 
         Parameters
@@ -55,6 +56,7 @@ class Effort:
         problem : Problem
         todo : mapping of str to Output
             What is to be made, by name.
+        settings : Settings
         """
         views, (nz, ny, nx) = len(problem.series.views), problem.grid.shape
         rows, columns = problem.frame.grid.shape
@@ -64,7 +66,8 @@ class Effort:
         if is_measured and problem.series.halves is not None:
             sources |= {"half1", "half2"}
         image = _IMAGE * pixels / views
-        gold, measuring = (each * pixels * is_measured for each in (_GOLD, _MEASURED))
+        looks_for_gold = settings.gold != "as-is" and not problem.method.native
+        gold, measuring = _GOLD * pixels * looks_for_gold, _MEASURED * pixels * is_measured
         central = views * voxels * min(1.0, SLAB_ROWS / ny)
         deciding = (1e-9 * _DECIDED + _DECIDED_VIEW * central) * is_denoised
         volume = (_VIEW * views * problem.method.passes + _WRITTEN) * voxels

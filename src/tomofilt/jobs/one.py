@@ -107,7 +107,7 @@ def reconstruct(
         return Result(destination, skipped=True, record=known_record(destination.record))
     _make_folder(destination)
     problem = plan.problem
-    effort = Effort.of(problem, todo)
+    effort = Effort.of(problem, todo, settings)
     progress = Progress(lambda share: tell(int(1000 * share)), effort.total)
     with problem.images(folder=destination.volume.parent, in_place=True) as images:
         images.advance = lambda: progress.advance(effort.image)

@@ -10,7 +10,6 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -201,7 +200,7 @@ def _csv(rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row.columns())
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerows([getattr(row, name) for name in Row.columns()] for row in rows)
     return text.getvalue()
 
 
