@@ -39,7 +39,9 @@ def continue_level(image: Float32) -> Float32:
     return filled
 
 
-def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -> Float64:
+def level_at(
+    image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices, block_px: int = _BLOCK_PX
+) -> Float64:
     """The level of an image at some pixels: a smooth mean of what is known about them.
 
     Parameters
@@ -48,6 +50,8 @@ def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -
     known : (y, x) bool
         The pixels that count.
     y, x : (n,) int
+    block_px : int
+        The level is smooth over two or three times as many pixels.
 
     Returns
     -------
@@ -55,8 +59,7 @@ def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -
     """
     from scipy import ndimage
 
-    block = _BLOCK_PX
-    starts = [np.arange(0, n, block) for n in image.shape]
+    starts = [np.arange(0, n, block_px) for n in image.shape]
 
     def sums(pixels: Float32) -> Float64:
         rows = np.add.reduceat(pixels, starts[0], axis=0)
@@ -64,7 +67,7 @@ def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -
 
     total, count = sums(image * known), sums(known.astype(np.float32))
     level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
-    places = (np.stack([y, x]) + 0.5) / block - 0.5
+    places = (np.stack([y, x]) + 0.5) / block_px - 0.5
     return np.asarray(ndimage.map_coordinates(level, places, order=1, mode="nearest"))
 
 
