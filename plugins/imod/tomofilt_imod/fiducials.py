@@ -62,7 +62,7 @@ def read_model(path: Path) -> Model:
     size = struct.unpack_from(">3i", data, 136)
     contours, pixel, place = [], 0.0, _HEADER
     try:
-        while (kind := data[place : place + 4]) not in (b"IEOF", b""):
+        while (kind := data[place : place + 4]) != b"IEOF":
             place += 4
             if kind == b"OBJT":
                 length = _OBJECT
@@ -80,6 +80,8 @@ def read_model(path: Path) -> Model:
                 if kind == b"MINX":
                     (pixel,) = struct.unpack_from(">f", data, place + 36)
             place += length
+            if place > len(data):
+                raise ValueError
     except (struct.error, ValueError) as error:
         raise InputError(
             f"{path} ends after {len(data)} bytes, in the middle of an IMOD model: copy it again, "
@@ -129,6 +131,8 @@ def _in_images(
     sections, spacing = images.stack.shape[0], images.stack.header.spacing_angst[0]
     # both pixel sizes are from headers: those of the images count even if the user corrects them
     scale = model.pixel_angst / spacing if model.pixel_angst > 0 and spacing > 0 else 1.0
+    if min(model.size_px[:2]) < 1:
+        raise InputError(f"{path} does not say how large the images are that it was made on")
     beads = np.full((len(model.contours), sections, 2), np.nan)
     for bead, points in zip(beads, model.contours, strict=True):
         section = np.rint(points[:, 2]).astype(int)
