@@ -41,7 +41,9 @@ def continue_level(image: Float32) -> Float32:
     return filled
 
 
-def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -> Float64:
+def level_at(
+    image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices, block_px: int = _BLOCK_PX
+) -> Float64:
     """The level of an image at some pixels: a smooth mean of what is known about them.
 
     Parameters
@@ -50,6 +52,8 @@ def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -
     known : (y, x) bool
         The pixels that count.
     y, x : (n,) int
+    block_px : int
+        The level is smooth over two or three times as many pixels.
 
     Returns
     -------
@@ -57,30 +61,32 @@ def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -
     """
     from scipy import ndimage
 
-    total, count = np.zeros((2, *(-(-n // _BLOCK_PX) for n in image.shape)))
-    _add_up(image, known, total, count)
+    total, count = np.zeros((2, *(-(-n // block_px) for n in image.shape)))
+    _add_up(image, known, block_px, total, count)
     level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
-    return _between(level, y, x)
+    return _between(level, block_px, y, x)
 
 
 @kernel
-def _add_up(image: Float32, known: NDArray[np.bool_], total: Float64, count: Float64) -> None:
+def _add_up(
+    image: Float32, known: NDArray[np.bool_], block_px: int, total: Float64, count: Float64
+) -> None:
     """Sum and number of the known pixels in each block."""
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             if known[y, x]:
-                total[y // _BLOCK_PX, x // _BLOCK_PX] += image[y, x]
-                count[y // _BLOCK_PX, x // _BLOCK_PX] += 1
+                total[y // block_px, x // block_px] += image[y, x]
+                count[y // block_px, x // block_px] += 1
 
 
 @kernel
-def _between(level: Float64, y: Indices, x: Indices) -> Float64:
+def _between(level: Float64, block_px: int, y: Indices, x: Indices) -> Float64:
     """The level of the blocks, linear between their middles, at some pixels."""
     last_y, last_x = level.shape[0] - 1, level.shape[1] - 1
     found = np.empty(len(y))
     for n in range(len(y)):
-        v = min(max((y[n] + 0.5) / _BLOCK_PX - 0.5, 0.0), last_y)
-        u = min(max((x[n] + 0.5) / _BLOCK_PX - 0.5, 0.0), last_x)
+        v = min(max((y[n] + 0.5) / block_px - 0.5, 0.0), last_y)
+        u = min(max((x[n] + 0.5) / block_px - 0.5, 0.0), last_x)
         j, i = min(int(v), max(last_y - 1, 0)), min(int(u), max(last_x - 1, 0))
         t, s = v - j, u - i
         below, after = min(j + 1, last_y), min(i + 1, last_x)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.align.edges import level_at
-from tomofilt.align.spots import find_spots, meet, nearest, project
+from tomofilt.align.spots import APART_ANGST, find_spots, fitted, meet, project, seen_near
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, SliceGeometry, VolumeGrid
 from tomofilt.util.threads import run_all
 
@@ -36,6 +36,10 @@ _FEWEST_PX = 1.5
 _MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
 #: The grain that it is filled with is from so many radii away.
 _BESIDE = 2.5
+#: Radius of beads of which nothing is known.
+_USUAL_ANGST = 50.0
+#: Places that were told of are fitted so often.
+_TOLD_ROUNDS = 3
 #: Places and local maps are found in turns, which differ less and less.
 _LOCAL_ROUNDS = 3
 #: Rings about a bead from which its size is measured.
@@ -44,7 +48,7 @@ _RING_ANGST, _RINGS = 5.0, 60
 #: deviations of an image. Gold that stops all of the beam has an edge of 0.1 to 0.25; a ball that
 #: does not, 0.44 and more where others are beside it, but nothing else is as dense. Ribosomes and
 #: other particles have 0.6 to 1.1 and seldom stand out by more than 6.
-_STANDS_OUT, _EDGE = (4.5, 8.0), (0.35, 0.65)
+_STANDS_OUT, _EDGE = (4.5, 8.0), (0.35, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,8 @@ class Beads:
         Where each view shows it beside where its place puts it: (u, v).
     slices : SliceGeometry
         Of all the views.
+    told : int
+        How many of them, the last, were not found but told of.
     """
 
     places_angst: Float64
@@ -69,6 +75,7 @@ class Beads:
     contrasts: Float64
     shifts_angst: Float64
     slices: SliceGeometry
+    told: int = 0
 
     def __len__(self) -> int:
         return len(self.radii_angst)
@@ -79,6 +86,7 @@ class Beads:
             return {"beads": 0}
         return {
             "beads": len(self),
+            "from_the_project": self.told,
             "diameter_angst": round(2 * float(np.median(self.radii_angst)), 1),
             "places_angst": [[round(float(c), 1) for c in place] for place in self.places_angst],
         }
@@ -86,7 +94,18 @@ class Beads:
     def summary(self) -> str:
         """How many, and how large, in words."""
         nanometres = np.median(self.radii_angst) / 5
-        return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found"
+        told = f" ({self.told} by the project's model alone)" if self.told else ""
+        return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found{told}"
+
+    def select(self, which: Mask) -> Beads:
+        """Some of the beads."""
+        return replace(
+            self,
+            places_angst=self.places_angst[which],
+            radii_angst=self.radii_angst[which],
+            contrasts=self.contrasts[which],
+            shifts_angst=self.shifts_angst[which],
+        )
 
     def fill(
         self,
@@ -124,8 +143,12 @@ class Beads:
         rng = np.random.default_rng(view)
         others = [_beside(y, x, known, rng) for y, x in discs]
         y, x = np.concatenate(discs, axis=1)
+        # as many pixels as from the middle of a disc to its edge
+        block = max(2, round(np.sqrt(y.size / len(discs) / np.pi)))
         from_y, from_x = np.concatenate(others, axis=1)
-        level, their_level = np.split(level_at(image, known, np.r_[y, from_y], np.r_[x, from_x]), 2)
+        level, their_level = np.split(
+            level_at(image, known, np.r_[y, from_y], np.r_[x, from_x], block), 2
+        )
         grain = np.where(known[from_y, from_x], image[from_y, from_x] - their_level, 0)
         filled = image.copy()
         filled[y, x] = np.where(image[y, x] == 0, 0, level + grain)
@@ -203,6 +226,7 @@ def find_beads(
     grid: ImageGrid,
     thickness_angst: float,
     threads: int,
+    told: Float64 | None = None,
 ) -> Beads:
     """Find the gold beads of a series, 5 to 30 nm wide, dark or bright.
 
@@ -215,6 +239,8 @@ def find_beads(
     thickness_angst : float
         Beads are sought in twice that.
     threads : int
+    told : (bead, view, 2), optional
+        Where somebody says that beads are (u, v), NaN where nobody does; they are believed.
     """
     count = len(slices.a)
     spots = np.empty(count, dtype=object)
@@ -223,41 +249,74 @@ def find_beads(
         spots[view] = find_spots(image_of(view), grid)
 
     run_all(threads, look, range(count))
-    alike = [[each[each[:, 2] * sign > 0] for each in spots] for sign in (-1, 1)]
-    found = [
-        _beads(one, image_of, slices, grid, meet(one, slices, grid, thickness_angst), threads)
-        for one in alike
-    ]
-    return max(found, key=len)
+    found = []
+    for sign in (-1, 1):
+        alike = [each[each[:, 2] * sign > 0] for each in spots]
+        places = meet(alike, slices, grid, thickness_angst)
+        seen = seen_near(places, alike, slices)
+        candidates, blurs = _measured(places, seen, image_of, slices, grid, threads)
+        smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
+        strengths = np.nanmean(np.abs(seen[..., 2]), axis=0) if len(places) else blurs
+        sharp = blurs < np.interp(strengths, _STANDS_OUT, _EDGE, left=0.0)
+        found.append(candidates.select(sharp & (candidates.radii_angst > smallest)))
+    best = max(found, key=len)
+    return best if told is None else _with_told(best, told, image_of, grid, threads)
 
 
-def _beads(
-    spots: list[Float64],
+def _with_told(
+    found: Beads, told: Float64, image_of: Callable[[int], Float32], grid: ImageGrid, threads: int
+) -> Beads:
+    """Beads that were found, and those that they were told of besides."""
+    seen = told.transpose(1, 0, 2)
+    places = fitted(np.zeros((len(told), 3)), seen, found.slices, np.inf)
+    for _ in range(_TOLD_ROUNDS):
+        places = fitted(places, seen, found.slices)
+    gaps = np.linalg.norm(places[:, None] - found.places_angst, axis=2)
+    new = (np.isfinite(told[..., 0]).sum(axis=1) > 1) & np.all(gaps > APART_ANGST, axis=1)
+    more, blurs = _measured(places[new], seen[:, new], image_of, found.slices, grid, threads)
+    # where nothing like a bead is seen, it is taken to be as large as the others
+    known = found.radii_angst if len(found) else more.radii_angst[blurs < _EDGE[1]]
+    usual = float(np.median(known)) if len(known) else _USUAL_ANGST
+    like_one = (blurs < _EDGE[1]) & (more.radii_angst > _SMALLEST_ANGST)
+    return Beads(
+        np.concatenate([found.places_angst, more.places_angst]),
+        np.concatenate([found.radii_angst, np.where(like_one, more.radii_angst, usual)]),
+        np.concatenate([found.contrasts, more.contrasts]),
+        np.concatenate([found.shifts_angst, more.shifts_angst]),
+        found.slices,
+        told=len(more),
+    )
+
+
+def _measured(
+    places: Float64,
+    seen: Float64,
     image_of: Callable[[int], Float32],
     slices: SliceGeometry,
     grid: ImageGrid,
-    places: Float64,
     threads: int,
-) -> Beads:
-    """Those of the places where spots (u, v, strength) meet that have the edge of a bead."""
-    count = len(spots)
-    shifts = np.zeros((len(places), count, 2))
-    strengths = np.full((len(places), count), np.nan)
-    profiles = np.zeros((count, 2, len(places), _RINGS))
+) -> tuple[Beads, Float64]:
+    """Beads at places, of the size that they are seen with, and the blur of each.
+
+    Parameters
+    ----------
+    places : (bead, 3)
+    seen : (view, bead, 2 or more)
+        u and v first; NaN where a view does not show it.
+    image_of, slices, grid, threads
+        As for :func:`find_beads`.
+    """
+    views = range(len(seen) if len(places) else 0)
+    shifts = np.zeros((len(places), len(seen), 2))
+    profiles = np.zeros((len(seen), 2, len(places), _RINGS))
 
     def measure(view: int) -> None:
-        predicted = project(slices, view, places).T
-        near = nearest(spots[view], predicted)
-        shifts[:, view] = np.nan_to_num(near[:, :2] - predicted)
-        strengths[:, view] = np.abs(near[:, 2])
-        profiles[view] = _profiles(image_of(view), grid, near[:, :2])
+        shifts[:, view] = np.nan_to_num(seen[view, :, :2] - project(slices, view, places).T)
+        profiles[view] = _profiles(image_of(view), grid, seen[view, :, :2])
 
-    run_all(threads, measure, range(count if len(places) else 0))
+    run_all(threads, measure, views)
     radii, contrasts, blurs = _sizes(profiles.sum(axis=0))
-    smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
-    sharpest = np.interp(np.nanmean(strengths, axis=1), _STANDS_OUT, _EDGE, left=0.0)
-    real = (radii > smallest) & (blurs < sharpest)
-    return Beads(places[real], radii[real], contrasts[real], shifts[real], slices)
+    return Beads(places, radii, contrasts, shifts, slices), blurs
 
 
 def _profiles(image: Float32, grid: ImageGrid, middles: Float64) -> Float64:
@@ -331,13 +390,20 @@ def _distance(window: tuple[slice, ...], middle: Float64) -> Float64:
 
 
 def _beside(y: Indices, x: Indices, known: Mask, rng: np.random.Generator) -> Indices:
-    """Pixels (2, n) beside a disc, in its shape: known ones, if they are in some direction."""
-    ny, nx = known.shape
+    """Pixels (2, n) beside a disc, in its shape and mirrored at the image's edges.
+
+    In a direction in which all are known, else in that in which most are.
+    """
     far = _BESIDE * np.sqrt(len(y) / np.pi)
+    most, found = -1.0, np.stack([y, x])
     for turn in rng.permutation(8):
         angle = np.pi * turn / 4
-        from_y = np.clip(y + round(far * np.sin(angle)), 0, ny - 1)
-        from_x = np.clip(x + round(far * np.cos(angle)), 0, nx - 1)
-        if known[from_y, from_x].all():
+        there = np.stack([y + round(far * np.sin(angle)), x + round(far * np.cos(angle))])
+        last = np.array(known.shape)[:, None] - 1
+        there = np.clip(last - np.abs(last - np.abs(there)), 0, last)
+        share = float(known[there[0], there[1]].mean()) if len(y) else 1.0
+        if share > most:
+            most, found = share, there
+        if most == 1:
             break
-    return np.stack([from_y, from_x])
+    return found

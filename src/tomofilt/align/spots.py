@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tomofilt.series.geometry import ImageGrid, SliceGeometry
 
-__all__ = ["find_spots", "meet", "nearest", "project"]
+__all__ = ["APART_ANGST", "find_spots", "fitted", "meet", "project", "seen_near"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -30,6 +30,8 @@ _SEEN = 0.6
 _CHANCE = 1e-8
 #: So many spots of one image are used, the strongest.
 _MOST_SPOTS = 400
+#: Beads are no nearer to each other, or they count as one.
+APART_ANGST = 2 * _REACH_ANGST
 #: Places are fitted to their spots so often.
 _ROUNDS = 3
 #: Spots are about as exact as this.
@@ -197,7 +199,7 @@ def _raster(spots: Float64, grid: ImageGrid) -> _Raster:
     return _Raster(near, corner, float(near.mean()))
 
 
-def nearest(spots: Float64, predicted: Float64) -> Float64:
+def _nearest(spots: Float64, predicted: Float64) -> Float64:
     """The spot (u, v, strength) nearest to each predicted place (place, 2); NaN: none in reach."""
     near = np.full((len(predicted), 3), np.nan)
     if len(spots) and len(predicted):
@@ -223,26 +225,42 @@ def _refined(
 ) -> Float64:
     """Places fitted to their spots; those that are seen too rarely, or twice, are left out."""
     for _ in range(_ROUNDS):
-        places = _fitted(places, spots, slices)
+        places = fitted(places, seen_near(places, spots, slices), slices)
     share, sure = _agreement(places, slices, rasters)
     kept: list[int] = []
     for i in np.argsort(-share, kind="stable"):
-        apart = [np.linalg.norm(places[i] - places[j]) > 2 * _REACH_ANGST for j in kept]
+        apart = [np.linalg.norm(places[i] - places[j]) > APART_ANGST for j in kept]
         if share[i] >= _SEEN and sure[i] and all(apart):
             kept.append(int(i))
     return places[kept]
 
 
-def _fitted(places: Float64, spots: list[Float64], slices: SliceGeometry) -> Float64:
-    """Places moved to where their spots are; spots far off, of a neighbour perhaps, count less."""
-    count = len(spots)
-    predicted = np.stack([project(slices, view, places).T for view in range(count)])
-    near = np.stack([nearest(spots[view], predicted[view]) for view in range(count)])
-    residuals = near[..., :2] - predicted
-    weights = np.nan_to_num(1 / (1 + np.square(residuals / _EXACT_ANGST).sum(axis=2)))
-    rows = np.zeros((count, 2, 3))
+def seen_near(places: Float64, spots: list[Float64], slices: SliceGeometry) -> Float64:
+    """The spot (u, v, strength) of each place in each view, NaN without one: (view, place, 3)."""
+    predicted = [project(slices, view, places).T for view in range(len(spots))]
+    return np.stack([_nearest(*each) for each in zip(spots, predicted, strict=True)])
+
+
+def fitted(
+    places: Float64, seen: Float64, slices: SliceGeometry, exact_angst: float = _EXACT_ANGST
+) -> Float64:
+    """Places moved to where they are seen; what is far off, a neighbour perhaps, counts less.
+
+    Parameters
+    ----------
+    places : (place, 3)
+    seen : (view, place, 2 or more)
+        u and v first; NaN where a place is not seen.
+    slices : SliceGeometry
+    exact_angst : float
+        What is so far off counts half; infinity: everything counts alike.
+    """
+    predicted = np.stack([project(slices, view, places).T for view in range(len(seen))])
+    off = seen[..., :2] - predicted
+    weights = np.nan_to_num(1 / (1 + np.square(off / exact_angst).sum(axis=2)))
+    rows = np.zeros((len(seen), 2, 3))
     rows[:, 0, 0], rows[:, 0, 2] = slices.a, slices.b
     rows[:, 1, 1], rows[:, 1, 2] = 1, slices.e
     normal = np.einsum("vp,vik,vil->pkl", weights, rows, rows) + 1e-9 * np.eye(3)
-    right = np.einsum("vp,vik,vpi->pk", weights, rows, np.nan_to_num(residuals))
+    right = np.einsum("vp,vik,vpi->pk", weights, rows, np.nan_to_num(off))
     return np.asarray(places + np.linalg.solve(normal, right[..., None])[..., 0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import numpy as np
+
 from tomofilt.align.gold import Beads, find_beads
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
@@ -35,8 +37,18 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     if settings.gold == "as-is" or problem.method.native:
         return None
     frame, series = problem.frame, problem.series
+    told = None
+    if series.fiducials_angst is not None:
+        back = np.linalg.inv(frame.image_from_aligned[:, :, :2])
+        about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
+        told = np.einsum("vij,bvj->bvi", back, about)
     beads = find_beads(
-        images.aligned().image, frame.slices, frame.grid, problem.thickness_angst, problem.threads
+        images.aligned().image,
+        frame.slices,
+        frame.grid,
+        problem.thickness_angst,
+        problem.threads,
+        told,
     )
     if not len(beads):
         return beads
