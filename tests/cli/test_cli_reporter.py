@@ -33,9 +33,8 @@ def report(clock, seconds_per_permille, *, terminal=False, quiet=False, count=1,
         for done in range(1001):
             reporter.progress(done, 1000)
             clock[0] += seconds_per_permille
-        reporter.finish(
-            Outcome("TS_01", destination, Result(destination, False, record=record), seconds=5.0)
-        )
+        result = Result(destination, False, record=record)
+        reporter.finish(Outcome("TS_01", destination, result, seconds=5.0, flags=flags))
     return text.getvalue()
 
 
@@ -85,3 +84,52 @@ def test_a_batch_has_one_line_a_series(clock):
 def test_a_batch_has_a_bar_of_its_own(clock):
     text = report(clock, 0.1, terminal=True, count=2)
     assert "series 1 of 2" in text
+
+
+class TestTimeLeft:
+    """What the bars say of the time left, at a clock that goes as the work does."""
+
+    @pytest.fixture
+    def reporter(self, clock):
+        reporter = ConsoleReporter()
+        reporter.console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        with reporter:
+            yield reporter
+
+    def left(self, reporter, clock):
+        """Seconds left of the batch and of the series, where they are known."""
+        tasks = reporter._bars.tasks
+        ends = [task.fields["ends_at"] for task in tasks]
+        return [None if end is None else end - clock[0] for end in ends]
+
+    def work(self, reporter, clock, number, seconds, skipped=False, until=1.0):
+        reporter.start(f"TS_{number}", number, 10)
+        for step in range(round(100 * until)):
+            clock[0] += seconds / 100
+            reporter.progress(step + 1, 100)
+        if until == 1.0:
+            destination = Destination(Path("TS_rec.mrc"))
+            reporter.finish(Outcome(f"TS_{number}", destination, Result(destination, skipped)))
+
+    def test_it_is_what_the_rest_takes_at_this_pace(self, reporter, clock):
+        clock[0] = 1000.0
+        self.work(reporter, clock, 1, 20.0, until=0.25)
+        assert self.left(reporter, clock) == pytest.approx([195.0, 15.0])
+
+    def test_series_that_were_finished_do_not_count(self, reporter, clock):
+        for number in range(1, 6):
+            self.work(reporter, clock, number, 0.5, skipped=True)
+        assert self.left(reporter, clock) == [None]
+        self.work(reporter, clock, 6, 60.0)
+        assert self.left(reporter, clock) == pytest.approx([240.0])
+        self.work(reporter, clock, 7, 60.0, until=0.5)
+        assert self.left(reporter, clock) == pytest.approx([210.0, 30.0])
+
+    def test_it_counts_down_while_nothing_is_heard(self, reporter, clock):
+        self.work(reporter, clock, 1, 20.0, until=0.5)
+        column = reporter._bars.columns[-1]
+        texts = []
+        for _ in range(3):
+            texts.append(str(column.render(reporter._bars.tasks[-1])))
+            clock[0] += 6.0
+        assert texts == ["0:10 left", "0:04 left", "0:00 left"]

@@ -84,13 +84,19 @@ def test_the_worst_of_the_neighbours_alone_is_said_and_no_thickness_with_it():
 def test_the_box():
     [flag] = flags_of(record(specimen_thickness_angst=290.0), tilt_series())
     assert flag.name == "specimen thicker than the box"
-    assert flag.sentence == "the specimen is 290 A thick, the tomogram 256 A"
-    assert flag.mend == "--thickness 300"
-    assert names(record(specimen_thickness_angst=275.0)) == []
+    assert flag.sentence.startswith("the specimen is 290 A thick, the tomogram 256 A: 27 A are cut")
+    assert flag.mend == "--thickness 400"
     guessed = {"from": "neighbouring views; the thickness is the tomogram's"}
     assert names(record(specimen_thickness_angst=290.0, **guessed)) == []
     assert names(record(specimen_height_angst=-50.0)) == ["specimen off the middle"]
     assert names(record(specimen_height_angst=-35.0)) == []
+
+
+def test_little_thicker_than_the_box_counts_if_it_is_off_the_middle_too():
+    thick = {"specimen_thickness_angst": 272.0}
+    assert names(record(**thick, specimen_height_angst=3.0)) == []
+    found = names(record(**thick, specimen_height_angst=-14.0))
+    assert found == ["specimen thicker than the box"]
 
 
 def test_views_without_weight():

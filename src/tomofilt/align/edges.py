@@ -1,4 +1,4 @@
-"""What lies beyond the edge of an image: its level goes on, where filters would ring on a step."""
+"""The level of an image, and where it goes on: beyond an edge, where filters ring on a step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from tomofilt.util.jit import kernel
 
-__all__ = ["continue_level"]
+__all__ = ["continue_level", "level_at"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 #: The level is that of blocks of so many pixels a side: their noise averages out.
 _BLOCK_PX = 16
@@ -33,43 +34,60 @@ def continue_level(image: Float32) -> Float32:
     """
     if image.all() or not image.any():
         return image
-    from scipy import ndimage
-
-    total, count = np.zeros((2, *(-(-n // _BLOCK_PX) for n in image.shape)))
-    _add_up(image, total, count)
-    level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
+    known = image != 0
+    y, x = np.nonzero(~known)
     filled = image.copy()
-    _fill(filled, level)
+    filled[y, x] = level_at(image, known, y, x)
     return filled
 
 
+def level_at(image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices) -> Float64:
+    """The level of an image at some pixels: a smooth mean of what is known about them.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+    known : (y, x) bool
+        The pixels that count.
+    y, x : (n,) int
+
+    Returns
+    -------
+    (n,) float64
+    """
+    from scipy import ndimage
+
+    total, count = np.zeros((2, *(-(-n // _BLOCK_PX) for n in image.shape)))
+    _add_up(image, known, total, count)
+    level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
+    return _between(level, y, x)
+
+
 @kernel
-def _add_up(image: Float32, total: Float64, count: Float64) -> None:
-    """Sum and number of the pixels with data in each block."""
+def _add_up(image: Float32, known: NDArray[np.bool_], total: Float64, count: Float64) -> None:
+    """Sum and number of the known pixels in each block."""
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            if image[y, x] != 0:
+            if known[y, x]:
                 total[y // _BLOCK_PX, x // _BLOCK_PX] += image[y, x]
                 count[y // _BLOCK_PX, x // _BLOCK_PX] += 1
 
 
 @kernel
-def _fill(image: Float32, level: Float64) -> None:
-    """Put the level of the blocks, linear between their middles, where there are no data."""
+def _between(level: Float64, y: Indices, x: Indices) -> Float64:
+    """The level of the blocks, linear between their middles, at some pixels."""
     last_y, last_x = level.shape[0] - 1, level.shape[1] - 1
-    for y in range(image.shape[0]):
-        v = min(max((y + 0.5) / _BLOCK_PX - 0.5, 0.0), last_y)
-        j = min(int(v), max(last_y - 1, 0))
-        for x in range(image.shape[1]):
-            if image[y, x] != 0:
-                continue
-            u = min(max((x + 0.5) / _BLOCK_PX - 0.5, 0.0), last_x)
-            i = min(int(u), max(last_x - 1, 0))
-            t, s = v - j, u - i
-            below, after = min(j + 1, last_y), min(i + 1, last_x)
-            image[y, x] = (1 - t) * ((1 - s) * level[j, i] + s * level[j, after]) + (
-                t * ((1 - s) * level[below, i] + s * level[below, after])
-            )
+    found = np.empty(len(y))
+    for n in range(len(y)):
+        v = min(max((y[n] + 0.5) / _BLOCK_PX - 0.5, 0.0), last_y)
+        u = min(max((x[n] + 0.5) / _BLOCK_PX - 0.5, 0.0), last_x)
+        j, i = min(int(v), max(last_y - 1, 0)), min(int(u), max(last_x - 1, 0))
+        t, s = v - j, u - i
+        below, after = min(j + 1, last_y), min(i + 1, last_x)
+        found[n] = (1 - t) * ((1 - s) * level[j, i] + s * level[j, after]) + (
+            t * ((1 - s) * level[below, i] + s * level[below, after])
+        )
+    return found
 
 
 def _spread(total: Float64, count: Float64) -> Float64:

@@ -9,7 +9,7 @@ views of all folds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,7 @@ from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
+from tomofilt.util.progress import Progress
 
 __all__ = ["Decision", "decide", "low_pass"]
 
@@ -59,6 +60,8 @@ LEAST_GAIN = 1.0
 #: The denoised tomogram keeps half of the amplitude at this multiple of the frequency where the
 #: signal of the linear one ends: the gates leave some noise of all frequencies.
 LOW_PASS = 2.0
+#: What a fold does, one after the other: a tomogram, halves, examples, a head, its test.
+_STAGES = 5
 #: Middle of each gated band, in cycles per voxel.
 _BAND_K = (0.029, 0.054, 0.09, 0.138, 0.25)
 
@@ -87,7 +90,12 @@ class _RefusedError(Exception):
 
 
 def decide(
-    problem: Problem, images: SeriesImages, *, given: Head | None = None, seed: int = 0
+    problem: Problem,
+    images: SeriesImages,
+    *,
+    given: Head | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Decision:
     """Train a head on a series, test it, and take it or not.
 
@@ -100,10 +108,13 @@ def decide(
     given : Head, optional
         Test this head instead of training one.
     seed : int
+    progress : Progress, optional
+        Told of the decision, as a whole of 1.
     """
     facts: dict[str, object] = {"seed": seed}
+    progress = progress or Progress()
     try:
-        head, reason = _decide(problem, images.aligned(), given, seed, facts)
+        head, reason = _decide(problem, images.aligned(), given, seed, facts, progress)
     except _RefusedError as refused:
         facts["refused"] = str(refused)
         log.info("  %s is not denoised: %s", problem.series.name, refused)
@@ -119,6 +130,7 @@ def _decide(
     given: Head | None,
     seed: int,
     facts: dict[str, object],
+    progress: Progress,
 ) -> tuple[Head, str]:
     reach = _signal_reach(problem, facts)
     folds = [
@@ -129,7 +141,8 @@ def _decide(
     facts["folds"] = tested
     heads, gains = [], []
     for fold in folds:
-        head, gain, told = fold.test(given, facts)
+        with progress.part(1 / len(folds), _STAGES) as part:
+            head, gain, told = fold.test(given, facts, part.advance)
         heads.append(head)
         gains.append(gain)
         tested.append(told)
@@ -193,9 +206,12 @@ class _Fold:
     seed: int
 
     def test(
-        self, given: Head | None, facts: dict[str, object]
+        self, given: Head | None, facts: dict[str, object], advance: Callable[[], None]
     ) -> tuple[Head, Float64, dict[str, object]]:
-        """A head, its gain in correlation on each left-out view, and what to say of it."""
+        """A head, its gain in correlation on each left-out view, and what to say of it.
+
+        ``advance`` is called as often as there are stages.
+        """
         problem = self.problem
         kept = np.setdiff1d(np.arange(len(problem.series.views)), self.left)
         central = CentralRows(problem, self.stack, kept)
@@ -205,9 +221,10 @@ class _Fold:
         tomogram = Tomogram(*central.volume(np.arange(len(kept))))
         voxels = chosen_voxels(central.problem, self.seed)
         whole = tomogram.bands(voxels)
+        advance()
         told: dict[str, object] = {"images": [int(i) + 1 for i in problem.series.views[self.left]]}
         if given is None:
-            fit = self._fit(central, voxels)
+            fit = self._fit(central, voxels, advance)
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
@@ -220,14 +237,22 @@ class _Fold:
         weights = gate_weights(head, tomogram.coarse)
         denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
         gain = views.correlation(denoised) - before
+        advance()
         told["bands_per_px"] = [list(band) for band in bands]
         told["correlation_of_linear"] = [round(float(each), 4) for each in before.mean(axis=0)]
         told["gain"] = [round(float(each), 4) for each in gain.mean(axis=0)]
         return head, gain.mean(axis=1), told
 
-    def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
-        examples = examples_from_halves(halves_of(central), voxels)
-        return fit_head(examples, self.seed, threads=self.problem.threads)
+    def _fit(
+        self, central: CentralRows, voxels: NDArray[np.intp], advance: Callable[[], None]
+    ) -> Fit:
+        halves = halves_of(central)
+        advance()
+        examples = examples_from_halves(halves, voxels)
+        advance()
+        fit = fit_head(examples, self.seed, threads=self.problem.threads)
+        advance()
+        return fit
 
 
 def low_pass(reach: float) -> Float64:

@@ -32,10 +32,9 @@ _ALL_TOGETHER = 8.0
 #: differently: the middle one to the best tenth is 0.65 or more in good series, 0.25 or less where
 #: angles are in the wrong order. Not told of weak series, where all is small.
 _UNEVEN, _STRONG = 0.35, 5.5
-#: The thickness is measured to some 10 %.
-_THICKER = 1.1
-#: A share of the box by which the specimen may reach out of it on one side.
-_OUTSIDE = 0.05
+#: A share of the box by which the specimen may reach out of it on one side: in the middle, one that
+#: is thicker than the box by a tenth. The thickness is known to a tenth.
+_OUTSIDE, _UNSURE = 0.05, 1.1
 #: Share of the views that may be without weight or miss the tomogram.
 _LOST_VIEWS = 0.1
 #: Share of the contrast in spots from which on the SNR tells of them as much as of the specimen.
@@ -135,34 +134,30 @@ def _thickness(record: Record, series: TiltSeries) -> float | None:
     return thickness
 
 
-def _thicker_than_box(record: Record, series: TiltSeries) -> Flag | None:
-    thickness = _thickness(record, series)
-    if thickness is None:
-        return None
-    if thickness <= _THICKER * _box(record):
-        return None
-    return Flag(
-        name="specimen thicker than the box",
-        sentence=f"the specimen is {thickness:.0f} A thick, the tomogram {_box(record):.0f} A",
-        mend=f"--thickness {100 * round(1.2 * thickness / 100)}",
-    )
-
-
-def _off_middle(record: Record, series: TiltSeries) -> Flag | None:
+def _reaches_out(record: Record, series: TiltSeries) -> Flag | None:
+    """A specimen that is thicker than the tomogram, or not in its middle: a part is cut off."""
     thickness, box = _thickness(record, series), _box(record)
     if thickness is None:
         return None
     height = _measured(record)["specimen_height_angst"]
-    inside = box / 2 * (1 + 2 * _OUTSIDE)
-    if thickness > box or abs(height) + thickness / 2 <= inside:
+    reach = abs(height) + thickness / 2
+    outside = reach - box / 2
+    if outside <= _OUTSIDE * box:
         return None
-    whole = 2 * (abs(height) + thickness / 2)
+    needed = f"--thickness {100 * np.ceil(2 * _UNSURE * reach / 100):.0f}"
+    side = "above" if height > 0 else "below"
+    if thickness > box:
+        return Flag(
+            name="specimen thicker than the box",
+            sentence=f"the specimen is {thickness:.0f} A thick, the tomogram {box:.0f} A: "
+            f"{outside:.0f} A are cut off {side}",
+            mend=needed,
+        )
     return Flag(
         name="specimen off the middle",
-        sentence=f"the middle of the specimen lies {abs(height):.0f} A "
-        f"{'above' if height > 0 else 'below'} that of the tomogram, which is {box:.0f} A thick: "
-        "a part of it is cut off",
-        mend=f"--thickness {100 * np.ceil(whole / 100):.0f}, or shift it in the alignment",
+        sentence=f"the middle of the specimen lies {abs(height):.0f} A {side} that of the "
+        f"tomogram, which is {box:.0f} A thick: {outside:.0f} A of the specimen are cut off",
+        mend=f"{needed}, or shift it in the alignment",
     )
 
 
@@ -239,8 +234,7 @@ def _halves_not_used(record: Record, series: TiltSeries) -> Flag | None:
 CHECKS: tuple[Check, ...] = (
     _neighbours_unlike,
     _views_miss,
-    _thicker_than_box,
-    _off_middle,
+    _reaches_out,
     _views_without_weight,
     _blank_views,
     _pixel_size_in_doubt,

@@ -167,8 +167,9 @@ def measure_thickness(
     """Thickness and height of the specimen, from the loss of coherence between views.
 
     The coherence of two views on a line q apart in k_z is the Fourier transform of the profile of
-    the specimen along z. Its width at half maximum gives the thickness (that of a slab with the
-    same width), its phase gives the height of the middle.
+    the specimen along z. Its width at half maximum gives the thickness (that of a uniform slab with
+    the same width), its phase gives the height of the middle. What counts is where the middles of
+    structures lie: thick specimens come out thinner by up to an eighth (bench/thickness.py).
 
     Parameters
     ----------
