@@ -25,8 +25,8 @@ Check = Callable[[Record, TiltSeries], Flag | None]
 #: twenty does not (a steep view, a fold in the film); of those with a quarter of the shifts wrong
 #: by 4 px, two in five.
 _SHIFTED_SHARE, _FEWEST_SHIFTED = 0.2, 3
-#: How surely all neighbours match, together: 0 for noise, 17 for the weakest good series (SNR
-#: 0.045 with a CTF), 6 for weak ones whose shifts are all wrong.
+#: How surely all neighbours match, together: 0 for noise, 22 for the weakest good series (SNR
+#: 0.046), 6 for weak ones whose shifts are all wrong.
 _ALL_TOGETHER = 8.0
 #: How unevenly neighbours match: 0 to 0.05 in good series (0.29 in one of 18 views that are 8
 #: degrees apart), 0.8 and more where angles are in the wrong order.
