@@ -48,6 +48,9 @@ _BESIDE = 2.5
 _USUAL_ANGST = 50.0
 #: Places and local maps are found in turns, which differ less and less.
 _LOCAL_ROUNDS = 3
+#: A bead ends where its profile falls to this: a ball that lets the beam through at 0.94 of its
+#: radius, a disc at hardly more than its own.
+_RIM = 0.35
 #: Rings about a bead from which its size is measured.
 _RING_ANGST, _RINGS = 5.0, 60
 #: How wide an edge may be, as a share of the radius, for a spot that stands out by so many
@@ -367,8 +370,10 @@ def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
                 around = float(profile[ring].mean())
         if top == 0:
             continue
-        edge = [_falls_to(level, r, (profile - around) / top) for level in (0.2, 0.8)]
-        sizes[:, bead] = radius, top, (edge[0] - edge[1]) / radius
+        low, size, high = (
+            _falls_to(level, r, (profile - around) / top) for level in (0.2, _RIM, 0.8)
+        )
+        sizes[:, bead] = size, top, (low - high) / radius
     return sizes[0], sizes[1], sizes[2]
 
 
