@@ -188,14 +188,17 @@ def test_the_lowest_bands_pass_unchanged() -> None:
     np.testing.assert_array_equal(head(bands, inputs), bands.sum(axis=0))
 
 
-def test_a_low_pass_multiplies_the_weights() -> None:
-    head = replace(some_head(3), gate=np.abs(some_head(3).gate) / 50, linear=np.full(5, 0.5, "f4"))
+def test_strength_and_low_pass_change_the_weights() -> None:
+    head = some_head(3)
     inputs = np.random.default_rng(0).normal(size=(INPUTS, 50)).astype(np.float32)
     factor = np.linspace(1, 0.2, GATED)
-    expected = head.weights(inputs)
-    assert expected.max() < LARGEST_WEIGHT
-    found = head.low_passed(factor).weights(inputs)
-    np.testing.assert_allclose(found, expected * factor[:, None], rtol=1e-5)
+    weights = head.weights(inputs)
+    assert weights.min() == 0
+    assert weights.max() == LARGEST_WEIGHT
+    found = replace(head, strength=0.25, low_pass=factor).weights(inputs)
+    np.testing.assert_allclose(found, (0.75 + 0.25 * weights) * factor[:, None], rtol=1e-5)
+    nothing = replace(head, strength=0.0).weights(inputs)
+    np.testing.assert_array_equal(nothing, 1)
 
 
 def test_splitter_filters_as_the_filter_does(central: CentralRows) -> None:

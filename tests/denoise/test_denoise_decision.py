@@ -89,7 +89,9 @@ def test_a_head_is_trained_and_taken(problem):
     assert len(set(images)) == len(images) == facts["gain"]["views"] == 10
     for fold in folds:
         assert fold["held_out_loss"] < fold["held_out_loss_of_linear"]
-    assert facts["gain"]["mean"] > facts["gain"]["standard_error"]
+    assert facts["gain"]["mean"] > decision.LEAST_GAIN * facts["gain"]["standard_error"]
+    assert facts["strength"] == found.head.strength
+    assert facts["strength"] in decision.STRENGTHS
     again = decided(problem)
     for name in ("hidden", "gate", "linear"):
         assert np.array_equal(getattr(found.head, name), getattr(again.head, name))

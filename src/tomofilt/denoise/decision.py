@@ -1,16 +1,17 @@
 """Whether a series gets a denoised tomogram: heads are trained and tested, and one taken or none.
 
 Nobody can see in a denoised tomogram what was invented. So a head is tested on views of which
-neither it nor the tomogram that it is applied to knows anything, beside the linear tomogram. One
-number is tested, once: the gain in correlation, mean over the bands that hold signal and over the
-views of all folds.
+neither it nor the tomogram that it is applied to knows anything. Some of them say how far to go
+from the linear tomogram towards the head's, and others how much better that predicts them than what
+the user would have otherwise, the default filter. One number is tested, once: the mean gain in
+correlation over the views of all folds.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from tomofilt.denoise.fit import Fit, fit_head
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.denoise.prediction import LeftOutViews, bands_with_signal
+from tomofilt.denoise.prediction import LeftOutViews
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
@@ -54,11 +55,11 @@ MOST_DISPLACED_PX = 0.5
 DISPLACED_SHARE = 0.97
 #: Sets of views that are left out, one after the other, and fewest views in all of them.
 FOLDS, FEWEST_LEFT_OUT = 2, 4
+#: Strengths that are tried: halves of the views, which a head is trained on, are noisier than the
+#: tomogram and hold more streaks, so that all of what it says may be too much.
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
-#: The denoised tomogram keeps half of the amplitude at this multiple of the frequency where the
-#: signal of the linear one ends: the gates leave some noise of all frequencies.
-LOW_PASS = 2.0
 #: Middle of each gated band, in cycles per voxel.
 _BAND_K = (0.029, 0.054, 0.09, 0.138, 0.25)
 
@@ -121,29 +122,29 @@ def _decide(
     facts: dict[str, object],
 ) -> tuple[Head, str]:
     reach = _signal_reach(problem, facts)
-    folds = [
-        _Fold(problem, stack, np.array(left, dtype=np.intp), reach, seed)
-        for left in _left_out(problem)
-    ]
     tested: list[dict[str, object]] = []
     facts["folds"] = tested
-    heads, gains = [], []
-    for fold in folds:
-        head, gain, told = fold.test(given, facts)
-        heads.append(head)
-        gains.append(gain)
-        tested.append(told)
-    gain = np.concatenate(gains)
+    tried = []
+    for left in _left_out(problem):
+        fold = _Fold(problem, stack, np.array(left, dtype=np.intp), reach, seed)
+        tried.append(fold.test(given, facts))
+        tested.append(tried[-1].told)
+    strength = _best_strength(tried)
+    gain = np.concatenate(
+        [each.gain(_best_strength([*tried[:i], *tried[i + 1 :]])) for i, each in enumerate(tried)]
+    )
     mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    facts["strength"] = strength
     facts["gain"] = {"mean": round(mean, 5), "standard_error": round(error, 5), "views": len(gain)}
+    told = f"their correlation changes by {mean:+.4f} +- {error:.4f}"
     if not mean > LEAST_GAIN * error:
         raise _RefusedError(
-            f"{len(gain)} left-out views are not predicted better than by the linear tomogram: "
-            f"their correlation changes by {mean:+.4f} +- {error:.4f}"
+            f"{len(gain)} left-out views are not predicted better than by the default filter: "
+            f"{told}"
         )
-    return heads[0], (
-        f"{len(gain)} left-out views are predicted better: their correlation grows by "
-        f"{mean:.4f} +- {error:.4f}"
+    return replace(tried[0].head, strength=strength), (
+        f"{len(gain)} left-out views are predicted better than by the default filter: {told}; "
+        f"strength {strength:g}"
     )
 
 
@@ -183,6 +184,30 @@ def _left_out(problem: Problem) -> list[list[int]]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Tried:
+    """A head, and the correlation of left-out views with what is made of the others.
+
+    ``default`` (view,) is without the head, ``correlation`` (strength, view) with it, and ``told``
+    is for the record.
+    """
+
+    head: Head
+    default: Float64
+    correlation: Float64
+    told: dict[str, object]
+
+    def gain(self, strength: float) -> Float64:
+        """Gain in correlation (view,) over the default filter."""
+        return np.asarray(self.correlation[STRENGTHS.index(strength)] - self.default)
+
+
+def _best_strength(tried: Sequence[_Tried]) -> float:
+    """The strength at which the views of some folds are predicted best."""
+    mean = np.concatenate([each.correlation for each in tried], axis=1).mean(axis=1)
+    return STRENGTHS[int(mean.argmax())]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fold:
     """A tomogram without some views, and a head that knows nothing of them."""
 
@@ -192,10 +217,8 @@ class _Fold:
     reach: float
     seed: int
 
-    def test(
-        self, given: Head | None, facts: dict[str, object]
-    ) -> tuple[Head, Float64, dict[str, object]]:
-        """A head, its gain in correlation on each left-out view, and what to say of it."""
+    def test(self, given: Head | None, facts: dict[str, object]) -> _Tried:
+        """Train a head, or take the given one, and see how left-out views are predicted."""
         problem = self.problem
         kept = np.setdiff1d(np.arange(len(problem.series.views)), self.left)
         central = CentralRows(problem, self.stack, kept)
@@ -211,19 +234,28 @@ class _Fold:
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
-            head = head.low_passed(low_pass(self.reach))
         else:
             head = given.for_tomogram(_deviation(whole, np.full(BANDS, np.inf)))
-        bands = bands_with_signal(self.reach)
-        views = LeftOutViews(problem, self.stack, central.problem, self.left, bands)
-        before = views.correlation(tomogram.block)
-        weights = gate_weights(head, tomogram.coarse)
-        denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
-        gain = views.correlation(denoised) - before
-        told["bands_per_px"] = [list(band) for band in bands]
-        told["correlation_of_linear"] = [round(float(each), 4) for each in before.mean(axis=0)]
-        told["gain"] = [round(float(each), 4) for each in gain.mean(axis=0)]
-        return head, gain.mean(axis=1), told
+        head = replace(head, low_pass=low_pass(self.reach))
+        views = LeftOutViews(problem, self.stack, central.problem, self.left)
+        plain, full = (
+            views.project(_denoised(replace(head, strength=strength), tomogram, problem.threads))
+            for strength in (0.0, 1.0)
+        )
+        viewed = _viewed(views.project(tomogram.block), self.reach)
+        tried = _Tried(
+            head,
+            # the low-pass of bands is not quite that of the default filter: that is no gain
+            np.maximum(views.correlation(viewed), views.correlation(plain)),
+            np.array([views.correlation(plain + s * (full - plain)) for s in STRENGTHS]),
+            told,
+        )
+        told["correlation_of_default"] = round(float(tried.default.mean()), 4)
+        told["correlation"] = {
+            f"{s:g}": round(float(each), 4)
+            for s, each in zip(STRENGTHS, tried.correlation.mean(axis=1), strict=True)
+        }
+        return tried
 
     def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
         examples = examples_from_halves(halves_of(central), voxels)
@@ -231,8 +263,22 @@ class _Fold:
 
 
 def low_pass(reach: float) -> Float64:
-    """Factors (GATED,) of a Gaussian that leaves half at twice the frequency where signal ends."""
-    return np.asarray(0.5 ** ((np.array(_BAND_K) / (LOW_PASS * reach)) ** 2))
+    """Factors (GATED,) on the bands: the Gaussian of wiener-exact:view, half where signal ends."""
+    return np.asarray(0.5 ** ((np.array(_BAND_K) / reach) ** 2))
+
+
+def _viewed(projections: Float32, reach: float) -> Float32:
+    """Projections of wiener-exact:match as they are of wiener-exact:view: low-passed."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma_px = np.sqrt(np.log(2) / 2) / (np.pi * reach)
+    return np.stack([gaussian_filter(each, sigma_px) for each in projections])
+
+
+def _denoised(head: Head, tomogram: Tomogram, threads: int) -> Float32:
+    """The central rows of a tomogram with a head applied to them."""
+    weights = gate_weights(head, tomogram.coarse)
+    return apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, threads)
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Head:
     ``density = lowest bands + weights . other bands``, with
     ``weights = linear + gate @ max(0, inputs @ hidden + threshold)`` between 0 and 2.
     Weights of 1 leave the tomogram as it is. Bands are cut at their limits first; what was cut off,
-    bright or dark spots above all, is added as it is.
+    bright or dark spots above all, is added as it is. Of the way from 1 to such a weight, a series
+    goes as far as its ``strength``, and then multiplies by its low-pass.
 
     Attributes
     ----------
@@ -57,6 +58,11 @@ class Head:
         Largest magnitude of each band, in standard deviations.
     deviation : (BANDS,)
         Standard deviations of the bands, within their limits, of the tomogram.
+    strength : float
+        From 0, the tomogram as it is, to 1. A series' own, as the low-pass: neither is kept in a
+        file.
+    low_pass : (GATED,)
+        Factors on the bands.
     """
 
     hidden: Float32
@@ -65,6 +71,8 @@ class Head:
     linear: Float32
     limit: Float64
     deviation: Float64
+    strength: float = 1.0
+    low_pass: Float64 = field(default_factory=lambda: np.ones(GATED))
 
     @property
     def largest(self) -> Float32:
@@ -76,6 +84,8 @@ class Head:
         units = self.hidden.T @ inputs.reshape(INPUTS, -1) + self.threshold[:, None]
         np.maximum(units, 0, out=units)
         weights = np.clip(self.gate @ units + self.linear[:, None], 0, LARGEST_WEIGHT)
+        weights = 1 + np.float32(self.strength) * (weights - 1)
+        weights *= self.low_pass.astype(np.float32)[:, None]
         return np.asarray(weights.reshape(GATED, *inputs.shape[1:]))
 
     def __call__(self, bands: Float32, inputs: Float32) -> Float32:
@@ -88,23 +98,18 @@ class Head:
         """The head for another tomogram, whatever the scale of its densities."""
         return replace(self, deviation=deviation)
 
-    def low_passed(self, factor: Float64) -> Head:
-        """The head whose weights are multiplied by a factor (GATED,) each."""
-        return replace(
-            self,
-            gate=(self.gate * factor[:, None]).astype(np.float32),
-            linear=(self.linear * factor).astype(np.float32),
-        )
-
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """All numbers, as arrays."""
+        """What is learned and kept, as arrays."""
         return {name: np.atleast_1d(getattr(self, name)) for name in _SHAPES}
 
     def facts(self) -> dict[str, object]:
         """All numbers, for the record."""
         return {
-            "formula": "weights = linear + gate max(0, inputs hidden + threshold)",
+            "formula": "low_pass (1 + strength (w - 1)), "
+            "w = linear + gate max(0, inputs hidden + threshold)",
             **{name: values.tolist() for name, values in self.tensors().items()},
+            "strength": self.strength,
+            "low_pass": self.low_pass.tolist(),
         }
 
     def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:
