@@ -56,7 +56,7 @@ def test_a_head_is_kept_and_asked_for(run, stage, trained, tmp_path):
 
     code, _, err = run("reconstruct", *series, "--denoise", "--head", path)
     assert code == 0, err
-    assert stage.settings == Settings(filter="wiener-exact:match", bin=2, denoise=True, head=path)
+    assert stage.settings == Settings(bin=2, denoise=True, head=path)
     code, _, err = run("reconstruct", *series, "--denoise", "-f", "ramp")
     assert stage.settings.filter == "ramp"  # the plan says that the two do not go together
 

@@ -24,7 +24,7 @@ from tomofilt.simulate import simulated_series
 from tomofilt.simulate.series import ImagesInMemory
 from tomofilt.util.log import notes_told_to
 
-MATCH = Settings(filter="wiener-exact:match", device="cpu", threads=2, preview=False)
+SETTINGS = Settings(device="cpu", threads=2, preview=False)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def series():
 
 @pytest.fixture(scope="module")
 def problem(series):
-    return problem_of(series, **asdict(MATCH))
+    return problem_of(series, **asdict(SETTINGS))
 
 
 def decided(problem, **how):
@@ -95,9 +95,6 @@ def test_a_head_is_trained_and_taken(problem):
     again = decided(problem)
     for name in ("hidden", "gate", "linear"):
         assert np.array_equal(getattr(found.head, name), getattr(again.head, name))
-    # bands without signal are passed on more weakly, those with much of it hardly
-    assert np.all(np.diff(decision.low_pass(0.15)) < 0)
-    assert decision.low_pass(np.inf).tolist() == [1] * GATED
 
 
 def test_no_signal(problem):
@@ -234,7 +231,7 @@ def test_a_head_is_passed_on(tmp_path):
 
 def run(series, folder: Path, **settings):
     destination = Destination(folder / "TS.mrc")
-    result, heard = reconstructed(series, destination, replace(MATCH, **settings))
+    result, heard = reconstructed(series, destination, replace(SETTINGS, **settings))
     return destination, result, heard
 
 
@@ -281,14 +278,14 @@ def test_a_refused_series_has_its_tomogram(series, tmp_path, monkeypatch):
 
 def test_what_denoising_does_not_go_with(series, tmp_path):
     for changes, words in (
-        ({"filter": "ramp"}, "wiener-exact:match"),
+        ({"filter": "ramp"}, "wiener-exact"),
         ({"projector": "direct"}, "direct projector"),
     ):
         with pytest.raises(InputError, match=words):
             make_plan(
                 series,
                 Destination(tmp_path / "TS.mrc"),
-                replace(MATCH, denoise=True, **changes),
+                replace(SETTINGS, denoise=True, **changes),
             )
 
 
@@ -297,7 +294,7 @@ def test_a_head_from_the_truth_and_its_use(tmp_path):
 
     made = simulated_series(4, shape=(48, 72, 80), snr=0.5)
     series = replace(made.tilt_series(), halves=None)
-    problem = problem_of(series, **asdict(MATCH))
+    problem = problem_of(series, **asdict(SETTINGS))
     with problem.images() as images:
         head, metadata = train_on_truth(problem, images, made.truth)
     told = metadata["training"]

@@ -145,8 +145,6 @@ def requested(
     where = device_text(device, gpu)
     if where.startswith("cuda"):
         choose(where, projector)  # no GPU is one error, not one for each series
-    if denoise and filter is None and model is None:
-        filter = "wiener-exact:match"
     settings = Settings(
         filter=filter or Settings.filter,
         cutoff=cutoff,

@@ -2,9 +2,9 @@
 
 Nobody can see in a denoised tomogram what was invented. So a head is tested on views of which
 neither it nor the tomogram that it is applied to knows anything. Some of them say how far to go
-from the linear tomogram towards the head's, and others how much better that predicts them than what
-the user would have otherwise, the default filter. One number is tested, once: the mean gain in
-correlation over the views of all folds.
+from the linear tomogram towards the head's, and others how much better that predicts them than the
+linear tomogram, which is what the user has otherwise. One number is tested, once: the gain in
+correlation, mean over the bands that hold signal and over the views of all folds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 
-__all__ = ["Decision", "decide", "low_pass"]
+__all__ = ["Decision", "decide"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
@@ -60,8 +60,6 @@ FOLDS, FEWEST_LEFT_OUT = 2, 4
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
-#: Middle of each gated band, in cycles per voxel.
-_BAND_K = (0.029, 0.054, 0.09, 0.138, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +119,12 @@ def _decide(
     seed: int,
     facts: dict[str, object],
 ) -> tuple[Head, str]:
-    reach = _signal_reach(problem, facts)
+    _check_signal(problem, facts)
     tested: list[dict[str, object]] = []
     facts["folds"] = tested
     tried = []
     for left in _left_out(problem):
-        fold = _Fold(problem, stack, np.array(left, dtype=np.intp), reach, seed)
+        fold = _Fold(problem, stack, np.array(left, dtype=np.intp), seed)
         tried.append(fold.test(given, facts))
         tested.append(tried[-1].told)
     strength = _best_strength(tried)
@@ -139,17 +137,17 @@ def _decide(
     told = f"their correlation changes by {mean:+.4f} +- {error:.4f}"
     if not mean > LEAST_GAIN * error:
         raise _RefusedError(
-            f"{len(gain)} left-out views are not predicted better than by the default filter: "
+            f"{len(gain)} left-out views are not predicted better than by the linear tomogram: "
             f"{told}"
         )
     return replace(tried[0].head, strength=strength), (
-        f"{len(gain)} left-out views are predicted better than by the default filter: {told}; "
+        f"{len(gain)} left-out views are predicted better than by the linear tomogram: {told}; "
         f"strength {strength:g}"
     )
 
 
-def _signal_reach(problem: Problem, facts: dict[str, object]) -> float:
-    """Highest frequency with signal, in cycles per voxel; refuses if there is too little."""
+def _check_signal(problem: Problem, facts: dict[str, object]) -> None:
+    """Refuse a series of which there is too little to see."""
     assert isinstance(problem.filter, WienerExact)
     found = problem.filter.measurement
     assert found is not None
@@ -163,7 +161,6 @@ def _signal_reach(problem: Problem, facts: dict[str, object]) -> float:
             f"the SNR from {pixel / SNR_BAND[0]:.0f} to {pixel / SNR_BAND[1]:.0f} A is {snr:.3f}, "
             f"below {LEAST_SNR}: a network would learn the noise"
         )
-    return found.reach_k * pixel
 
 
 def _left_out(problem: Problem) -> list[list[int]]:
@@ -187,18 +184,18 @@ def _left_out(problem: Problem) -> list[list[int]]:
 class _Tried:
     """A head, and the correlation of left-out views with what is made of the others.
 
-    ``default`` (view,) is without the head, ``correlation`` (strength, view) with it, and ``told``
-    is for the record.
+    ``linear`` (view,) is without the head, ``correlation`` (strength, view) with it; ``told`` is for
+    the record.
     """
 
     head: Head
-    default: Float64
+    linear: Float64
     correlation: Float64
     told: dict[str, object]
 
     def gain(self, strength: float) -> Float64:
-        """Gain in correlation (view,) over the default filter."""
-        return np.asarray(self.correlation[STRENGTHS.index(strength)] - self.default)
+        """Gain in correlation (view,) over the linear tomogram."""
+        return np.asarray(self.correlation[STRENGTHS.index(strength)] - self.linear)
 
 
 def _best_strength(tried: Sequence[_Tried]) -> float:
@@ -214,7 +211,6 @@ class _Fold:
     problem: Problem
     stack: AlignedStack
     left: NDArray[np.intp]
-    reach: float
     seed: int
 
     def test(self, given: Head | None, facts: dict[str, object]) -> _Tried:
@@ -236,21 +232,18 @@ class _Fold:
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
         else:
             head = given.for_tomogram(_deviation(whole, np.full(BANDS, np.inf)))
-        head = replace(head, low_pass=low_pass(self.reach))
         views = LeftOutViews(problem, self.stack, central.problem, self.left)
-        plain, full = (
-            views.project(_denoised(replace(head, strength=strength), tomogram, problem.threads))
-            for strength in (0.0, 1.0)
-        )
-        viewed = _viewed(views.project(tomogram.block), self.reach)
+        weights = gate_weights(head, tomogram.coarse)
+        denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
+        plain, full = views.project(tomogram.block), views.project(denoised)
         tried = _Tried(
             head,
-            # the low-pass of bands is not quite that of the default filter: that is no gain
-            np.maximum(views.correlation(viewed), views.correlation(plain)),
+            views.correlation(plain),
             np.array([views.correlation(plain + s * (full - plain)) for s in STRENGTHS]),
             told,
         )
-        told["correlation_of_default"] = round(float(tried.default.mean()), 4)
+        told["bands_per_px"] = [list(band) for band in views.bands]
+        told["correlation_of_linear"] = round(float(tried.linear.mean()), 4)
         told["correlation"] = {
             f"{s:g}": round(float(each), 4)
             for s, each in zip(STRENGTHS, tried.correlation.mean(axis=1), strict=True)
@@ -260,25 +253,6 @@ class _Fold:
     def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
         examples = examples_from_halves(halves_of(central), voxels)
         return fit_head(examples, self.seed, threads=self.problem.threads)
-
-
-def low_pass(reach: float) -> Float64:
-    """Factors (GATED,) on the bands: the Gaussian of wiener-exact:view, half where signal ends."""
-    return np.asarray(0.5 ** ((np.array(_BAND_K) / reach) ** 2))
-
-
-def _viewed(projections: Float32, reach: float) -> Float32:
-    """Projections of wiener-exact:match as they are of wiener-exact:view: low-passed."""
-    from scipy.ndimage import gaussian_filter
-
-    sigma_px = np.sqrt(np.log(2) / 2) / (np.pi * reach)
-    return np.stack([gaussian_filter(each, sigma_px) for each in projections])
-
-
-def _denoised(head: Head, tomogram: Tomogram, threads: int) -> Float32:
-    """The central rows of a tomogram with a head applied to them."""
-    weights = gate_weights(head, tomogram.coarse)
-    return apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, threads)
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class Head:
     ``density = lowest bands + weights . other bands``, with
     ``weights = linear + gate @ max(0, inputs @ hidden + threshold)`` between 0 and 2.
     Weights of 1 leave the tomogram as it is. Bands are cut at their limits first; what was cut off,
-    bright or dark spots above all, is added as it is. Of the way from 1 to such a weight, a series
-    goes as far as its ``strength``, and then multiplies by its low-pass.
+    bright or dark spots above all, is added as it is. A series goes
+    from 1 towards these weights as far as its ``strength``.
 
     Attributes
     ----------
@@ -59,10 +59,7 @@ class Head:
     deviation : (BANDS,)
         Standard deviations of the bands, within their limits, of the tomogram.
     strength : float
-        From 0, the tomogram as it is, to 1. A series' own, as the low-pass: neither is kept in a
-        file.
-    low_pass : (GATED,)
-        Factors on the bands.
+        From 0, the tomogram as it is, to 1. It is a series' own and not kept in a file.
     """
 
     hidden: Float32
@@ -72,7 +69,6 @@ class Head:
     limit: Float64
     deviation: Float64
     strength: float = 1.0
-    low_pass: Float64 = field(default_factory=lambda: np.ones(GATED))
 
     @property
     def largest(self) -> Float32:
@@ -85,7 +81,6 @@ class Head:
         np.maximum(units, 0, out=units)
         weights = np.clip(self.gate @ units + self.linear[:, None], 0, LARGEST_WEIGHT)
         weights = 1 + np.float32(self.strength) * (weights - 1)
-        weights *= self.low_pass.astype(np.float32)[:, None]
         return np.asarray(weights.reshape(GATED, *inputs.shape[1:]))
 
     def __call__(self, bands: Float32, inputs: Float32) -> Float32:
@@ -105,11 +100,9 @@ class Head:
     def facts(self) -> dict[str, object]:
         """All numbers, for the record."""
         return {
-            "formula": "low_pass (1 + strength (w - 1)), "
-            "w = linear + gate max(0, inputs hidden + threshold)",
+            "formula": "1 + strength (linear + gate max(0, inputs hidden + threshold) - 1)",
             **{name: values.tolist() for name, values in self.tensors().items()},
             "strength": self.strength,
-            "low_pass": self.low_pass.tolist(),
         }
 
     def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.central import central_images
-from tomofilt.evaluate.rings import volume_correlation
+from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
 from tomofilt.evaluate.witnesses import plane_weights
 from tomofilt.filters.wiener import WienerExact
@@ -18,6 +18,9 @@ __all__ = ["LeftOutViews"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+
+#: Frequency, in cycles per voxel, above which left-out views are hardly predicted at all.
+_HIGHEST = 0.25
 
 
 class LeftOutViews:
@@ -47,6 +50,9 @@ class LeftOutViews:
         self._central = central
         self._images = central_images(problem, stack, views).numpy()
         self._slices = problem.frame.slices.select(views)
+        reach = found.reach_k * central.grid.voxel_angst
+        #: Bands of frequencies, in cycles per voxel, that begin below the one where signal ends.
+        self.bands = [band for band in BANDS if band[0] < reach and band[1] <= _HIGHEST]
         self._planes = plane_weights(central.grid, found.thickness_angst, found.centre_angst)
 
     def project(self, tomogram: Float32) -> Float32:
@@ -61,17 +67,13 @@ class LeftOutViews:
         return projector.forward(tomogram * self._planes[:, None, None])
 
     def correlation(self, projections: Float32) -> Float64:
-        """Correlation (view,) of projections with the images, all frequencies together.
-
-        Each counts as the tomogram holds it: the larger this is, the larger the PSNR. See
-        :func:`tomofilt.evaluate.rings.volume_correlation`.
-        """
+        """Correlation (view,) of projections with the images, mean over the bands with signal."""
         frame = self._central.frame
         rows = slice(frame.halo, frame.grid.shape[0] - frame.halo)
         inside = columns_inside(self._slices, self._central.grid, frame.grid)
         return np.array(
             [
-                volume_correlation(image[rows, columns], projection[rows, columns])
+                band_correlation(image[rows, columns], projection[rows, columns], self.bands).mean()
                 for image, projection, columns in zip(
                     self._images, projections, inside, strict=True
                 )
