@@ -5,6 +5,7 @@
     python bench/denoise.py left-out FOLDER
     python bench/denoise.py hallucination FOLDER
     python bench/denoise.py cost FOLDER
+    python bench/denoise.py picture FOLDER FILE.png
 
 `truth`: simulated series, thin, thick, sparse, with CTF; decibels, FSC and detection beside the
 default filter, and whether the trial on left-out views agrees.
@@ -12,7 +13,8 @@ default filter, and whether the trial on left-out views agrees.
 another series, and its own turned into its opposite.
 `left-out`: views of an IMOD folder that neither head nor tomogram knows, two folds of five.
 `hallucination`: what it makes of noise, of displaced halves, of a copy of the specimen. `cost`:
-the command with and without. Nothing here passes or fails.
+the command with and without. `picture`: the default tomogram and the denoised one, a slice across
+the beam and below it one along it, in one grey range. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from tomofilt.denoise.kernel import apply_head
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.evaluate.left_out import left_out_correlation
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.problem import Problem, Slab
@@ -108,6 +111,7 @@ def measured_series(series: TiltSeries) -> Iterator[tuple[Problem, SeriesImages]
     """A problem whose filter has been measured, and the images of its series."""
     problem = make_problem(series, DEFAULT)
     with problem.images() as images:
+        fill_gold(problem, images, DEFAULT)
         yield measured(problem, images), images
 
 
@@ -400,6 +404,26 @@ def cost(folder: Path) -> None:
     print(f"denoise / plain: {best['denoise'] / best['plain']:.2f}")
 
 
+def picture(folder: Path, file: Path) -> None:
+    from PIL import Image
+
+    with measured_series(series_of(folder)) as (problem, images):
+        decided = decide(problem, images)
+        if decided.head is None:
+            print(_said(decided))
+            return
+        pair = both(problem, images, decided.head)
+    sheets = []
+    for volume in pair:
+        nz, ny, _ = volume.shape
+        gap = np.full((6, volume.shape[2]), np.nan)
+        sheets.append(np.concatenate([volume[nz // 2, ::-1], gap, volume[::-1, ny // 2]]))
+    sheet = np.concatenate([sheets[0], np.full((len(sheets[0]), 6), np.nan), sheets[1]], axis=1)
+    low, high = np.nanpercentile(sheet, [0.5, 99.5])
+    grey = np.clip((sheet - low) / (high - low), 0, 1) * 255
+    Image.fromarray(np.nan_to_num(grey, nan=255).astype(np.uint8)).quantize(48).save(file)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -409,9 +433,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         simulations.add_argument("--seeds", type=int, default=seeds)
     for name in ("left-out", "hallucination", "cost"):
         commands.add_parser(name).add_argument("folder", type=Path)
+    drawing = commands.add_parser("picture")
+    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("file", type=Path)
     chosen = parser.parse_args(arguments)
     if chosen.command in ("truth", "trial"):
         {"truth": truth, "trial": trial}[chosen.command](chosen.first, chosen.seeds)
+    elif chosen.command == "picture":
+        picture(chosen.folder, chosen.file)
     else:
         {"left-out": left_out, "hallucination": hallucination, "cost": cost}[chosen.command](
             chosen.folder

@@ -31,7 +31,7 @@ def trained(monkeypatch):
 
     def decide(problem, images, *, given=None, seed=0):
         assert isinstance(problem.filter, WienerExact)
-        assert problem.filter.preset == "match"
+        assert problem.filter.preset == "view"
         asked.append(given)
         return Decision(head, "good", {"seed": seed})
 

@@ -140,6 +140,31 @@ def test_the_tomogram_itself_is_no_gain(problem):
     assert "left-out views" in refusal(problem, given=plain_head())
 
 
+def test_a_head_that_goes_too_far_is_held_back(problem):
+    head = decided(problem).head
+    further = replace(head, gate=3 * head.gate, linear=1 + 3 * (head.linear - 1))
+    assert decided(problem, given=further).facts["strength"] < 1
+
+
+def test_left_out_views_see_the_specimen_alone(problem):
+    from tomofilt.denoise.central import CentralRows
+    from tomofilt.denoise.prediction import LeftOutViews
+
+    found = replace(problem.filter.measurement, thickness_angst=150.0, centre_angst=40.0)
+    thin = problem.with_filter(replace(problem.filter, measurement=found))
+    everything = np.arange(len(problem.series.views))
+    with thin.images() as images:
+        central = CentralRows(thin, images.aligned(), everything)
+        views = LeftOutViews(thin, images.aligned(), central.problem, everything[18:23])
+        _, block = central.volume(everything)
+    noisy = block + np.random.default_rng(0).normal(size=block.shape).astype(np.float32)
+    inside = np.abs(np.arange(48) - 23.5 - 4) < 1.4 * 7.5 + 2
+    noisy[inside] = block[inside]
+    found, expected = (views.correlation(views.project(each)) for each in (noisy, block))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert expected.min() > 0.2
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.0, -3.0), (0.7, 0.4)])
 def test_displacement(shift):
     from scipy.ndimage import gaussian_filter

@@ -184,8 +184,8 @@ def _left_out(problem: Problem) -> list[list[int]]:
 class _Tried:
     """A head, and the correlation of left-out views with what is made of the others.
 
-    ``linear`` (view,) is without the head, ``correlation`` (strength, view) with it; ``told`` is for
-    the record.
+    ``linear`` (view,) is without the head, ``correlation`` (strength, view) is with it; ``told`` is
+    for the record.
     """
 
     head: Head
