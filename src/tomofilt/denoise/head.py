@@ -45,8 +45,8 @@ class Head:
     ``density = lowest bands + weights . other bands``, with
     ``weights = linear + gate @ max(0, inputs @ hidden + threshold)`` between 0 and 2.
     Weights of 1 leave the tomogram as it is. Bands are cut at their limits first; what was cut off,
-    bright or dark spots above all, is added as it is. A series goes
-    from 1 towards these weights as far as its ``strength``.
+    bright or dark spots above all, is added as it is. A series goes from 1 towards these weights as
+    far as its ``strength``.
 
     Attributes
     ----------
