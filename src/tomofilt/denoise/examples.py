@@ -172,8 +172,8 @@ def examples_from_truth(
 def _worth(bands: Float32, target: Float32) -> tuple[Float32, Float32]:
     """Bands times the slope of their targets on them, and the sum of the targets.
 
-    All bands count alike, whatever their power: the noise of the highest would be all that is learned
-    otherwise, where it is strong.
+    All bands count alike, whatever their power: else the noise of the highest, where it is strong,
+    would be all that is learned.
     """
     slope = (bands * target).sum(axis=0) / np.square(bands).sum(axis=0)
     deviation = bands.std(axis=0)
