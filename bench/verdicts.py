@@ -21,19 +21,36 @@ from tomofilt.jobs.one import reconstruct
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import detect, read_series
 
-DOSES = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3.3)  # electrons/A^2: SNR 0.05 to 0.3
+DOSES = (0.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3.3)  # electrons/A^2: SNR 0.06 to 0.3 with the CTF
+#: Without a CTF so much less gives the same SNR.
+FAINTER = 20
 SPOILED_DOSES = (1.0, 3.0)
-KINDS = (
-    "all 2", "all 4", "all 8", "all 12", "some 4", "some 8", "one 8", "axis 2", "axis 5",
-    "axis 10", "hand", "order", "other view", "half box", "noise",
-)  # fmt: skip
+KINDS = {
+    "all 2": "every shift off by 2 px",
+    "all 4": "every shift off by 4 px",
+    "all 8": "every shift off by 8 px",
+    "all 12": "every shift off by 12 px",
+    "some 4": "a quarter of the shifts off by 4 px",
+    "some 8": "a quarter of the shifts off by 8 px",
+    "one 8": "one shift off by 8 px",
+    "axis 2": "tilt axis turned by 2 deg",
+    "axis 5": "tilt axis turned by 5 deg",
+    "axis 10": "tilt axis turned by 10 deg",
+    "hand": "wrong hand",
+    "order": "angles in a wrong order",
+    "other view": "one view of another series",
+    "dark": "two views hidden from the beam",
+    "half box": "box half as thick",
+    "noise": "noise only",
+}
 
 
 def simulate(folder, seed, dose, defocus):
     out = folder / f"good-{dose}-{defocus}"
     if not out.exists():
         command = ["tomofilt", "simulate", out, "--shape", "144", "144", "72", "-q"]
-        command += ["--seed", seed, "--dose", dose, "--defocus", defocus, "-j", 2]
+        command += ["--seed", seed, "--dose", dose if defocus else dose / FAINTER]
+        command += ["--defocus", defocus, "-j", 2]
         subprocess.run([str(part) for part in command], check=True)
     return out / "imod"
 
@@ -64,26 +81,30 @@ def spoil(good, kind):
             angles = -angles
         case "order":
             rng.shuffle(angles)
-        case "other":
-            other = next(
-                path for path in sorted(good.parent.parent.glob("good-*")) if path != good.parent
-            )
-            for name in ("TS_01.mrc", "TS_01_EVN.mrc", "TS_01_ODD.mrc"):
-                with mrcfile.open(folder / name, "r+") as mine:
-                    view = mrcfile.read(other / "imod" / name)[20]
-                    mine.data[20] = view / view.mean() * mine.data[20].mean()
         case "half":
             text = (folder / "tilt.com").read_text()
             halved = re.sub(r"(?<=THICKNESS )\d+", lambda found: str(int(found[0]) // 2), text)
             (folder / "tilt.com").write_text(halved)
-        case "noise":
-            for path in folder.glob("*.mrc"):
-                with mrcfile.open(path, "r+") as mrc:
-                    values = rng.normal(mrc.data.mean(), mrc.data.std(), mrc.data.shape)
-                    mrc.data[:] = values.astype(mrc.data.dtype)
+        case "other" | "dark" | "noise":
+            spoil_images(folder, good, what, rng)
     np.savetxt(folder / "TS_01.xf", transforms, fmt="%.7f")
     np.savetxt(folder / "TS_01.tlt", angles, fmt="%.2f")
     return folder
+
+
+def spoil_images(folder, good, what, rng):
+    other = next(path for path in sorted(good.parent.parent.glob("good-*")) if path != good.parent)
+    for path in sorted(folder.glob("TS_*.mrc")):
+        with mrcfile.open(path, "r+") as mrc:
+            images = mrc.data
+            if what == "other":
+                view = mrcfile.read(other / "imod" / path.name)[20]
+                images[20] = view / view.mean() * images[20].mean()
+            elif what == "dark":
+                for view in (0, 20):
+                    images[view] = rng.poisson(0.01 * images[view].mean(), images.shape[1:])
+            else:
+                images[:] = rng.normal(images.mean(), images.std(), images.shape)
 
 
 def flags(folder):
@@ -110,9 +131,9 @@ def main():
     }
     print("| series | flagged | as |\n|---|---|---|")
     row("good", [flags(path) for path in good.values()])
-    for kind in KINDS:
+    for kind, words in KINDS.items():
         chosen = [good[dose, defocus] for dose in SPOILED_DOSES for defocus in (0, 3)]
-        row(kind, [flags(spoil(path, kind)) for path in chosen])
+        row(words, [flags(spoil(path, kind)) for path in chosen])
 
 
 if __name__ == "__main__":

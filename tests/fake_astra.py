@@ -17,15 +17,16 @@ from tomofilt.projectors import astra as adapter
 from tomofilt.projectors import device
 
 
+def voxels(geometry):
+    """Of a volume: counts (z, y, x), the corner it starts at, and the voxel's sides."""
+    counts = np.array([geometry[f"Grid{name}Count"] for name in ("Slice", "Row", "Col")])
+    ends = [[geometry["option"][f"Window{end}{axis}"] for axis in "ZYX"] for end in ("Min", "Max")]
+    return counts, np.array(ends[0]), (np.array(ends[1]) - ends[0]) / counts
+
+
 def kernel(volume_geometry, projection_geometry, band):
     """(voxel volume / |u x v|) times the bilinear samples, of images (row, view, column)."""
-    counts = [volume_geometry[f"Grid{name}Count"] for name in ("Slice", "Row", "Col")]
-    window = volume_geometry["option"]
-    lows = [window[f"WindowMin{axis}"] for axis in "ZYX"]
-    sizes = [
-        (window[f"WindowMax{axis}"] - low) / n
-        for axis, low, n in zip("ZYX", lows, counts, strict=True)
-    ]
+    counts, lows, sizes = voxels(volume_geometry)
     z, y, x = np.meshgrid(
         *(low + (np.arange(n) + 0.5) * d for low, n, d in zip(lows, counts, sizes, strict=True)),
         indexing="ij",
@@ -44,6 +45,28 @@ def kernel(volume_geometry, projection_geometry, band):
         )
         volume += seen * np.prod(sizes) / np.linalg.norm(np.cross(u, v))
     return volume
+
+
+def line_integrals(volume_geometry, projection_geometry, volume):
+    """Integrals of a volume along the rays, as images (row, view, column)."""
+    counts, lows, sizes = voxels(volume_geometry)
+    rows, columns = (projection_geometry[f"Detector{name}Count"] for name in ("Row", "Col"))
+    row, column, step = np.meshgrid(
+        np.arange(rows) - (rows - 1) / 2,
+        np.arange(columns) - (columns - 1) / 2,
+        np.arange(-max(counts), max(counts) + 1) / 2,
+        indexing="ij",
+    )
+    seen = []
+    for ray, centre, u, v in projection_geometry["Vectors"].reshape(-1, 4, 3):
+        along = sizes[0] * ray / np.linalg.norm(ray)
+        point = centre + sum(
+            n[..., None] * way for n, way in zip((row, column, step), (v, u, along), strict=True)
+        )
+        place = np.moveaxis((point[..., ::-1] - lows) / sizes - 0.5, -1, 0)
+        values = map_coordinates(volume.astype(np.float64), place, order=1, mode="grid-constant")
+        seen.append(values.sum(axis=2) * sizes[0] / 2)
+    return np.stack(seen, axis=1)
 
 
 class AstraError(Exception):

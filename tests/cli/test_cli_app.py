@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 import tomofilt
@@ -66,7 +67,9 @@ def test_public_names_are_there():
 # The next two leave torch and entry points out: they are slow, and not tomofilt's.
 @pytest.fixture
 def calm(monkeypatch):
-    monkeypatch.setattr(doctor, "_torch_cuda", lambda: "built without CUDA")
+    gpus = {"torch_built_for": "the CPU alone", "triton": None, "astra_has_cuda": None}
+    auto = {"device": "cpu", "engine": "numba", "reason": "no NVIDIA driver"}
+    monkeypatch.setattr(doctor, "_gpus", lambda: {**gpus, "devices": [], "auto": auto})
     monkeypatch.setattr(
         doctor, "_plugins", lambda: [{"name": "imod", "from": "tomofilt_imod", "error": None}]
     )
@@ -77,7 +80,9 @@ def test_doctor(run, calm, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     code, out, _ = run("doctor")
     assert code == 0
-    assert "no NVIDIA GPU found" in out
+    assert "no NVIDIA GPU found; if there is one, install its driver" in out
+    assert "triton         not installed; it comes with torch" in out
+    assert "--device auto  the CPU: no NVIDIA driver" in out
     assert "(SLURM_CPUS_PER_TASK=6)" in out
     assert "No problems found." in out
     found = json.loads(run("doctor", "--json")[1])
@@ -97,6 +102,39 @@ def test_doctor_names_what_is_missing(run, calm, monkeypatch):
     assert code == 3
     assert "Problem: no-such-library is not installed" in out
     assert "Problem: plug-in x is broken: ImportError: z" in out
+
+
+def test_doctor_tries_each_gpu(run, cuda, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    cuda.astra.fail = lambda box: box.copy_(torch.ones_like(box)) if cuda.current() else None
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "torch          built for CUDA 13.0" in out
+    assert "GPU 1          a GPU of the tests, 1 GB, 1 GB free" in out
+    assert "GPU 0, astra   works" in out
+    assert "GPU 0, triton  works" in out
+    assert "GPU 1, astra   cuda:1: back-projection of 5 x 24 x 17 voxels from 7 views failed" in out
+    assert re.search(r"triton         \d+\.\d+", out)
+    assert "--device auto  cuda:0 by astra" in out
+    cuda.astra.features.clear()
+    found = json.loads(run("doctor", "--json")[1])["gpu"]
+    assert found["astra_has_cuda"] is False
+
+
+def test_doctor_names_what_a_gpu_lacks(run, cuda, monkeypatch):
+    cuda.astra.features.clear()
+    out = run("doctor")[1]
+    assert "--device auto  the CPU: astra-toolbox 2.5.0 is built without CUDA" in out
+    assert "GPU 0, triton  works" in out
+
+
+@pytest.mark.parametrize("library", ["torch", "triton", "astra"])
+def test_doctor_outlives_broken_libraries(run, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "--device auto  the CPU: " in out
+    assert (library == "torch") == ("built for not usable (import of torch halted" in out)
 
 
 def test_doctor_asks_nvidia_smi(monkeypatch, tmp_path):

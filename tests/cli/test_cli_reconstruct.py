@@ -5,8 +5,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from strategies_records import a_record
 
 from tomofilt.errors import InputError, ResourceError
+from tomofilt.io.record import write_record
 from tomofilt.projectors import select
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.projects import SeriesOptions
@@ -230,6 +232,11 @@ def test_dry_run_prints_the_plan_and_writes_nothing(stage, run, tmp_path):
 
 
 def test_json(stage, run):
+    def work(series, destination, settings, tell):
+        destination.record.parent.mkdir()
+        write_record(destination.record, a_record())
+
+    stage.work = work
     code, out, err = run("reconstruct", "--imod-dir", "bad", "TS_02", "--json")
     assert code == 1
     told = json.loads(out)

@@ -1,5 +1,6 @@
 """Options for many series, `tomofilt submit` and `tomofilt overview`."""
 
+import importlib.util
 import json
 
 import pytest
@@ -35,6 +36,7 @@ def test_nth(stage, run):
     stage.names = ["TS_01", "TS_02", "TS_03"]
     assert run("reconstruct", "t.star", "--nth", "2")[0] == 0
     assert [name for name, _, _ in stage.calls] == ["TS_02"]
+    assert stage.opened[-1][2].committed == []  # left to the job after the array
     code, _, err = run("reconstruct", "t.star", "--nth", "4")
     assert code == 2
     assert "there are 3 series" in err
@@ -70,6 +72,23 @@ def test_submit(stage, run, tmp_path, monkeypatch):
     assert stage.calls == []
 
 
+def test_what_the_array_made_is_not_made_again(stage, run, tmp_path):
+    assert run("submit", "--script", "b.sbatch", "a.star", "--overwrite")[0] == 0
+    [array, last] = [
+        (tmp_path / name).read_text().splitlines()[-1] for name in ("b.sbatch", "b_last.sbatch")
+    ]
+    assert array.startswith("tomofilt reconstruct a.star --overwrite --nth")
+    assert last == "tomofilt reconstruct a.star"
+
+
+@pytest.mark.parametrize("option", ["--watch", "--nth 2", "--workers 2", "--dry-run"])
+def test_options_that_an_array_has_no_use_for(stage, run, tmp_path, option):
+    code, _, err = run("submit", "--script", "b.sbatch", "a.star", *option.split())
+    assert code == 2
+    assert f"{option.split()[0]} is for one program that stays" in err
+    assert not (tmp_path / "b.sbatch").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -103,3 +122,11 @@ def test_overview(run, tmp_path):
     code, _, err = run("overview", tmp_path / "empty")
     assert code == 2
     assert "no tomogram of tomofilt's" in err
+
+
+def test_zarr_that_is_not_installed_is_said_before_any_work(stage, run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, err = run("reconstruct", "A", "--zarr")
+    assert code == 2
+    assert "pip install 'tomofilt[zarr]'" in err
+    assert stage.opened == stage.calls == []

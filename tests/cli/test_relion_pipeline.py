@@ -108,6 +108,19 @@ def test_external_job(project, capsys):
     assert read_header(project / again["rlnTomoReconstructedTomogram"][0]).shape == (16, 36, 40)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_series_of_a_job_on_workers(project):
+    assert main([*JOB, "--filter", "ramp"]) == 0
+    job = project / "External/job010"
+    plain = {path.name: voxels(path) for path in (job / "tomograms").glob("*.mrc")}
+    table = (job / "tomograms.star").read_text()
+    shutil.rmtree(job)
+    assert main([*JOB, "--filter", "ramp", "--workers", "2"]) == 0
+    assert state(job) == ["RELION_JOB_EXIT_SUCCESS"]
+    assert {path.name: voxels(path) for path in (job / "tomograms").glob("*.mrc")} == plain
+    assert (job / "tomograms.star").read_text() == table
+
+
 def test_a_learned_filter(project, tmp_path, capsys):
     nodes = RadialNodes(np.array([0.002, 0.06]))
     learned = LearnedFilter("ramp", "per-tilt", nodes, np.arange(-60.0, 61, 2), np.ones((61, 2)))

@@ -15,6 +15,7 @@ from tomofilt.denoise.gates import gate_inputs, gate_weights, interpolated
 from tomofilt.denoise.head import FIRST_GATED, GATED, INPUTS, LARGEST_WEIGHT, UNITS, Head
 from tomofilt.denoise.kernel import apply_head, bands_at, values_at
 from tomofilt.filters.protocol import Filter
+from tomofilt.projectors.select import choose
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.simulate import simulated_series
 
@@ -169,6 +170,38 @@ def test_a_voxel_does_not_depend_on_how_the_work_is_cut(tomogram, data: st.DataO
     box = np.s_[z : z + planes, y : y + rows]
     part = apply_head(head, coarse, weights, np.ascontiguousarray(block[box]), z, y, 1)
     assert np.array_equal(part, whole[box])
+
+
+@pytest.mark.parametrize("planes", [40, 7])
+def test_a_gpu_does_the_same(tomogram, monkeypatch, planes: int) -> None:
+    """torch on the CPU stands for torch on a GPU."""
+    device = pytest.importorskip("tomofilt.denoise.device")
+    monkeypatch.setattr(device, "_PLANES", planes)
+    coarse, block = tomogram
+    head = some_head(1)
+    cpu = apply_head(head, coarse, gate_weights(head, coarse), block, 0, 0, 2)
+    on_gpu = device.DeviceHead(head, coarse, "cpu")
+    found = on_gpu.apply(block, 0, 0)
+    change = np.abs(cpu - block).max()
+    assert change > 0.01
+    assert np.abs(found - cpu).max() <= 5e-6 * change
+    part = np.ascontiguousarray(block[5:30, 9:50])
+    np.testing.assert_allclose(on_gpu.apply(part, 5, 9), found[5:30, 9:50], atol=2e-6 * change)
+
+
+def test_bands_and_weights_of_a_gpu(problem: Problem, cuda) -> None:
+    block = np.random.default_rng(0).normal(0, 0.1, problem.grid.shape).astype(np.float32)
+
+    def denoised(problem: Problem):
+        made = denoiser.Denoiser(problem, some_head(1))
+        with problem.images() as images:
+            images.filtered(made.on_image)
+        return made.apply(block, 0, 0)
+
+    expected = denoised(problem)
+    found = denoised(replace(problem, device=choose("cuda:1")))
+    assert cuda.astra.made
+    assert np.abs(found - expected).max() <= 5e-6 * np.abs(expected - block).max()
 
 
 def test_what_is_beyond_the_limits_passes_unchanged() -> None:

@@ -292,7 +292,7 @@ def test_both_tomograms_are_written(series, tmp_path, monkeypatch):
 
 def test_a_refused_series_has_its_tomogram(series, tmp_path, monkeypatch):
     refused = Decision(None, "because", {"refused": "because"})
-    monkeypatch.setattr(decision, "decide", lambda problem, images, given: refused)
+    monkeypatch.setattr(decision, "decide", lambda problem, images, **_: refused)
     destination, result, _ = run(series, tmp_path / "out", denoise=True)
     assert destination.volume.exists()
     assert not destination.denoised.volume.exists()

@@ -1,59 +1,117 @@
-"""bench/gpu.py at small sizes, with doubles for a GPU: it is to run where nobody has tried it."""
+"""bench/gpu.py, all of it, on GPUs that are none: it is to run where nobody has tried it."""
 
 import importlib.util
+import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from fake_astra import install
+import torch
 
-from tomofilt.projectors import device
+from tomofilt.cli.app import main
 
 BENCH = Path(__file__).parents[2] / "bench"
 
 
 @pytest.fixture
 def bench(monkeypatch):
+    """The script, with problems that Triton's interpreter gets through."""
     monkeypatch.syspath_prepend(BENCH)
     spec = importlib.util.spec_from_file_location("bench_gpu", BENCH / "gpu.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "bench_gpu", module)
     spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "PARITY_CASES", [((3, 7, 9), 4.0, 2)])
+    monkeypatch.setattr(module, "GRADIENT_VOLUME", (4, 12, 24))
+    monkeypatch.setattr(module, "FAILURE_VOLUME", (3, 32, 32))
+    monkeypatch.setattr(module, "BLOCKS", [(4, 32)])
+    monkeypatch.setattr(module, "VIEWS", 3)
     return module
 
 
 @pytest.fixture
-def machine(bench, monkeypatch):
-    """The CPU as if it were a GPU, and problems that Triton's interpreter gets through."""
-    triton_slice = pytest.importorskip("tomofilt.projectors.triton_slice", reason="no triton here")
-    if type(triton_slice.gather_images).__name__ != "InterpretedFunction":
-        pytest.skip("there is a GPU: run bench/gpu.py itself")
-    install(monkeypatch)
-    for module in (device, triton_slice):
-        monkeypatch.setattr(module, "free_bytes", lambda gpu: 2**30)
-    monkeypatch.setattr(bench, "PARITY_CASES", [((3, 7, 9), 4.0, 2)])
-    monkeypatch.setattr(bench, "GRADIENT_VOLUME", (4, 6, 12))
-    monkeypatch.setattr(bench, "BLOCKS", [(4, 32)])
-    monkeypatch.setattr(bench, "VIEWS", 3)
-    return bench.Machine("cpu", 3, (4, 8, 16))
+def machine(bench, cuda, monkeypatch):
+    """Where it runs; programs that it would start run in this process."""
+
+    programs = {
+        "pytest": lambda arguments: SimpleNamespace(returncode=0, stdout="3 passed in 1 s"),
+        "tomofilt": lambda arguments: SimpleNamespace(returncode=main(arguments), stderr=""),
+    }
+    fake = SimpleNamespace(run=lambda command, **_: programs[command[2]](command[3:]))
+    monkeypatch.setattr(bench, "subprocess", fake)
+    return bench.Machine("cuda:0", 3, (4, 8, 16))
 
 
-def test_steps(bench, machine):
-    for step in (bench.describe, bench.parity, bench.gradients, bench.rates, bench.end_to_end):
-        found = step(machine)
-        assert "wrong" not in found, (step.__name__, found)
-        assert found
-
-
-def test_wrong_results_are_told(bench, machine, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(bench, "LIMITS", {"astra": 1e-12, "triton": 1e-12})
-    monkeypatch.setattr(bench, "STEPS", [bench.parity, lambda machine: 1 / 0])
-    assert bench.run(machine, bench.Console(), tmp_path / "found.json") == 1
+def test_every_step(bench, machine, tmp_path, capsys):
+    path = tmp_path / "found.json"
+    assert bench.run(machine, bench.Console(width=200, markup=False), path) == 0
+    found = json.loads(path.read_text())
+    assert list(found) == [step.__name__ for step in bench.STEPS]
+    assert found["describe"]["gpus"] == 2
+    assert found["second_gpu"]["astra"] < 2e-3
+    for name in ("tomofilt on the GPU", "ASTRA's own pair"):
+        assert found["gradients"][name]["cosine"] > 0.98
+        assert found["gradients"][name]["size"] == pytest.approx(1, abs=0.1)
+    # one box too many: an error; room for it: the right result
+    ends = {name: str(end).partition(":")[0] for name, end in found["memory_failure"].items()}
+    for engine in ("astra", "triton"):
+        assert ends[f"{engine}, no room for images"] == "ResourceError"
+        assert ends[f"{engine}, none for boxes"] == "ResourceError"
+        assert "right all the same" in ends[f"{engine}, little"]
+        assert found["end_to_end"][engine]["peak of the card, GB"] > 0
+    assert found["tests"]["pytest"] == ["3 passed in 1 s"]
     printed = capsys.readouterr().out
-    assert "against 1e-12" in printed
-    assert "ZeroDivisionError" in printed
-    assert (tmp_path / "found.json").exists()
+    assert re.search(r"│ rates +│ triton forward, G/s +│ [\d.e-]+ +│", printed)
+
+
+def test_what_goes_wrong_is_told(bench, machine, monkeypatch, capsys, tmp_path):
+    def slow(machine, found):
+        found["a first number"] = 1.0
+        signal.raise_signal(signal.SIGALRM)
+
+    def broken(machine, found):
+        raise ValueError("[red] is no colour here")
+
+    before = signal.getsignal(signal.SIGALRM)
+    monkeypatch.setattr(bench, "LIMITS", {"astra": 1e-12, "triton": 1e-12})
+    monkeypatch.setattr(bench, "STEPS", {bench.parity: 60, slow: 60, broken: 60})
+    path = tmp_path / "found.json"
+    assert bench.run(machine, bench.Console(width=200, markup=False), path) == 1
+    found = json.loads(path.read_text())
+    assert "against 1e-12" in found["parity"]["wrong"]
+    assert found["slow"]["a first number"] == 1.0
+    assert found["slow"]["wrong"] == "TimeoutError: not done within 60 s"
+    assert "ValueError: [red] is no colour here" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_silence_is_told(bench, machine, monkeypatch):
+    """Zeros where memory ends, should a projector ever let them pass."""
+
+    def lying(case, engine, device):
+        return SimpleNamespace(adjoint=lambda images: np.zeros(case.volume_shape))
+
+    found = {}
+    monkeypatch.setattr(bench.Problem, "gpu", lying)
+    bench.memory_failure(machine, found)
+    assert found["wrong"] == "SILENT: a result that is off by 1.0e+00"
+
+
+def test_tests_that_fail_are_told(bench, machine, monkeypatch):
+    done = SimpleNamespace(returncode=1, stdout="FAILED one\n1 failed in 1 s")
+    monkeypatch.setattr(bench, "subprocess", SimpleNamespace(run=lambda command, **_: done))
+    found = {}
+    bench.tests(machine, found)
+    assert found == {"pytest": ["1 failed in 1 s"], "wrong": done.stdout}
+
+
+def test_takes_four_minutes_at_most(bench):
+    assert sum(bench.STEPS.values()) <= 240
 
 
 def test_dry_run():
@@ -62,4 +120,13 @@ def test_dry_run():
     )
     assert done.returncode == 0, done.stderr
     for step in ("parity", "gradients", "memory_failure", "second_gpu", "rates", "end_to_end"):
-        assert f". {step}: " in done.stdout
+        assert f". {step}, up to " in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_there_is_nothing_to_measure():
+    done = subprocess.run(
+        [sys.executable, BENCH / "gpu.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no GPU to measure: " in done.stderr

@@ -20,6 +20,7 @@ from tomofilt.io.files import (
     content_digest,
     read_input,
     safe_name,
+    sweep,
     write_bytes_atomic,
     write_text_atomic,
 )
@@ -368,3 +369,15 @@ class TestInputs:
             changed[place] = 1
             path.write_bytes(changed)
             assert content_digest(path) != before
+
+
+def test_sweep(tmp_path):
+    left = [".REC.mrc.tomofilt-part", ".REC_half1.json.tomofilt-part", ".other.mrc.tomofilt-part"]
+    for name in left:
+        (tmp_path / name).write_text("cut off")
+    (tmp_path / ".REC.ome.zarr.tomofilt-folder" / "0").mkdir(parents=True)
+    (tmp_path / "REC.json").write_text("whole")
+    with PartialFile(tmp_path / "REC.png") as busy:
+        sweep([tmp_path / "REC.mrc", tmp_path / "absent" / "REC.mrc"])
+        assert busy.path.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {left[2], "REC.json"}

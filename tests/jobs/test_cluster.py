@@ -4,13 +4,22 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from strategies_imod import ImodFolder, write_stack
 
 from tomofilt.errors import InputError, ResourceError
-from tomofilt.jobs.cluster import Site, cluster_workers, local_workers, scheduler_workers
+from tomofilt.io.files import PartialFile
+from tomofilt.jobs.cluster import (
+    Site,
+    cluster_workers,
+    jobs_of,
+    local_workers,
+    scheduler_workers,
+)
 from tomofilt.jobs.many import Job, run
 from tomofilt.reconstruction.settings import Settings
 from tomofilt_imod.project import PROJECT_TYPE
@@ -79,6 +88,96 @@ def test_a_worker_dies_and_nothing_is_lost(tmp_path, monkeypatch):
     assert not [path for path in spread.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_workers_of_a_scheduler_that_runs_already(tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
+        with scheduler_workers(cluster.scheduler_address) as executor:
+            summary = run(jobs(tmp_path, tmp_path / "out", 2), SETTINGS, Listener(), executor)
+        assert len(cluster.scheduler.workers) == 1  # they are not ours to end
+    assert [outcome.error for outcome in summary.outcomes] == [None] * 2
+    assert len(volumes(tmp_path / "out")) == 2
+
+
+def session(leader):
+    """Processes of a session that have not ended."""
+    listed = subprocess.run(
+        ["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=False
+    )
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()[1:]]
+    return [args for sid, stat, *args in lines if int(sid) == leader and stat[0] != "Z"]
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
+def test_ctrl_c_ends_the_workers_too(tmp_path):
+    """As in a terminal, where it reaches every process."""
+    jobs(tmp_path, None, 24)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tomofilt", "reconstruct", "-f", "ramp", "--workers", "2"]
+    program = subprocess.Popen(
+        [*command, "-o", out, "--imod-dir", *sorted(tmp_path.glob("TS_*"))],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(out.glob("*.json")):
+        assert program.poll() is None, program.stderr.read()
+        time.sleep(0.005)
+    os.killpg(program.pid, signal.SIGINT)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert "interrupted; the same command goes on" in said
+    assert "Traceback" not in said
+    assert "distributed" not in said
+    for _ in range(100):
+        if not session(program.pid):
+            break
+        time.sleep(0.1)
+    assert session(program.pid) == []
+    assert [path for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_cluster_leaves_ctrl_c_to_the_program():
+    """Importing dask-jobqueue makes it end the program with 0."""
+    script = """
+import signal
+from tomofilt.errors import InputError
+from tomofilt.jobs.cluster import Site, cluster_workers
+try:
+    cluster_workers(Site("slurm", 1, {"memory": "1GB", "nodes": 3}), 1).__enter__()
+except InputError:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print("as before")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "as before\n", done.stderr
+
+
+def test_what_another_client_writes_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    made = jobs(tmp_path, out, 3)
+    out.mkdir()
+    volume = made[1].project.destination("TS_1", out).volume
+    with PartialFile(volume), ThreadPoolExecutor(2) as executor:
+        summary = run(made, SETTINGS, Listener(), executor)
+    assert [outcome.error is None for outcome in summary.outcomes] == [True, False, True]
+    assert "another process is writing" in str(summary.outcomes[1].error)
+    assert summary.exit_code == 1
+    again = run(made, SETTINGS, Listener())
+    assert [outcome.result.skipped for outcome in again.outcomes] == [True, False, True]
+
+
 def test_any_executor_will_do(tmp_path):
     made = [*jobs(tmp_path, tmp_path / "out", 2), *jobs(tmp_path, tmp_path / "out", 1)]
     with ThreadPoolExecutor(2) as executor:
@@ -136,6 +235,31 @@ def test_a_sites_file_that_lacks_something(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         Site.read(path)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("slurm", "#SBATCH --cpus-per-task=8"),
+        ("pbs", "#PBS -l select=1:ncpus=8:mem=15GB"),
+        ("lsf", "#BSUB -n 8"),
+        ("sge", "#$ -pe smp 8"),
+        ("htcondor", "MY.DaskWorkerCores = 8"),
+    ],
+)
+def test_every_kind_of_cluster_can_be_asked_for_jobs(tmp_path, kind, asked):
+    path = tmp_path / "site.toml"
+    more = {"sge": 'directives = ["-pe smp 8"]', "htcondor": 'disk = "10GB"'}.get(kind, "")
+    path.write_text(
+        f'scheduler = "{kind}"\ncores = 8\nmemory = "16GB"\ninterface = "lo"\n{more}\n'
+        + ('walltime = "01:00"\n' if kind == "lsf" else "")
+    )
+    with jobs_of(Site.read(path)) as cluster:
+        script = cluster.job_script()
+    assert asked in script
+    assert " --nthreads 1 " in script.replace('"', " ").replace("\n", " ")
+    assert ("--lifetime 3540s" in script) == (kind == "lsf")
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

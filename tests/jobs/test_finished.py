@@ -10,6 +10,7 @@ import pytest
 from tomofilt.draw.png import is_own_png
 from tomofilt.errors import InputError, OutputExistsError
 from tomofilt.io.mrc import MrcStack
+from tomofilt.io.ome_zarr import own_mark
 from tomofilt.io.record import read_record
 from tomofilt.jobs.one import reconstruct
 from tomofilt.jobs.sink import VolumeSink
@@ -232,3 +233,58 @@ def test_a_picture_that_cannot_be_written_is_a_note(project, monkeypatch, caplog
         result = run(series_in(project), project, preview=True)
     assert read_record(result.destination.record) == result.record
     assert "no picture of it: no space left" in caplog.text
+
+
+def zarr_of(folder):
+    return Destination(folder / "rec.mrc").zarr
+
+
+def test_zarr_is_a_part_of_what_is_finished(project):
+    series = series_in(project)
+    assert not run(series, project, zarr=True).skipped
+    record = read_record(project / "rec.json")
+    sizes = [path.stat().st_size for path in zarr_of(project).rglob("*") if path.is_file()]
+    assert record.output.zarr.file == "rec.ome.zarr"
+    assert (record.output.zarr.files, record.output.zarr.bytes) == (len(sizes), sum(sizes))
+    before = contents(project)
+    assert run(series, project, zarr=True).skipped
+    assert contents(project) == before
+    # cut short, as a copy may be
+    chunk = zarr_of(project) / "0" / "c" / "0" / "0" / "0"
+    chunk.unlink()
+    assert run(series, project, zarr=True).skipped
+    assert contents(project) == before
+
+
+def test_zarr_may_be_asked_for_later(project):
+    series = series_in(project)
+    run(series, project)
+    volume = (project / "rec.mrc").read_bytes()
+    assert read_record(project / "rec.json").output.zarr is None
+    result = run(series, project, zarr=True)
+    assert result.skipped
+    assert result.record.output.zarr.file == "rec.ome.zarr"
+    assert (project / "rec.mrc").read_bytes() == volume
+    stale = own_mark(zarr_of(project))
+    run(series, project, filter="hamming", overwrite=True)
+    with pytest.raises(OutputExistsError, match=r"rec\.ome\.zarr was made with other settings"):
+        run(series, project, filter="hamming", zarr=True)
+    run(series, project, filter="hamming", overwrite=True, zarr=True)
+    assert own_mark(zarr_of(project)) != stale
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_zarr_of_others_is_kept(project, overwrite):
+    series = series_in(project)
+    run(series, project, zarr=True)
+    (zarr_of(project) / "labels").mkdir()
+    before = contents(project)
+    with pytest.raises(OutputExistsError, match=r"ome\.zarr exists and tomofilt did not make it"):
+        run(series, project, zarr=True, overwrite=overwrite)
+    assert contents(project) == before
+
+
+def contents(folder):
+    """All files but pictures, with what is in them, without the times that records tell."""
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: data for path, data in found.items() if path.suffix != ".json"}

@@ -17,9 +17,9 @@ GOOD = {
     "median_shift_px": 5.0,
     "pixel_angst": 16.0,
     "all_together": 50.0,
-    "median": 8.0,
-    "best_tenth": 10.0,
+    "unevenness": 0.05,
     "views_apart_angst": {},
+    "views_unlike": [],
 }
 
 
@@ -54,7 +54,8 @@ def test_a_good_series_has_none():
     [
         ({"shifted": 10, "matching": 30}, "views disagree"),
         ({"all_together": 7.0}, "views have nothing in common"),
-        ({"median": 3.0}, "neighbours are unlike"),
+        ({"unevenness": 0.5}, "neighbours are unlike"),
+        ({"views_unlike": [4]}, "single views unlike"),
         ({"views_apart_angst": {"4": 90.0}}, "single views apart"),
     ],
 )
@@ -68,8 +69,7 @@ def test_neighbours(neighbours, name):
         {"shifted": 7, "matching": 33},
         {"shifted": 2, "matching": 2},
         {"all_together": 9.0},
-        {"median": 4.0},
-        {"median": 1.0, "best_tenth": 5.0},
+        {"unevenness": 0.3},
     ],
 )
 def test_neighbours_that_pass(neighbours):
@@ -77,20 +77,38 @@ def test_neighbours_that_pass(neighbours):
 
 
 def test_the_worst_of_the_neighbours_alone_is_said_and_no_thickness_with_it():
-    spoiled = record({"shifted": 30, "matching": 2, "median": 1.0}, specimen_thickness_angst=900.0)
+    spoiled = record(
+        {"shifted": 30, "matching": 2, "unevenness": 1.0}, specimen_thickness_angst=900.0
+    )
     assert names(spoiled) == ["views disagree"]
+
+
+def test_the_tilt_axis():
+    [flag] = flags_of(
+        record(tilt_axis={"off_deg": -4.3, "gain": 60.0, "share": 0.02}), tilt_series()
+    )
+    assert flag.name == "tilt axis off"
+    assert "about 4 degrees" in flag.sentence
+    assert names(record(tilt_axis={"off_deg": -4.3, "gain": 15.0, "share": 0.02})) == []
+    assert names(record(tilt_axis={"off_deg": -4.3, "gain": 60.0, "share": 0.002})) == []
 
 
 def test_the_box():
     [flag] = flags_of(record(specimen_thickness_angst=290.0), tilt_series())
     assert flag.name == "specimen thicker than the box"
-    assert flag.sentence == "the specimen is 290 A thick, the tomogram 256 A"
-    assert flag.mend == "--thickness 300"
-    assert names(record(specimen_thickness_angst=275.0)) == []
+    assert flag.sentence.startswith("the specimen is 290 A thick, the tomogram 256 A: 27 A are cut")
+    assert flag.mend == "--thickness 400"
     guessed = {"from": "neighbouring views; the thickness is the tomogram's"}
     assert names(record(specimen_thickness_angst=290.0, **guessed)) == []
     assert names(record(specimen_height_angst=-50.0)) == ["specimen off the middle"]
     assert names(record(specimen_height_angst=-35.0)) == []
+
+
+def test_little_thicker_than_the_box_counts_if_it_is_off_the_middle_too():
+    thick = {"specimen_thickness_angst": 272.0}
+    assert names(record(**thick, specimen_height_angst=3.0)) == []
+    found = names(record(**thick, specimen_height_angst=-14.0))
+    assert found == ["specimen thicker than the box"]
 
 
 def test_views_without_weight():

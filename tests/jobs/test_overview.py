@@ -8,18 +8,20 @@ from strategies_records import a_record
 from tomofilt.errors import InputError
 from tomofilt.io.record import Flag, write_record
 from tomofilt.jobs import overview as module
+from tomofilt.jobs.many import Outcome
+from tomofilt.jobs.one import Result
 from tomofilt.jobs.overview import Overview, records_below
 from tomofilt.series.projects import Destination
 
 FLAG = Flag(name="views disagree", sentence="5 of 9 <views> lie apart", mend="align again")
 
 
-def finished(folder, name, flags=()):
+def finished(folder, name, flags=(), seconds=1.0, **output):
     destination = Destination(folder / name / f"{name}.mrc")
     destination.volume.parent.mkdir(exist_ok=True)
-    record = a_record(series=name, output={"file": f"{name}.mrc"}, flags=flags)
+    record = a_record(series=name, output={"file": f"{name}.mrc", **output}, flags=flags)
     write_record(destination.record, record)
-    return destination
+    return Outcome(name, destination, Result(destination, False, record=record), seconds=seconds)
 
 
 def table(folder):
@@ -29,9 +31,10 @@ def table(folder):
 
 def test_the_worst_first(tmp_path):
     page = Overview(tmp_path)
-    page.add("good", finished(tmp_path, "good"), None, 2.0)
-    page.add("odd", finished(tmp_path, "odd", (FLAG,)), None, 3.0)
-    page.add("bad", Destination(tmp_path / "bad.mrc"), InputError("bad: no .xf: make one"), 1.0)
+    page.add(finished(tmp_path, "good", seconds=2.0))
+    page.add(finished(tmp_path, "odd", (FLAG,)))
+    error = InputError("bad: no .xf: make one")
+    page.add(Outcome("bad", Destination(tmp_path / "bad.mrc"), error=error))
     path = page.write()
     rows = table(tmp_path)
     assert [(row["series"], row["state"]) for row in rows] == [
@@ -48,9 +51,9 @@ def test_the_worst_first(tmp_path):
 
 
 def test_what_failed_and_is_done_now_has_one_row(tmp_path):
-    page, destination = Overview(tmp_path), finished(tmp_path, "TS")
-    page.add("TS", destination, InputError("no"), 1.0)
-    page.add("TS", destination, None, 1.0)
+    page, done = Overview(tmp_path), finished(tmp_path, "TS")
+    page.add(Outcome("TS", done.destination, error=InputError("no")))
+    page.add(done)
     page.write()
     assert [row["state"] for row in table(tmp_path)] == ["ok"]
 
@@ -68,7 +71,7 @@ def test_it_is_made_again_from_the_records(tmp_path):
 def test_other_peoples_files_stay(tmp_path, caplog):
     (tmp_path / "tomofilt_session.html").write_text("mine")
     page = Overview(tmp_path)
-    page.add("TS", finished(tmp_path, "TS"), None, 1.0)
+    page.add(finished(tmp_path, "TS"))
     assert page.write() is None
     assert "tomofilt did not make it" in caplog.text
     assert (tmp_path / "tomofilt_session.html").read_text() == "mine"
@@ -78,7 +81,7 @@ def test_not_more_often_than_every_ten_seconds(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     page, times = Overview(tmp_path), []
-    page.add("TS", finished(tmp_path, "TS"), None, 1.0)
+    page.add(finished(tmp_path, "TS"))
     monkeypatch.setattr(
         module, "sorted", lambda *_, **__: times.append(now[0]) or [], raising=False
     )
@@ -90,8 +93,22 @@ def test_not_more_often_than_every_ten_seconds(tmp_path, monkeypatch):
 def test_the_picture_comes_from_the_preview(tmp_path):
     from PIL import Image
 
-    destination = finished(tmp_path, "TS")
-    Image.new("RGB", (900, 900), "white").save(destination.preview)
+    outcome = finished(tmp_path, "TS")
+    Image.new("RGB", (900, 900), "white").save(outcome.destination.preview)
     page = Overview(tmp_path)
-    page.add("TS", destination, None, 1.0)
+    page.add(outcome)
     assert "data:image/jpeg;base64," in page.write().read_text()
+
+
+def test_a_picture_is_made_once_for_each_content(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        module,
+        "_thumbnail",
+        lambda preview, _: made.append(preview.stem) or "data:image/jpeg;base64,AAAA",
+    )
+    for data in ("a", "a", "b"):
+        page = Overview(tmp_path)
+        page.add(finished(tmp_path, "TS", data=data))
+        assert 'src="data:image/jpeg;base64,AAAA"' in page.write().read_text()
+    assert made == ["TS", "TS"]

@@ -123,6 +123,7 @@ class TestReasons:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         fake = SimpleNamespace(
             use_cuda=lambda: True,
+            has_feature=lambda feature: feature == "cuda",
             __version__="2.5.0",
             projector3d=SimpleNamespace(direct_BP=None),
         )
@@ -166,6 +167,28 @@ class TestReasons:
         monkeypatch.setitem(sys.modules, "astra", None)
         assert "pip install 'tomofilt[astra]'" in gpu.problem(0)
 
+    def test_no_torch(self, machine, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+        assert "torch fails when it looks for GPUs (import of torch" in gpu.problem(0)
+
+    def test_torch_for_amd(self, machine, parity, monkeypatch):
+        pytest.importorskip("triton", reason="triton is not installed")
+        monkeypatch.setattr(torch.version, "hip", "6.4")
+        parity(1e-6)
+        assert gpu.built_for() == "ROCm 6.4"
+        assert select.choose("auto") == select.Choice(("cuda:0",), engine="triton")
+
+    def test_astra_without_cuda(self, machine):
+        machine.has_feature = lambda feature: False
+        assert "astra-toolbox 2.5.0 is built without CUDA" in gpu.problem(0)
+
+    def test_a_torch_that_breaks_when_asked(self, machine, monkeypatch):
+        def broken():
+            raise RuntimeError("no CUDA-capable device is detected")
+
+        monkeypatch.setattr(torch.cuda, "is_available", broken)
+        assert "(no CUDA-capable device is detected)" in select.choose("auto").reason
+
     def test_old_astra(self, machine):
         machine.projector3d, machine.__version__ = SimpleNamespace(), "2.3.1"
         assert "astra-toolbox 2.3.1 is too old: 2.5.0" in gpu.problem(0)
@@ -201,7 +224,9 @@ class TestReasons:
         parity(1e-6)
         assert select.choose("auto").engine == "astra"
         assert select.choose("cuda:0", "triton").engine == "triton"
+        pytest.importorskip("triton", reason="triton is not installed")
         monkeypatch.setattr(torch.version, "hip", "6.4")
+        parity(1e-6)
         assert select.choose("auto").engine == "triton"
         monkeypatch.setattr(torch.version, "hip", None)
         monkeypatch.setitem(sys.modules, "astra", None)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tomofilt.errors import InputError
 from tomofilt.filters.apply import ImageFilter, RowFilter
 from tomofilt.filters.device import DeviceImageFilter, DeviceRowFilter
 from tomofilt.filters.registry import parse
@@ -45,6 +46,24 @@ def measured():
     k, zeros = np.geomspace(0.0006, 0.05, 12), np.zeros(len(TILTS))
     snr = SpectralSnr(k, np.log(2.0) - 40 * k, zeros, zeros.copy())
     return WienerExact("match", Measurement(snr, 1000.0, 0.0, "a test"))
+
+
+def test_rows_of_images_that_are_filtered_already():
+    rows = torch.ones(2, 5, 64)
+    assert (
+        DeviceRowFilter(row_filter(measured(), 64, "linear"), "cpu").filter_rows([1, 4], rows)
+        is rows
+    )
+
+
+def test_what_is_left_to_the_cpu():
+    class Other(RowFilter):
+        pass
+
+    rows = row_filter(parse("ramp"), 64)
+    rows.__class__ = Other
+    with pytest.raises(InputError, match="for the CPU only: use --device cpu"):
+        DeviceRowFilter(rows, "cpu")
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -1,5 +1,6 @@
-"""Reconstruction on GPUs, with ASTRA stated in numpy and torch's CPU in the place of the GPUs."""
+"""Reconstruction on two GPUs that are none, by ASTRA and by Triton; see :mod:`fake_cuda`."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 from doubles import Images
-from fake_astra import install
 from runs import reconstructed
 
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.jobs.plan import make_plan
-from tomofilt.projectors import device as device_module
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector
-from tomofilt.projectors.select import Choice
-from tomofilt.reconstruction import budget, setup
+from tomofilt.projectors.select import choose
+from tomofilt.reconstruction import budget
 from tomofilt.reconstruction.methods import device
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
@@ -55,15 +54,9 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def gpus(monkeypatch):
-    """ASTRA on two GPUs, as far as the plan knows."""
-    fake = install(monkeypatch)
-    monkeypatch.setattr(
-        setup,
-        "choose",
-        lambda device, projector: Choice(("cpu", "cpu")) if device.startswith("cuda") else Choice(),
-    )
-    return fake
+def gpus(cuda):
+    """The stand-in for ASTRA."""
+    return cuda.astra
 
 
 @pytest.mark.parametrize("xtilt", [0.0, 4.0])
@@ -78,37 +71,20 @@ def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
     assert gpus.made
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record.projector == "astra"
-    assert any("ASTRA on cpu, cpu" in note for note in listener.notes)
+    assert any("ASTRA on cuda:0, cuda:1" in note for note in listener.notes)
     assert listener.steps == sorted(listener.steps)
     assert listener.steps[-1] == 1.0
 
 
-@pytest.fixture
-def triton(monkeypatch):
-    """Triton's interpreter on two GPUs, as far as the plan knows, where Triton is wanted."""
-    triton_slice = pytest.importorskip("tomofilt.projectors.triton_slice", reason="no triton here")
-    if type(triton_slice.gather_images).__name__ != "InterpretedFunction":
-        pytest.skip("no interpreter where there is a GPU: tests/gpu runs the compiled kernels")
-    monkeypatch.setattr(triton_slice, "BLOCK", (64, 64))
-    for module in (device_module, triton_slice, device):
-        monkeypatch.setattr(module, "free_bytes", lambda gpu: 2**30)
-    monkeypatch.setattr(
-        setup,
-        "choose",
-        lambda device, projector: (
-            Choice(("cpu", "cpu"), engine="triton") if projector == "triton" else Choice()
-        ),
-    )
-
-
 @pytest.mark.parametrize("xtilt", [0.0, 4.0])
-def test_by_triton(make_series, run, triton, xtilt):
+def test_by_triton(make_series, run, cuda, xtilt):
     series = make_series(xtilt)
-    expected, _, _ = run(series, "cpu", filter="ramp")
-    found, result, listener = run(series, "gpu", filter="ramp", projector="triton")
+    expected, _, _ = run(series, "cpu", filter="ramp", device="cpu")
+    options = {"device": "cuda:0,1", "projector": "triton"}
+    found, result, listener = run(series, "gpu", filter="ramp", **options)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record.projector == "triton"
-    assert any("Triton on cpu, cpu" in note for note in listener.notes)
+    assert any("Triton on cuda:0, cuda:1" in note for note in listener.notes)
 
 
 class ExactPair:
@@ -119,20 +95,20 @@ class ExactPair:
         self.cpu = SliceProjector(table, image_shape, volume_shape)
 
     def forward(self, volume):
-        return torch.from_numpy(self.cpu.forward(volume.numpy()))
+        return torch.from_numpy(self.cpu.forward(volume.cpu().numpy())).to(volume)
 
     def adjoint(self, images):
-        return torch.from_numpy(self.cpu.adjoint(images.numpy()))
+        return torch.from_numpy(self.cpu.adjoint(images.cpu().numpy())).to(images)
 
 
 @pytest.mark.parametrize("xtilt", [0.0, 4.0])
 @pytest.mark.parametrize("free", [2**30, 200_000])
-def test_sirt(make_series, run, triton, monkeypatch, free, xtilt):
+def test_sirt(make_series, run, cuda, monkeypatch, free, xtilt):
     monkeypatch.setattr(device, "gpu_projector", ExactPair)
     monkeypatch.setattr(device, "free_bytes", lambda gpu: free)
     series = make_series(xtilt)
     expected, _, _ = run(series, "cpu", filter="sirt:5", device="cpu")
-    found, result, listener = run(series, "gpu", filter="sirt:5")
+    found, result, listener = run(series, "gpu", filter="sirt:5", device="cuda:1")
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record.projector == "triton"
     assert listener.steps == sorted(listener.steps)
@@ -155,11 +131,37 @@ def test_a_failure_leaves_nothing(make_series, run, gpus, tmp_path):
     def fail(box):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
+    choose("cuda:0")  # it works when it is tried
     gpus.fail = fail
     with pytest.raises(ResourceError, match="failed twice"):
         run(make_series(), "gpu", device="cuda:0")
     assert list((tmp_path / "out").iterdir()) == []
     assert not gpus.alive
+
+
+def test_one_thread_a_gpu(make_series, run, cuda):
+    choose("cuda:0,1")  # tried in this thread
+    seen = set()
+    cuda.astra.fail = lambda box: seen.add((cuda.current(), threading.get_ident()))
+    run(make_series(shape=(600, 24)), "gpu", device="cuda:0,1")
+    assert sorted(gpu for gpu, _ in seen) == [0, 1]
+    assert len({thread for _, thread in seen} - {threading.get_ident()}) == 2
+
+
+def test_memory_that_cannot_be_locked(make_series, run, cuda):
+    """It is locked for the GPU in use, so that no other is touched; else any memory will do."""
+    series = make_series()
+    seen = set()
+    cuda.pin = seen.add
+    expected, _, _ = run(series, "locked", device="cuda:1")
+    assert seen == {1}
+
+    def refuse(gpu):
+        raise RuntimeError("CUDA error: out of memory")
+
+    cuda.pin = refuse
+    found, _, _ = run(series, "not", device="cuda:1")
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_finished_on_one_device_is_finished_on_the_other(make_series, run, gpus):
@@ -196,7 +198,16 @@ def test_local_alignment_is_left_to_the_cpu(make_series, gpus):
         make_problem(series, Settings(device="cuda:0"))
 
 
-@pytest.mark.parametrize("operator", [backproject, project])
-def test_operators_have_a_kernel_for_cuda(operator):
+@pytest.mark.parametrize(("operator", "back"), [(backproject, True), (project, False)])
+def test_operators_have_a_kernel_for_cuda(cuda, operator, back):
     name = operator._opoverload.name().partition(".")[0]
     assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
+    table = np.array([[0.8, 0.6, 1.25, 0.1, 1.0], [1.0, 0.0, 2.0, -0.05, 0.5]])
+    cpu = SliceProjector(table, (2, 6, 9), (3, 5, 8))
+    given, made = (cpu.image_shape, cpu.volume_shape)[:: 1 if back else -1]
+    values = np.random.default_rng(0).normal(size=given)
+    on_gpu = torch.from_numpy(values).to("cuda:1")
+    found = operator._backend_fns["cuda"](on_gpu, torch.from_numpy(table), made)
+    assert found.device == torch.device("cuda:1")
+    expected = (cpu.adjoint if back else cpu.forward)(values)
+    np.testing.assert_allclose(found.cpu().numpy(), expected, atol=1e-12)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from tomofilt.errors import InputError, MissingFileError
@@ -229,6 +230,7 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
+@cache  # all com files have the same keys
 def _full_key(given: str, program: str) -> str | None:
     """Find the one keyword that ``given`` spells or shortens."""
     keys = _KEYS[program].split()

@@ -15,6 +15,7 @@ from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.words import listed
 from tomofilt_imod.angles import read_angles
 from tomofilt_imod.com import Command, read_command
+from tomofilt_imod.fiducials import read_fiducials
 from tomofilt_imod.geometry import TiltOptions, tilt_geometry
 from tomofilt_imod.layout import Layout
 from tomofilt_imod.ledger import Ledger
@@ -79,6 +80,7 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
     tilt_deg = angles.tilt_deg + options.angle_offset_deg
     views = used[np.argsort(tilt_deg[used], kind="stable")]
     halves = read_halves(layout, images, ledger)
+    fiducials = read_fiducials(layout, images, ledger)
     alone = tilt_geometry(
         angles.tilts_alone(options.xaxis_tilt_deg),
         options,
@@ -119,6 +121,7 @@ def read_series(layout: Layout, asked: SeriesOptions) -> TiltSeries:
         ctf=None if ctf is None else ctf.select(views),
         ctf_done=ctf_done,
         log_base=tilt.number("LOG"),
+        fiducials_angst=None if fiducials is None else fiducials[:, views],
         native_filter=program,
         # IMOD's combine takes both axes as tilt writes them
         orientation="xzy" if layout.axis else "zyx",

@@ -14,8 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 from tomofilt.errors import InputError
 
 if TYPE_CHECKING:
+    from tomofilt.cli.reconstruct import Work
     from tomofilt.jobs.many import Job, Summary
-    from tomofilt.reconstruction.settings import Settings
     from tomofilt_relion.job import JobControl, Request
     from tomofilt_relion.ranks import Rank
 
@@ -114,18 +114,20 @@ def _run(arguments: Sequence[str], *, external: bool, rank: Rank | None = None) 
     try:
         with RankFile(folder, rank) as said, JobControl(folder, rank) as control:
             # these take a while, and RELION may ask to stop
+            from tomofilt.cli.reconstruct import workers_for
             from tomofilt.jobs import many as batch
             from tomofilt.util.log import notes_told_to
 
             command = _option_parser()
             request = Request.read(labels, _known_options(command))
-            settings, jobs = _prepare(command, request)
+            work, jobs = _prepare(command, request)
+            settings, workers = workers_for(work)
             jobs = jobs[rank.number :: rank.count]
             if request.without_meaning:
                 typer.echo(f"of no meaning to tomofilt: {', '.join(request.without_meaning)}")
             reporter = JobReporter()
-            with notes_told_to(reporter.note):
-                summary = batch.run(jobs, settings, reporter)
+            with notes_told_to(reporter.note), workers as executor:
+                summary = batch.run(jobs, settings, reporter, executor)
             _conclude(summary, control, request.folder, external=external)
             said.succeeded = control.succeeded
     except KeyboardInterrupt as error:
@@ -163,6 +165,10 @@ _NOT_HERE = (
     "aretomo",
     "relion_star",
     "output_dir",
+    "nth",
+    "watch",
+    "idle",
+    "strict",
     "dry_run",
     "as_json",
     "quiet",
@@ -171,7 +177,7 @@ _NOT_HERE = (
 )
 
 
-def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
+def _prepare(command: Any, request: Request) -> tuple[Work, list[Job]]:
     try:
         work = command.main(list(request.options), standalone_mode=False)
     except Exception as error:
@@ -186,7 +192,7 @@ def _prepare(command: Any, request: Request) -> tuple[Settings, list[Job]]:
             opened, tilt_offset_deg=request.tilt_offset_deg, projection=request.projection
         )
         jobs = [replace(each, project=project) for each in jobs]
-    return work.settings, jobs
+    return work, jobs
 
 
 def _conclude(summary: Summary, control: JobControl, folder: Path, *, external: bool) -> None:

@@ -10,13 +10,15 @@ is then filled in every image, seen or not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.spots import find_spots, meet, nearest, project
-from tomofilt.series.geometry import ImageGrid, SliceGeometry, VolumeGrid
+from tomofilt.align.edges import level_at
+from tomofilt.align.spots import APART_ANGST, find_spots, fitted, meet, project, seen_near
+from tomofilt.series.geometry import ImageGrid, LocalGeometry, SliceGeometry, VolumeGrid
 from tomofilt.util.threads import run_all
 
 __all__ = ["Beads", "find_beads"]
@@ -24,6 +26,7 @@ __all__ = ["Beads", "find_beads"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 #: Smallest radius of a bead.
 _SMALLEST_ANGST = 20.0
@@ -31,11 +34,21 @@ _SMALLEST_ANGST = 20.0
 _FEWEST_PX = 1.5
 #: A bead is filled with so much around it: what the images' resampling spread of it.
 _MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
+#: The grain that it is filled with is from so many radii away.
+_BESIDE = 2.5
+#: Radius of beads of which nothing is known.
+_USUAL_ANGST = 50.0
+#: Places that were told of are fitted so often.
+_TOLD_ROUNDS = 3
+#: Places and local maps are found in turns, which differ less and less.
+_LOCAL_ROUNDS = 3
 #: Rings about a bead from which its size is measured.
 _RING_ANGST, _RINGS = 5.0, 60
-#: An edge wider than this share of the radius is no edge of gold: gold has 0.1 to 0.25, ribosomes
-#: and other particles 0.6 to 1.1.
-_BLURRED = 0.45
+#: How wide an edge may be, as a share of the radius, for a spot that stands out by so many
+#: deviations of an image. Gold that stops all of the beam has an edge of 0.1 to 0.25; a ball that
+#: does not, 0.44 and more where others are beside it, but nothing else is as dense. Ribosomes and
+#: other particles have 0.6 to 1.1 and seldom stand out by more than 6.
+_STANDS_OUT, _EDGE = (4.5, 8.0), (0.35, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +66,8 @@ class Beads:
         Where each view shows it beside where its place puts it: (u, v).
     slices : SliceGeometry
         Of all the views.
-    grid : ImageGrid
-        Of the aligned images.
+    told : int
+        How many of them, the last, were not found but told of.
     """
 
     places_angst: Float64
@@ -62,7 +75,7 @@ class Beads:
     contrasts: Float64
     shifts_angst: Float64
     slices: SliceGeometry
-    grid: ImageGrid
+    told: int = 0
 
     def __len__(self) -> int:
         return len(self.radii_angst)
@@ -73,6 +86,7 @@ class Beads:
             return {"beads": 0}
         return {
             "beads": len(self),
+            "from_the_project": self.told,
             "diameter_angst": round(2 * float(np.median(self.radii_angst)), 1),
             "places_angst": [[round(float(c), 1) for c in place] for place in self.places_angst],
         }
@@ -80,9 +94,26 @@ class Beads:
     def summary(self) -> str:
         """How many, and how large, in words."""
         nanometres = np.median(self.radii_angst) / 5
-        return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found"
+        told = f" ({self.told} by the project's model alone)" if self.told else ""
+        return f"{len(self)} gold bead{'s' * (len(self) != 1)} of {nanometres:.0f} nm found{told}"
 
-    def fill(self, view: int, image: Float32, halo: int = 0) -> tuple[Float32, Mask]:
+    def select(self, which: Mask) -> Beads:
+        """Some of the beads."""
+        return replace(
+            self,
+            places_angst=self.places_angst[which],
+            radii_angst=self.radii_angst[which],
+            contrasts=self.contrasts[which],
+            shifts_angst=self.shifts_angst[which],
+        )
+
+    def fill(
+        self,
+        view: int,
+        image: Float32,
+        grid: ImageGrid,
+        image_from_aligned: Float64 | None = None,
+    ) -> tuple[Float32, Mask]:
         """The image of a view with its beads filled, and where they were.
 
         Each is replaced by what is around it on the mean, and by the grain of another place nearby.
@@ -91,9 +122,11 @@ class Beads:
         ----------
         view : int
         image : (y, x) float32
-            On the tilt axis; is not changed.
-        halo : int
-            Rows that the image has before those of the grid, and behind.
+            Is not changed.
+        grid : ImageGrid
+            Its pixels.
+        image_from_aligned : (2, 3), optional
+            Of an image as it was taken: where it has what the tilt axis' frame has at (u, v).
 
         Returns
         -------
@@ -101,28 +134,56 @@ class Beads:
         mask : (y, x) bool
         """
         where = np.zeros(image.shape, dtype=np.bool_)
-        pixel = np.array(self.grid.pixel_angst)
-        centre = np.array(self.grid.centre) + np.array([halo, 0])
-        u, v = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
-        middles = np.stack([v, u], axis=1) / pixel + centre
-        radii = (self.radii_angst + _MARGIN_ANGST) / pixel.min() + _MARGIN_PX
-        for middle, radius in zip(middles, radii, strict=True):
-            window = _window(middle, radius, image.shape)
-            where[window] |= _distance(window, middle) <= radius
+        discs = self._discs(view, grid, image_from_aligned)
+        for y, x in discs:
+            where[y, x] = True
         if not where.any():
             return image, where
+        known = ~where & (image != 0)
+        rng = np.random.default_rng(view)
+        others = [_beside(y, x, known, rng) for y, x in discs]
+        y, x = np.concatenate(discs, axis=1)
+        # as many pixels as from the middle of a disc to its edge
+        block = max(2, round(np.sqrt(y.size / len(discs) / np.pi)))
+        from_y, from_x = np.concatenate(others, axis=1)
+        level, their_level = np.split(
+            level_at(image, known, np.r_[y, from_y], np.r_[x, from_x], block), 2
+        )
+        grain = np.where(known[from_y, from_x], image[from_y, from_x] - their_level, 0)
         filled = image.copy()
-        where_empty = image == 0
-        known = ~where & ~where_empty
-        for bead, (middle, radius) in enumerate(zip(middles, radii, strict=True)):
-            window = _window(middle, 4 * radius, image.shape)
-            disc = (_distance(window, middle) <= radius) & ~where_empty[window]
-            if disc.any() and known[window].any():
-                rng = np.random.default_rng((view, bead))
-                filled[window][disc] = _surroundings(
-                    image[window], known[window], disc, radius, rng
-                )
+        filled[y, x] = np.where(image[y, x] == 0, 0, level + grain)
         return filled, where
+
+    def _discs(
+        self, view: int, grid: ImageGrid, image_from_aligned: Float64 | None
+    ) -> list[Indices]:
+        """Pixels (2, n) of each bead, and what the images' resampling spread of it."""
+        pixel = np.array(grid.pixel_angst)
+        uv = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
+        if image_from_aligned is not None:
+            uv = image_from_aligned[:, :2] @ uv + image_from_aligned[:, 2:]
+        middles = uv[::-1].T / pixel + grid.centre
+        radii = (self.radii_angst + _MARGIN_ANGST) / pixel.min() + _MARGIN_PX
+        discs = []
+        for middle, radius in zip(middles, radii, strict=True):
+            window = _window(middle, radius, grid.shape)
+            inside = np.array(np.nonzero(_distance(window, middle) <= radius))
+            discs.append(inside + np.array([[each.start] for each in window]))
+        return discs
+
+    def placed_by(self, local: LocalGeometry) -> Beads:
+        """The same beads where a local alignment of the aligned images has them."""
+        views = range(len(self.slices.a))
+        seen = np.stack([project(self.slices, view, self.places_angst).T for view in views])
+        seen += self.shifts_angst.transpose(1, 0, 2)
+        places = self.places_angst
+        for _ in range(_LOCAL_ROUNDS):
+            maps = local.maps_at(places[:, 0], places[:, 1])
+            rows, rest = maps[..., :3], seen - maps[..., 3]
+            normal = np.einsum("vpik,vpil->pkl", rows, rows)
+            right = np.einsum("vpik,vpi->pk", rows, rest)
+            places = np.linalg.solve(normal, right[..., None])[..., 0]
+        return replace(self, places_angst=places)
 
     def put_back(
         self,
@@ -165,6 +226,7 @@ def find_beads(
     grid: ImageGrid,
     thickness_angst: float,
     threads: int,
+    told: Float64 | None = None,
 ) -> Beads:
     """Find the gold beads of a series, 5 to 30 nm wide, dark or bright.
 
@@ -177,6 +239,8 @@ def find_beads(
     thickness_angst : float
         Beads are sought in twice that.
     threads : int
+    told : (bead, view, 2), optional
+        Where somebody says that beads are (u, v), NaN where nobody does; they are believed.
     """
     count = len(slices.a)
     spots = np.empty(count, dtype=object)
@@ -185,38 +249,74 @@ def find_beads(
         spots[view] = find_spots(image_of(view), grid)
 
     run_all(threads, look, range(count))
-    alike = [[each[each[:, 2] * sign > 0, :2] for each in spots] for sign in (-1, 1)]
-    found = [
-        _beads(one, image_of, slices, grid, meet(one, slices, grid, thickness_angst), threads)
-        for one in alike
-    ]
-    return max(found, key=len)
+    found = []
+    for sign in (-1, 1):
+        alike = [each[each[:, 2] * sign > 0] for each in spots]
+        places = meet(alike, slices, grid, thickness_angst)
+        seen = seen_near(places, alike, slices)
+        candidates, blurs = _measured(places, seen, image_of, slices, grid, threads)
+        smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
+        strengths = np.nanmean(np.abs(seen[..., 2]), axis=0) if len(places) else blurs
+        sharp = blurs < np.interp(strengths, _STANDS_OUT, _EDGE, left=0.0)
+        found.append(candidates.select(sharp & (candidates.radii_angst > smallest)))
+    best = max(found, key=len)
+    return best if told is None else _with_told(best, told, image_of, grid, threads)
 
 
-def _beads(
-    spots: list[Float64],
+def _with_told(
+    found: Beads, told: Float64, image_of: Callable[[int], Float32], grid: ImageGrid, threads: int
+) -> Beads:
+    """Beads that were found, and those that they were told of besides."""
+    seen = told.transpose(1, 0, 2)
+    places = fitted(np.zeros((len(told), 3)), seen, found.slices, np.inf)
+    for _ in range(_TOLD_ROUNDS):
+        places = fitted(places, seen, found.slices)
+    gaps = np.linalg.norm(places[:, None] - found.places_angst, axis=2)
+    new = (np.isfinite(told[..., 0]).sum(axis=1) > 1) & np.all(gaps > APART_ANGST, axis=1)
+    more, blurs = _measured(places[new], seen[:, new], image_of, found.slices, grid, threads)
+    # where nothing like a bead is seen, it is taken to be as large as the others
+    known = found.radii_angst if len(found) else more.radii_angst[blurs < _EDGE[1]]
+    usual = float(np.median(known)) if len(known) else _USUAL_ANGST
+    like_one = (blurs < _EDGE[1]) & (more.radii_angst > _SMALLEST_ANGST)
+    return Beads(
+        np.concatenate([found.places_angst, more.places_angst]),
+        np.concatenate([found.radii_angst, np.where(like_one, more.radii_angst, usual)]),
+        np.concatenate([found.contrasts, more.contrasts]),
+        np.concatenate([found.shifts_angst, more.shifts_angst]),
+        found.slices,
+        told=len(more),
+    )
+
+
+def _measured(
+    places: Float64,
+    seen: Float64,
     image_of: Callable[[int], Float32],
     slices: SliceGeometry,
     grid: ImageGrid,
-    places: Float64,
     threads: int,
-) -> Beads:
-    """Those of the places where spots (u, v) meet that have the edge of a bead."""
-    count = len(spots)
-    shifts = np.zeros((len(places), count, 2))
-    profiles = np.zeros((count, 2, len(places), _RINGS))
+) -> tuple[Beads, Float64]:
+    """Beads at places, of the size that they are seen with, and the blur of each.
+
+    Parameters
+    ----------
+    places : (bead, 3)
+    seen : (view, bead, 2 or more)
+        u and v first; NaN where a view does not show it.
+    image_of, slices, grid, threads
+        As for :func:`find_beads`.
+    """
+    views = range(len(seen) if len(places) else 0)
+    shifts = np.zeros((len(places), len(seen), 2))
+    profiles = np.zeros((len(seen), 2, len(places), _RINGS))
 
     def measure(view: int) -> None:
-        predicted = project(slices, view, places).T
-        near = nearest(spots[view], predicted)
-        shifts[:, view] = np.nan_to_num(near - predicted)
-        profiles[view] = _profiles(image_of(view), grid, near)
+        shifts[:, view] = np.nan_to_num(seen[view, :, :2] - project(slices, view, places).T)
+        profiles[view] = _profiles(image_of(view), grid, seen[view, :, :2])
 
-    run_all(threads, measure, range(count if len(places) else 0))
+    run_all(threads, measure, views)
     radii, contrasts, blurs = _sizes(profiles.sum(axis=0))
-    smallest = max(_SMALLEST_ANGST, _FEWEST_PX * max(grid.pixel_angst))
-    real = (radii > smallest) & (blurs < _BLURRED)
-    return Beads(places[real], radii[real], contrasts[real], shifts[real], slices, grid)
+    return Beads(places, radii, contrasts, shifts, slices), blurs
 
 
 def _profiles(image: Float32, grid: ImageGrid, middles: Float64) -> Float64:
@@ -275,38 +375,35 @@ def _falls_to(level: float, r: Float64, profile: Float64) -> float:
 
 def _window(middle: Float64, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The box about a place, as far as it is inside an array."""
-    low = np.clip(np.floor(middle - radius), 0, shape).astype(int)
-    high = np.clip(np.ceil(middle + radius) + 1, 0, shape).astype(int)
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return tuple(
+        slice(min(max(floor(m - radius), 0), n), min(max(ceil(m + radius) + 1, 0), n))
+        for m, n in zip(middle, shape, strict=True)
+    )
 
 
 def _distance(window: tuple[slice, ...], middle: Float64) -> Float64:
     """Distance of the elements of a box from a place."""
-    axes = np.ogrid[window]
-    squares = [(axis - m) ** 2 for axis, m in zip(axes, middle, strict=True)]
-    return np.asarray(np.sqrt(sum(squares[1:], squares[0])))
+    squares = np.zeros(1)
+    for axis, m in zip(window, middle, strict=True):
+        squares = squares[..., None] + (np.arange(axis.start, axis.stop) - m) ** 2
+    return np.asarray(np.sqrt(squares[0]))
 
 
-def _surroundings(
-    part: Float32, known: Mask, disc: Mask, radius: float, rng: np.random.Generator
-) -> Float32:
-    """Values for a disc: the level around it, and the grain of a place nearby."""
-    from scipy import ndimage
+def _beside(y: Indices, x: Indices, known: Mask, rng: np.random.Generator) -> Indices:
+    """Pixels (2, n) beside a disc, in its shape and mirrored at the image's edges.
 
-    width = 2 * round(1.5 * radius) + 1
-    weight = ndimage.uniform_filter(known.astype(np.float32), width)
-    level = ndimage.uniform_filter(np.where(known, part, np.float32(0)), width)
-    level /= np.maximum(weight, 1e-3)
-    grain = part - level
-    y, x = np.nonzero(disc)
+    In a direction in which all are known, else in that in which most are.
+    """
+    far = _BESIDE * np.sqrt(len(y) / np.pi)
+    most, found = -1.0, np.stack([y, x])
     for turn in rng.permutation(8):
-        angle, far = np.pi * turn / 4, 2.5 * radius
-        from_y = y + round(far * np.sin(angle))
-        from_x = x + round(far * np.cos(angle))
-        if min(from_y.min(), from_x.min()) < 0 or np.any(
-            (from_y >= part.shape[0]) | (from_x >= part.shape[1])
-        ):
-            continue
-        if known[from_y, from_x].all():
-            return np.asarray(level[disc] + grain[from_y, from_x])
-    return np.asarray(level[disc] + rng.choice(grain[known], int(disc.sum())))
+        angle = np.pi * turn / 4
+        there = np.stack([y + round(far * np.sin(angle)), x + round(far * np.cos(angle))])
+        last = np.array(known.shape)[:, None] - 1
+        there = np.clip(last - np.abs(last - np.abs(there)), 0, last)
+        share = float(known[there[0], there[1]].mean()) if len(y) else 1.0
+        if share > most:
+            most, found = share, there
+        if most == 1:
+            break
+    return found

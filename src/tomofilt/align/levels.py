@@ -16,6 +16,8 @@ __all__ = ["Background", "LevelledImages"]
 Float32 = NDArray[np.float32]
 Background = Literal["ends", "image", "series"]
 
+#: Images with less than this share of the series' usual contrast are dark: hidden from the beam.
+_DARK = 0.2
 #: No pixel is larger: filtered rows then stay within float32.
 _LARGEST_VALUE = 1e18
 
@@ -65,7 +67,7 @@ class LevelledImages:
         self.level = np.zeros(len(views))
         self._means = np.full(len(views), np.nan)
         self._subtracted = np.zeros(len(views))
-        self._flat = np.zeros(len(views), dtype=bool)
+        self._spreads = np.zeros(len(views))
         if log_base is not None:
             self._floor = np.float32(0.001 * self._range())
 
@@ -76,19 +78,19 @@ class LevelledImages:
 
     @property
     def blank(self) -> NDArray[np.intp]:
-        """Views whose pixels are all equal."""
-        return np.flatnonzero(self._flat)
+        """Views without contrast: their pixels are all equal, or differ far less than others'."""
+        return np.flatnonzero(self._spreads <= _DARK * np.median(self._spreads))
 
     def read(self, view: int) -> Float32:
         """One whole image, its level measured on the way; of a broken image, zeros."""
         image = self._values(view, 0, None)
         low, high = image.min(), image.max()
-        self._flat[view] = low == high
         if not max(-low, high) < _LARGEST_VALUE:
             return np.zeros_like(image)
         self._means[view] = mean = image.mean(dtype=np.float64)
         level = _mean_of_ends(image, self._axis) if self._kind == "ends" else mean
         self._subtracted[view] = level
+        self._spreads[view] = image.std() if low < high else 0.0
         return np.asarray(image - np.float32(level), dtype=np.float32)
 
     def rows(self, view: int, y_start: int, y_stop: int) -> Float32:
@@ -114,7 +116,7 @@ class LevelledImages:
                 f"{len(self.views)} views do): repair it, or leave it out with "
                 f"--exclude {index + 1}"
             )
-        if self._flat.all():
+        if not self._spreads.any():
             raise InputError(f"{name}: every image is blank, there is nothing to reconstruct")
         if self._kind == "series":
             self.level = self._means - self.mean

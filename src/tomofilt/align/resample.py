@@ -90,12 +90,13 @@ def _samples(
         for p, ratio in zip(padded_shape, ratios, strict=True)
     ]
     spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
-    spectrum *= np.float32(shape[0] * shape[1] / padded.size)
+    factor_y = np.full(shape[0], shape[0] * shape[1] / padded.size)
+    factor_x = np.ones(spectrum.shape[1])
     if spline:
-        transfer_y = (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0]))) / 3
-        transfer_x = (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1]))) / 3
-        spectrum /= (transfer_y[:, None] * transfer_x).astype(np.float32)
-    samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape)), dtype=np.float32)
+        factor_y *= 3 / (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0])))
+        factor_x *= 3 / (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1])))
+    _multiply(spectrum, factor_y, factor_x)
+    samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape), overwrite_x=True), dtype=np.float32)
     spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
     centre = [
         (m + (n - 1) / 2) * s / p
@@ -122,6 +123,14 @@ def _crop_spectrum(
     positive = (shape[0] + 1) // 2
     negative = shape[0] - positive
     return np.concatenate([spectrum[:positive, :columns], spectrum[rows - negative :, :columns]])
+
+
+@kernel
+def _multiply(spectrum: NDArray[np.complex64], factor_y: Float64, factor_x: Float64) -> None:
+    """Multiply a spectrum (y, x), in place, by a factor for each row and one for each column."""
+    for y in range(spectrum.shape[0]):
+        for x in range(spectrum.shape[1]):
+            spectrum[y, x] *= np.float32(factor_y[y] * factor_x[x])
 
 
 def _index_matrix(

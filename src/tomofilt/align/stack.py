@@ -73,6 +73,11 @@ class AlignedStack:
         return self._store.memory_bytes
 
     @property
+    def writable(self) -> bool:
+        """Whether the images can be changed where they lie."""
+        return self._store.writable
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(view, y, x) of the images without their halo."""
         return (len(self), *self.frame.grid.shape)

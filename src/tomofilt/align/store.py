@@ -25,9 +25,12 @@ class RowStore(Protocol):
     ----------
     memory_bytes : int
         Memory that they take.
+    writable : bool
+        Whether images may be put there.
     """
 
     memory_bytes: int
+    writable: bool
 
     def put(self, view: int, image: Float32) -> None:
         """Store one image."""
@@ -40,6 +43,8 @@ class RowStore(Protocol):
 
 
 class _Memory:
+    writable = True
+
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.stack = np.empty(shape, dtype=np.float32)
         self.memory_bytes = self.stack.nbytes
@@ -57,7 +62,7 @@ class _Memory:
 class _Disk:
     """A nameless file: it is gone when the process is, whatever ends it."""
 
-    memory_bytes = 0
+    memory_bytes, writable = 0, True
 
     def __init__(self, shape: tuple[int, int, int], folder: Path | None) -> None:
         self.shape = shape
@@ -82,7 +87,7 @@ class _Disk:
 class SourceStore:
     """Images that lie on the tilt axis as they are, read from their file row by row."""
 
-    memory_bytes = 0
+    memory_bytes, writable = 0, False
 
     def __init__(self, images: LevelledImages, first_row: NDArray[np.intp], halo: int) -> None:
         self._images, self._first = images, first_row - halo

@@ -8,6 +8,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
@@ -72,8 +74,8 @@ def examine() -> dict[str, Any]:
         },
         "gpu": {
             "nvidia_smi": _nvidia_smi(),
-            "torch": _torch_cuda(),
             "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            **_gpus(),
         },
         "optional": {
             name: {"version": _version(name), "get_it": command}
@@ -147,17 +149,48 @@ def _nvidia_smi() -> list[str]:
     return done.stdout.strip().splitlines()
 
 
-def _torch_cuda() -> str:
+def _gpus() -> dict[str, Any]:
+    """GPUs as torch sees them, whether they back-project rightly, and what computes by default."""
+    from tomofilt.projectors.gpu import built_for
+    from tomofilt.projectors.select import choose, unusable
+
     try:
         import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        build, names = built_for(), [torch.cuda.get_device_name(gpu) for gpu in range(count)]
+        memory = [torch.cuda.mem_get_info(gpu) for gpu in range(count)]
     except Exception as error:
-        return f"cannot be imported: {error}"
-    if torch.version.cuda is None:
-        return "built without CUDA"
-    if not torch.cuda.is_available():
-        return f"built for CUDA {torch.version.cuda}, but sees no GPU"
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"CUDA {torch.version.cuda}: {', '.join(names)}"
+        build, names, memory = f"not usable ({error})", [], []
+    choice = choose("auto")
+    return {
+        "torch_built_for": build or "the CPU alone",
+        "triton": _of_module("triton", lambda triton: triton.__version__),
+        "astra_has_cuda": _of_module("astra", lambda astra: astra.has_feature("cuda")),
+        "devices": [
+            {
+                "name": name,
+                "memory_bytes": total,
+                "free_bytes": free,
+                "astra": unusable(gpu, "astra") or "works",
+                "triton": unusable(gpu, "triton") or "works",
+            }
+            for gpu, (name, (free, total)) in enumerate(zip(names, memory, strict=True))
+        ],
+        "auto": {
+            "device": choice.gpus[0] if choice.gpus else "cpu",
+            "engine": choice.engine if choice.gpus else "numba",
+            "reason": choice.reason,
+        },
+    }
+
+
+def _of_module(name: str, fact: Callable[[Any], Any]) -> Any:
+    """A fact of a module that may be missing or broken; None then."""
+    try:
+        return fact(import_module(name))
+    except Exception:
+        return None
 
 
 def _plugins() -> list[dict[str, str | None]]:
@@ -192,14 +225,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
             if kernels
             else "not compiled yet: the first reconstruction takes longer",
         },
-        "GPU": {
-            "nvidia-smi": "; ".join(gpu["nvidia_smi"]) or "no NVIDIA GPU found",
-            "torch": gpu["torch"],
-        }
-        | {
-            name: each["version"] or f"not installed; optional: {each['get_it']}"
-            for name, each in found["optional"].items()
-        },
+        "GPU": _gpu_entries(gpu, found["optional"]),
         "Projects": {
             each["name"]: f"BROKEN: {each['error']}" if each["error"] else each["from"]
             for each in found["plugins"]
@@ -213,3 +239,27 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if problems:
         lines.append(f"Reinstall with: {sys.executable} -m pip install --force-reinstall tomofilt")
     return lines
+
+
+def _gpu_entries(gpu: dict[str, Any], optional: dict[str, Any]) -> dict[str, str]:
+    auto = gpu["auto"]
+    entries = {
+        "nvidia-smi": "; ".join(gpu["nvidia_smi"])
+        or "no NVIDIA GPU found; if there is one, install its driver",
+        "torch": f"built for {gpu['torch_built_for']}",
+    }
+    for number, each in enumerate(gpu["devices"]):
+        size, free = each["memory_bytes"] / 1e9, each["free_bytes"] / 1e9
+        entries[f"GPU {number}"] = f"{each['name']}, {size:.0f} GB, {free:.0f} GB free"
+        entries |= {f"GPU {number}, {engine}": each[engine] for engine in ("astra", "triton")}
+    entries["triton"] = gpu["triton"] or "not installed; it comes with torch for Linux"
+    entries |= {
+        name: each["version"] or f"not installed; optional: {each['get_it']}"
+        for name, each in optional.items()
+    }
+    if gpu["astra_has_cuda"] is not None:
+        entries["astra-toolbox"] += f", built with{'out' * (not gpu['astra_has_cuda'])} CUDA"
+    entries["--device auto"] = (
+        f"the CPU: {auto['reason']}" if auto["reason"] else f"{auto['device']} by {auto['engine']}"
+    )
+    return entries

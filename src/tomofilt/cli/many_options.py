@@ -74,8 +74,8 @@ Nth = Annotated[
         "--nth",
         metavar="N",
         parser=whole("a whole number, 1 or more", least=1),
-        help="Reconstruct only the N-th of these series: for the elements of an array job (see "
-        "tomofilt submit).",
+        help="Reconstruct only the N-th of these series, and do not tell the project: for the "
+        "elements of an array job (see tomofilt submit).",
         rich_help_panel=CLUSTER,
     ),
 ]

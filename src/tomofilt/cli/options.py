@@ -336,6 +336,15 @@ Preview = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Zarr = Annotated[
+    bool,
+    typer.Option(
+        "--zarr",
+        help="Also write an OME-Zarr for viewers such as napari, in three sizes, of the tomogram "
+        "and of the denoised one.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -17,7 +17,7 @@ from tomofilt.cli import many_options, options
 from tomofilt.cli.command import exclusive
 from tomofilt.cli.series import chosen_series
 from tomofilt.cli.values import parse_memory, parse_time, parse_views
-from tomofilt.errors import InputError
+from tomofilt.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     from tomofilt.cli.reporter import ConsoleReporter
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.series.projects import Project
 
-__all__ = ["Work", "reconstruct", "requested"]
+__all__ = ["Work", "reconstruct", "requested", "workers_for"]
+
+_NOTHING = "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,19 @@ class Work:
         One for each series of each project that was named.
     settings : Settings
     find : callable
-        Looks for the jobs anew.
+        Looks for the jobs anew; why a project cannot be opened yet is added to a list.
     dry_run, as_json, quiet, verbose, strict : bool
     workers, cluster, dask_scheduler, idle_seconds : optional
         See the options of these names.
+    nth : int, optional
+        Which one of the series, if one alone.
     stop : Path
         With this file a watch ends.
     """
 
     jobs: list[Job]
     settings: Settings
-    find: Callable[[], list[Job]]
+    find: Callable[[list[str]], list[Job]]
     dry_run: bool
     as_json: bool
     quiet: bool
@@ -58,6 +62,7 @@ class Work:
     cluster: Path | None
     dask_scheduler: str | None
     idle_seconds: float | None
+    nth: int | None
     stop: Path
 
 
@@ -102,6 +107,7 @@ def requested(
     invert: options.Invert = False,
     flip_z: options.FlipZ = False,
     preview: options.Preview = True,
+    zarr: options.Zarr = False,
     overwrite: options.Overwrite = False,
     only_do_unfinished: options.OnlyDoUnfinished = False,
     device: options.Device = "auto",
@@ -129,6 +135,7 @@ def requested(
     Exit code: 0 all done, 1 some series failed, 2 input or options that cannot be used,
     3 no memory or no such device, 130 interrupted.
     """
+    from tomofilt.io.ome_zarr import require_zarr
     from tomofilt.jobs.many import Job
     from tomofilt.projectors.select import choose, device_text
     from tomofilt.reconstruction.settings import Settings
@@ -145,6 +152,8 @@ def requested(
     where = device_text(device, gpu)
     if where.startswith("cuda"):
         choose(where, projector)  # no GPU is one error, not one for each series
+    if zarr:
+        require_zarr()  # likewise
     settings = Settings(
         filter=filter or Settings.filter,
         cutoff=cutoff,
@@ -166,6 +175,7 @@ def requested(
         max_memory_bytes=parse_memory(max_memory),
         overwrite=overwrite,
         preview=preview,
+        zarr=zarr,
         halves=halves,
         denoise=denoise,
         head=head,
@@ -179,11 +189,11 @@ def requested(
         shape_px=shape,
     )
 
-    def find() -> list[Job]:
+    def find(missing: list[str] | None = None) -> list[Job]:
         named = {"imod": imod_dir, "aretomo": aretomo}
         if watch:
             named = {kind: _there(folders) for kind, folders in named.items()}
-        projects = _open(named, relion_star, paths or ())
+        projects = _open(named, relion_star, paths or (), missing)
         found = chosen_series(projects, tomogram_name, axis)
         if nth is not None:
             if nth > len(found):
@@ -193,6 +203,8 @@ def requested(
 
     if watch and (dry_run or nth is not None):
         raise InputError("--watch goes neither with --dry-run nor with --nth: leave one out")
+    if watch and not (imod_dir or aretomo or relion_star or paths):
+        raise InputError(_NOTHING)
     if idle is not None and not watch:
         raise InputError("--idle is for --watch: give that too")
     return Work(
@@ -208,6 +220,7 @@ def requested(
         cluster=cluster,
         dask_scheduler=dask_scheduler,
         idle_seconds=parse_time("--idle", idle or "1h") if watch else None,
+        nth=nth,
         stop=(output_dir or Path()) / "stop",
     )
 
@@ -241,10 +254,11 @@ def reconstruct(**options: Any) -> None:
 def _run(work: Work, reporter: ConsoleReporter) -> Summary:
     from tomofilt.jobs import many as batch
 
-    settings, workers = _workers(work)
+    settings, workers = workers_for(work)
     with workers as executor:
         if work.idle_seconds is None:
-            return batch.run(work.jobs, settings, reporter, executor)
+            told = work.nth is None
+            return batch.run(work.jobs, settings, reporter, executor, commit=told)
         from tomofilt.jobs.watch import watch
 
         return watch(
@@ -258,7 +272,7 @@ def _run(work: Work, reporter: ConsoleReporter) -> Summary:
         )
 
 
-def _workers(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
+def workers_for(work: Work) -> tuple[Settings, AbstractContextManager[Executor | None]]:
     """Who runs the series, and how many threads each may have."""
     if work.dask_scheduler is None and work.cluster is None and work.workers is None:
         return work.settings, nullcontext()
@@ -272,12 +286,26 @@ def _workers(work: Work) -> tuple[Settings, AbstractContextManager[Executor | No
     if work.cluster is None:
         count = work.workers or 1
         threads = work.settings.threads or max(1, available_threads() // count)
-        return replace(work.settings, threads=threads), local_workers(count)
+        return replace(work.settings, threads=threads), _tidied(work, local_workers(count))
     if work.workers is None:
         raise InputError("--cluster needs the number of jobs to work with: give --workers too")
     site = Site.read(work.cluster)
     settings = replace(work.settings, threads=work.settings.threads or site.cores)
-    return settings, cluster_workers(site, work.workers)
+    return settings, _tidied(work, cluster_workers(site, work.workers))
+
+
+@contextmanager
+def _tidied(work: Work, workers: AbstractContextManager[Executor]) -> Iterator[Executor]:
+    """The same; after an interruption nothing is left of what ended workers were writing."""
+    from tomofilt.io.files import sweep
+
+    try:
+        with workers as executor:
+            yield executor
+    except KeyboardInterrupt:
+        jobs = work.jobs or _found(work)[0]
+        sweep(job.project.destination(job.name, job.output_dir).volume for job in jobs)
+        raise
 
 
 def _there(folders: Sequence[Path] | None) -> list[Path] | None:
@@ -293,40 +321,54 @@ def _there(folders: Sequence[Path] | None) -> list[Path] | None:
     return found
 
 
-def _found(work: Work) -> list[Job]:
-    """The jobs that there are now; none where no project can be opened yet."""
+def _found(work: Work) -> tuple[list[Job], list[str]]:
+    """The jobs that there are now, and why some cannot be opened yet."""
+    missing: list[str] = []
     try:
-        return work.find()
-    except InputError:
-        return []
+        return work.find(missing), missing
+    except (InputError, MissingFileError) as error:
+        return [], missing or [str(error)]
 
 
 def _open(
-    named: Mapping[str, Sequence[Path] | None], relion_star: Path | None, paths: Sequence[Path]
+    named: Mapping[str, Sequence[Path] | None],
+    relion_star: Path | None,
+    paths: Sequence[Path],
+    missing: list[str] | None,
 ) -> list[Project]:
-    """Open projects whose kind is named, with the paths that follow, or of any kind."""
+    """Open projects whose kind is named, with the paths that follow, or of any kind.
+
+    One that cannot be opened is an error, or said in the list of what is missing.
+    """
     from tomofilt.series.projects import detect, project_type
 
-    for kind, given in named.items():
-        if given:
-            project = project_type(kind)
-            return [project.open(path) for path in _places([*given, *paths])]
-    if relion_star:
-        if paths:
-            raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
-        return [project_type("relion").open(relion_star)]
-    if not paths:
-        raise InputError(
-            "nothing to reconstruct: give --imod-dir DIR or --relion-star FILE, or just a path"
-        )
-    return [detect(path) for path in _places(paths)]
+    kind = next((kind for kind, given in named.items() if given), None)
+    if kind is None and relion_star and paths:
+        raise InputError(f"{paths[0]}: unexpected beside --relion-star; one project at a time")
+    if kind is not None:
+        opener, places = project_type(kind).open, [*(named[kind] or ()), *paths]
+    elif relion_star:
+        opener, places = project_type("relion").open, [relion_star]
+    elif paths:
+        opener, places = detect, [*paths]
+    else:
+        raise InputError(_NOTHING)
+    projects = []
+    for path in _places(places):
+        try:
+            projects.append(opener(path))
+        except (InputError, MissingFileError) as error:
+            if missing is None:
+                raise
+            missing.append(str(error))
+    return projects
 
 
 def _places(paths: Sequence[Path]) -> list[Path]:
-    """Each path once, without an earlier overview that a pattern such as ``lab/*`` matches."""
+    """Each path once, without earlier results that a pattern such as ``lab/*`` matches."""
     from tomofilt.jobs.overview import NAME
 
-    return [path for path in dict.fromkeys(paths) if path.stem != NAME]
+    return [path for path in dict.fromkeys(paths) if path.stem != NAME and path.suffix != ".zarr"]
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
@@ -339,6 +381,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     from tomofilt.io.record import record_as_json
+    from tomofilt.jobs.finished import known_record
     from tomofilt.jobs.many import explain
 
     entry: dict[str, Any] = {"name": outcome.name}
@@ -356,6 +399,6 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
             for flag in outcome.flags
         ]
         entry["seconds"] = dict(outcome.result.seconds)
-        record = outcome.result.record
+        record = known_record(outcome.destination.record) if outcome.destination else None
         entry["record"] = {} if record is None else record_as_json(record)
     return entry

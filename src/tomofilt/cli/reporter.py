@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: In a log, at least so much lies between two lines of progress.
 LOG_FRACTION, LOG_SECONDS = 0.1, 10.0
+#: The first moments, in which libraries are loaded, do not tell how long the rest takes.
+FIRST_FRACTION, FIRST_SECONDS = 0.02, 1.0
 
 
 def debugging() -> bool:
@@ -57,6 +59,8 @@ class ConsoleReporter:
         self._number, self._count = 0, 1
         self._started = self._said_at = 0.0
         self._said_fraction = 0.0
+        # when the batch began, less the time of series that were not made, and how many those are
+        self._batch_started, self._not_made = 0.0, 0
 
     def __enter__(self) -> ConsoleReporter:
         level = logging.INFO if self._verbose else logging.WARNING
@@ -85,8 +89,9 @@ class ConsoleReporter:
         self._said_fraction = 0.0
         if self._bars is not None:
             if count > 1 and self._batch is None:
-                self._batch = self._bars.add_task("", total=1000 * count)
-            self._task = self._bars.add_task(name, total=1000)
+                self._batch = self._bars.add_task("", total=1000 * count, ends_at=None)
+                self._batch_started, self._not_made = self._started, 0
+            self._task = self._bars.add_task(name, total=1000, ends_at=None)
             self._move_batch(0.0)
 
     def describe(self, text: str) -> None:
@@ -99,7 +104,11 @@ class ConsoleReporter:
         """Move the bars, or print a line when enough has happened since the last one."""
         fraction, now = done / total, time.monotonic()
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=1000 * fraction)
+            self._bars.update(
+                self._task,
+                completed=1000 * fraction,
+                ends_at=_ends_at(self._started, fraction, 1 - fraction),
+            )
             self._move_batch(fraction)
         elif (
             self._count == 1
@@ -116,6 +125,11 @@ class ConsoleReporter:
                 self._batch,
                 description=f"series {self._number} of {self._count}",
                 completed=1000 * (self._number - 1 + fraction),
+                ends_at=_ends_at(
+                    self._batch_started,
+                    self._number - 1 - self._not_made + fraction,
+                    self._count - self._number + 1 - fraction,
+                ),
             )
 
     def finish(self, outcome: Outcome) -> None:
@@ -123,6 +137,9 @@ class ConsoleReporter:
         if self._bars is not None and self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
+            if outcome.result is None or outcome.result.skipped:
+                self._not_made += 1
+                self._batch_started += time.monotonic() - self._started
             self._move_batch(1.0)
         if outcome.error is not None:
             self.error(_failed(outcome), outcome.error)
@@ -200,7 +217,7 @@ def _failed(outcome: Outcome) -> str:
 
 
 def _line(outcome: Outcome) -> str:
-    """Name, size, thickness of specimen and box, time, verdict."""
+    """Name, size, thickness of specimen and box, whether it was denoised, time, verdict."""
     assert outcome.result is not None
     record = outcome.result.record
     parts = []
@@ -211,8 +228,18 @@ def _line(outcome: Outcome) -> str:
         specimen = record.filter.measured.get("specimen_thickness_angst")
         if specimen is not None:
             parts.append(f"specimen {specimen:.0f} of {nz * voxel:.0f} A")
+        if record.denoising is not None:
+            parts.append("denoised" if record.denoising.refused is None else "not denoised")
     parts.append("finished already" if outcome.result.skipped else f"{outcome.seconds:.1f} s")
     return f"{outcome.name}: {', '.join([*parts, outcome.verdict])}"
+
+
+def _ends_at(started: float, done: float, rest: float) -> float | None:
+    """When the rest is done if it takes as long as what is done; None while that tells nothing."""
+    now = time.monotonic()
+    if done < FIRST_FRACTION * (done + rest) or now - started < FIRST_SECONDS:
+        return None
+    return now + (now - started) * rest / done
 
 
 def _bars(console: Console) -> Progress:
@@ -227,14 +254,13 @@ def _bars(console: Console) -> Progress:
     from rich.text import Text
 
     class TimeLeft(ProgressColumn):
-        """As long as it took so far for each part that is done."""
+        """Goes on counting down while nothing new is known."""
 
         def render(self, task: Task) -> Text:
-            elapsed = task.elapsed or 0.0
-            # the first moments, in which libraries are loaded, tell nothing
-            if not task.total or task.completed < 0.02 * task.total or elapsed < 1:
+            ends_at = task.fields["ends_at"]
+            if ends_at is None:
                 return Text("")
-            left = round(elapsed * (task.total / task.completed - 1))
+            left = round(max(0.0, ends_at - time.monotonic()))
             hours, minutes = divmod(left // 60, 60)
             clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
             return Text(f"{clock} left")

@@ -16,6 +16,8 @@ __all__ = ["PASSED_ON", "submit"]
 
 #: What is not for this command is for `tomofilt reconstruct`.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+#: Options of `tomofilt reconstruct` that a job of an array has no use for.
+_NOT_HERE = ("--workers", "--dask-scheduler", "--nth", "--watch", "--idle", "--dry-run")
 #: SLURM's directives for what the site's file says.
 _DIRECTIVES = {
     "queue": "--partition",
@@ -43,16 +45,21 @@ def submit(
     from tomofilt.io.files import write_text_atomic
     from tomofilt.jobs.cluster import Site
 
+    for name in _NOT_HERE:
+        if name in context.args:
+            raise InputError(f"{name} is for one program that stays: leave it out of the script")
     count = _count(context.args)
     site = Site.read(cluster) if cluster else None
     if site is not None and site.kind != "slurm":
         raise InputError(f"{cluster} is for {site.kind}: array scripts are written for SLURM alone")
     last = script.with_stem(f"{script.stem}_last")
-    command = shlex.join(["tomofilt", "reconstruct", *context.args])
+    command = ["tomofilt", "reconstruct", *context.args]
+    # what the array has made is not made again
+    only_missing = [word for word in command if word != "--overwrite"]
     array = [f"#SBATCH --array=1-{count}", *_header(site)]
     for path, head, line in (
-        (script, array, f'{command} --nth "$SLURM_ARRAY_TASK_ID"'),
-        (last, _header(site), command),
+        (script, array, f'{shlex.join(command)} --nth "$SLURM_ARRAY_TASK_ID"'),
+        (last, _header(site), shlex.join(only_missing)),
     ):
         prologue = site.options.get("job_script_prologue", []) if site else []
         text = ["#!/bin/bash", *head, "set -e", f"cd {shlex.quote(str(Path.cwd()))}"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,12 @@ from numpy.typing import NDArray
 from tomofilt.align.edges import continue_level
 from tomofilt.filters.apply import ImageFilter
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.projectors.select import gpu_projector
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.series.geometry import ImageGrid, VolumeGrid
+
+if TYPE_CHECKING:
+    from tomofilt.projectors.device import DeviceProjector
 
 __all__ = ["BANDS", "CoarseBands", "Splitter", "windows"]
 
@@ -174,7 +179,7 @@ class Splitter:
             density_pixel_angst=problem.series.images.pixel_angst,
             thickness_angst=problem.thickness_angst,
         )
-        self._threads = problem.threads
+        self._threads, self._device = problem.threads, problem.device
         self._grids = [_CoarseGrid(problem, self._filter, *coarse) for coarse in COARSE]
         self._images: list[list[Float32 | None]] = [
             [None] * len(problem.series.views) for _ in self._grids
@@ -192,13 +197,17 @@ class Splitter:
         found = []
         for grid, images in zip(self._grids, self._images, strict=True):
             stack = np.stack([images[view] for view in members])
-            projector = SliceProjector(
-                grid.table[members],
-                (len(members), *grid.images.shape),
-                grid.volume.shape,
-                threads=self._threads,
+            projector = self._projector(
+                grid.table[members], (len(members), *grid.images.shape), grid.volume.shape
             )
             values = np.stack([projector.adjoint(stack[:, i]) for i in range(stack.shape[1])])
             values *= np.float32(gain)
             found.append(CoarseBands(values, grid.step_px, grid.first_px))
         return found
+
+    def _projector(
+        self, table: Float64, images: tuple[int, int, int], volume: tuple[int, int, int]
+    ) -> SliceProjector | DeviceProjector:
+        if not self._device.gpus:
+            return SliceProjector(table, images, volume, threads=self._threads)
+        return gpu_projector(self._device.engine, table, images, volume, self._device.gpus[0])

@@ -10,7 +10,7 @@ correlation, mean over the bands that hold signal and over the views of all fold
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,6 +37,7 @@ from tomofilt.evaluate.views import columns_inside
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
+from tomofilt.util.progress import Progress
 
 __all__ = ["Decision", "decide"]
 
@@ -60,6 +61,8 @@ FOLDS, FEWEST_LEFT_OUT = 2, 4
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
+#: What a fold does, one after the other: a tomogram, halves, examples, a head, its test.
+_STAGES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,12 @@ class _RefusedError(Exception):
 
 
 def decide(
-    problem: Problem, images: SeriesImages, *, given: Head | None = None, seed: int = 0
+    problem: Problem,
+    images: SeriesImages,
+    *,
+    given: Head | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Decision:
     """Train a head on a series, test it, and take it or not.
 
@@ -99,10 +107,13 @@ def decide(
     given : Head, optional
         Test this head instead of training one.
     seed : int
+    progress : Progress, optional
+        Told of the decision, as a whole of 1.
     """
     facts: dict[str, object] = {"seed": seed}
+    progress = progress or Progress()
     try:
-        head, reason = _decide(problem, images.aligned(), given, seed, facts)
+        head, reason = _decide(problem, images.aligned(), given, seed, facts, progress)
     except _RefusedError as refused:
         facts["refused"] = str(refused)
         log.info("  %s is not denoised: %s", problem.series.name, refused)
@@ -118,14 +129,17 @@ def _decide(
     given: Head | None,
     seed: int,
     facts: dict[str, object],
+    progress: Progress,
 ) -> tuple[Head, str]:
     _check_signal(problem, facts)
     tested: list[dict[str, object]] = []
     facts["folds"] = tested
     tried = []
-    for left in _left_out(problem):
+    left_out = _left_out(problem)
+    for left in left_out:
         fold = _Fold(problem, stack, np.array(left, dtype=np.intp), seed)
-        tried.append(fold.test(given, facts))
+        with progress.part(1 / len(left_out), _STAGES) as part:
+            tried.append(fold.test(given, facts, part.advance))
         tested.append(tried[-1].told)
     strength = _best_strength(tried)
     gain = np.concatenate(
@@ -213,8 +227,13 @@ class _Fold:
     left: NDArray[np.intp]
     seed: int
 
-    def test(self, given: Head | None, facts: dict[str, object]) -> _Tried:
-        """Train a head, or take the given one, and see how left-out views are predicted."""
+    def test(
+        self, given: Head | None, facts: dict[str, object], advance: Callable[[], None]
+    ) -> _Tried:
+        """Train a head, or take the given one, and see how left-out views are predicted.
+
+        ``advance`` is called as often as there are stages.
+        """
         problem = self.problem
         kept = np.setdiff1d(np.arange(len(problem.series.views)), self.left)
         central = CentralRows(problem, self.stack, kept)
@@ -224,9 +243,10 @@ class _Fold:
         tomogram = Tomogram(*central.volume(np.arange(len(kept))))
         voxels = chosen_voxels(central.problem, self.seed)
         whole = tomogram.bands(voxels)
+        advance()
         told: dict[str, object] = {"images": [int(i) + 1 for i in problem.series.views[self.left]]}
         if given is None:
-            fit = self._fit(central, voxels)
+            fit = self._fit(central, voxels, advance)
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
@@ -242,6 +262,7 @@ class _Fold:
             np.array([views.correlation(plain + s * (full - plain)) for s in STRENGTHS]),
             told,
         )
+        advance()
         told["bands_per_px"] = [list(band) for band in views.bands]
         told["correlation_of_linear"] = round(float(tried.linear.mean()), 4)
         told["correlation"] = {
@@ -250,9 +271,16 @@ class _Fold:
         }
         return tried
 
-    def _fit(self, central: CentralRows, voxels: NDArray[np.intp]) -> Fit:
-        examples = examples_from_halves(halves_of(central), voxels)
-        return fit_head(examples, self.seed, threads=self.problem.threads)
+    def _fit(
+        self, central: CentralRows, voxels: NDArray[np.intp], advance: Callable[[], None]
+    ) -> Fit:
+        halves = halves_of(central)
+        advance()
+        examples = examples_from_halves(halves, voxels)
+        advance()
+        fit = fit_head(examples, self.seed, threads=self.problem.threads)
+        advance()
+        return fit
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

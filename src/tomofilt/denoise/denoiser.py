@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.align.stack import OnImage
-from tomofilt.denoise.bands import CoarseBands, Splitter
+from tomofilt.denoise.bands import Splitter
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
@@ -36,7 +38,7 @@ class Denoiser:
     def __init__(self, problem: Problem, head: Head) -> None:
         self._problem, self._head = problem, head
         self._splitter = Splitter(problem)
-        self._coarse: list[CoarseBands] = []
+        self._apply: Callable[[Float32, int, int], Float32] | None = None
 
     def on_image(self) -> OnImage:
         """Return what filters the aligned images, all of them before the first block comes."""
@@ -44,12 +46,23 @@ class Denoiser:
 
     def apply(self, block: Float32, z_start: int, y_start: int) -> Float32:
         """A block (planes, rows, x) denoised."""
-        if not self._coarse:
-            self._coarse = self._splitter.back_project(np.arange(len(self._problem.series.views)))
-            self._weights = gate_weights(self._head, self._coarse)
+        if self._apply is None:
+            self._apply = self._weighed()
             del self._splitter
-        threads = self._problem.threads
-        return apply_head(self._head, self._coarse, self._weights, block, z_start, y_start, threads)
+        return self._apply(block, z_start, y_start)
+
+    def _weighed(self) -> Callable[[Float32, int, int], Float32]:
+        """What denoises blocks, by weights for the whole tomogram."""
+        problem, head = self._problem, self._head
+        coarse = self._splitter.back_project(np.arange(len(problem.series.views)))
+        if problem.device.gpus:
+            from tomofilt.denoise.device import DeviceHead  # loads torch
+
+            return DeviceHead(head, coarse, problem.device.gpus[0]).apply
+        weights = gate_weights(head, coarse)
+        return lambda block, z_start, y_start: apply_head(
+            head, coarse, weights, block, z_start, y_start, problem.threads
+        )
 
 
 def check_denoising(problem: Problem) -> None:

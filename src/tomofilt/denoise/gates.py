@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomofilt.denoise.bands import CoarseBands
 from tomofilt.denoise.head import Head
 
-__all__ = ["gate_inputs", "gate_weights", "interpolated"]
+__all__ = ["FLOOR", "averages", "gate_inputs", "gate_weights", "interpolated"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -20,7 +20,7 @@ Float64 = NDArray[np.float64]
 #: a third of their wavelength, and as wide as the coarse grid can hold.
 SMOOTHING_PX = (14.0, 8.4, 4.9, 3.2, 2.8)
 #: Added to energies before the logarithm: less than that of a band's mean energy is nothing.
-_FLOOR = 0.02
+FLOOR = 0.02
 
 
 def gate_inputs(coarse: Sequence[CoarseBands], deviation: Float64, limit: Float64) -> CoarseBands:
@@ -90,10 +90,18 @@ def _log_energy(
     """Logarithm of the energy of a band on one grid, averaged by a Gaussian, at another's nodes."""
     energy = np.minimum(np.square(band), np.float32(limit**2))
     # the axis that is contracted comes last: after three turns all are where they were
+    for weight in averages(sigma_px, grid, nodes):
+        energy = np.tensordot(energy, weight, (0, 1))
+    return np.log(energy + np.float32(FLOOR))
+
+
+def averages(sigma_px: float, grid: CoarseBands, nodes: CoarseBands) -> list[Float32]:
+    """Matrices, one an axis, of Gaussian averages on one grid, at another's nodes."""
+    found = []
     for axis in (0, 1, 2):
         to = nodes.first_px[axis] + nodes.step_px * np.arange(nodes.values.shape[axis + 1])
         of = grid.first_px[axis] + grid.step_px * np.arange(grid.values.shape[axis + 1])
         weight = np.exp(-0.5 * ((to[:, None] - of) / sigma_px) ** 2)
         weight /= weight.sum(axis=1, keepdims=True)
-        energy = np.tensordot(energy, weight.astype(np.float32), (0, 1))
-    return np.log(energy + np.float32(_FLOOR))
+        found.append(weight.astype(np.float32))
+    return found

@@ -18,7 +18,7 @@ from tomofilt.denoise.head import GATED, Head
 from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
-__all__ = ["apply_head", "bands_at", "values_at"]
+__all__ = ["apply_head", "bands_at", "spline_weights", "values_at"]
 
 Float32 = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ def values_at(coarse: CoarseBands, voxels: NDArray[np.intp]) -> Float32:
     """What is on a coarse grid (channel, voxel), at some voxels (voxel, 3: z, y, x)."""
     found = np.empty((len(coarse.values), len(voxels)), dtype=np.float32)
     (plane, plane_weight), (row, row_weight), (column, column_weight) = (
-        _weights(voxels[:, axis], coarse.first_px[axis], coarse.step_px) for axis in range(3)
+        spline_weights(voxels[:, axis], coarse.first_px[axis], coarse.step_px) for axis in range(3)
     )
     _gather(coarse.values, plane, plane_weight, row, row_weight, column, column_weight, found)
     return found
@@ -108,11 +108,13 @@ def _spread(
     result = []
     planes, rows, width = shape
     for bands in coarse:
-        plane, plane_weight = _weights(
+        plane, plane_weight = spline_weights(
             z_start + np.arange(planes), bands.first_px[0], bands.step_px
         )
-        row, row_weight = _weights(y_start + np.arange(rows), bands.first_px[1], bands.step_px)
-        column, column_weight = _weights(np.arange(width), bands.first_px[2], bands.step_px)
+        row, row_weight = spline_weights(
+            y_start + np.arange(rows), bands.first_px[1], bands.step_px
+        )
+        column, column_weight = spline_weights(np.arange(width), bands.first_px[2], bands.step_px)
         first_plane, first_row = int(plane[0]), int(row[0])
         part = bands.values[:, first_plane : plane[-1] + 4, first_row : row[-1] + 4]
         lines = np.empty((*part.shape[:3], width), dtype=np.float32)
@@ -129,7 +131,7 @@ def _spread(
     return result
 
 
-def _weights(
+def spline_weights(
     position_px: NDArray[np.intp], first_px: float, step_px: float
 ) -> tuple[NDArray[np.intp], Float32]:
     """First of the four coarse voxels about each position, and their cubic B-spline weights."""

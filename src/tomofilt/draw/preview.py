@@ -24,6 +24,7 @@ __all__ = [
     "grey_limits",
     "middle",
     "panel_boxes",
+    "preview_limits",
     "write_preview",
 ]
 
@@ -225,7 +226,7 @@ def write_preview(volume: PlaneReader, path: Path, title: str, details: Sequence
     for key, text in MARK.items():
         texts.add_text(key, text)
     png = io.BytesIO()
-    picture.save(png, format="PNG", pnginfo=texts)
+    picture.save(png, format="PNG", pnginfo=texts, compress_level=3)  # smaller than 6 here
     write_png(path, png.getvalue())
 
 
@@ -269,6 +270,12 @@ def _panels(volume: PlaneReader) -> list[_Panel]:
         _Panel(name, _resized(plane, *box[2:]), box)
         for (name, plane), box in zip(planes, panel_boxes(volume.shape), strict=True)
     ]
+
+
+def preview_limits(volume: PlaneReader) -> tuple[float, float]:
+    """Densities that are black and white in a tomogram's preview."""
+    *_, width, height = panel_boxes(volume.shape)[0]
+    return grey_limits(_resized(volume.planes_z(*middle(volume.shape[0])), width, height))
 
 
 def middle(n: int) -> tuple[int, int]:

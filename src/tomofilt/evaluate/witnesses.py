@@ -111,7 +111,7 @@ class Witnesses:
                     "lower tilt, or make the tomogram thinner or wider"
                 )
             image = self.images[int(view)][rows, columns]
-            projection = self.beads.fill(int(view), predicted[i])[0][rows, columns]
+            projection = self.beads.fill(int(view), predicted[i], frame.grid)[0][rows, columns]
             correlation[i, :-1] = band_correlation(image, projection, bands)
             correlation[i, -1] = volume_correlation(image, projection)
         return correlation
@@ -177,7 +177,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
         )
         if len(beads):
             beads = replace(beads, radii_angst=_HALO * beads.radii_angst)
-            images.change(lambda view, image: beads.fill(view, image, frame.halo)[0])
+            images.change(lambda *image: beads.fill(*image)[0])
         planes = _planes(problem, images)
         specimen = _specimen_grid(problem.grid, planes)
         whole = columns_inside(frame.slices, specimen, frame.grid)

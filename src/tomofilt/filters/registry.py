@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from tomofilt.errors import InputError
 from tomofilt.filters.analytic import (
@@ -19,6 +19,7 @@ from tomofilt.filters.analytic import (
 )
 from tomofilt.filters.protocol import Filter
 from tomofilt.filters.wiener import WienerExact
+from tomofilt.util.plugins import plugins
 
 __all__ = ["GROUP", "available", "parse"]
 
@@ -126,7 +127,7 @@ def available() -> tuple[tuple[str, str, str], ...]:
     resolution.
     """
     own = [(name, entry.argument, entry.description) for name, entry in _ENTRIES.items()]
-    return (*own, *(_described(point) for point in entry_points(group=GROUP)))
+    return (*own, *(_described(point) for point in plugins(GROUP)))
 
 
 def _described(point: EntryPoint) -> tuple[str, str, str]:
@@ -136,8 +137,9 @@ def _described(point: EntryPoint) -> tuple[str, str, str]:
 
 def _installed(name: str) -> _Entry | None:
     """The filter that another package offers under a name."""
-    for point in entry_points(group=GROUP, name=name):
-        return _Entry(*_described(point)[1:], build=point.load())
+    for point in plugins(GROUP):
+        if point.name == name:
+            return _Entry(*_described(point)[1:], build=point.load())
     return None
 
 

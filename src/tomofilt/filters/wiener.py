@@ -17,6 +17,7 @@ from tomofilt.errors import InputError
 from tomofilt.filters.analytic import MAIN_LOBE_AREA
 from tomofilt.filters.protocol import Filter, FilterContext
 from tomofilt.snr import SpectralSnr
+from tomofilt.snr.axis import AxisOffset
 from tomofilt.snr.neighbours import Matches
 
 __all__ = ["OVERLAP_THICKNESS", "Measurement", "Preset", "WienerExact", "signal_reach"]
@@ -53,6 +54,8 @@ class Measurement:
         How neighbouring views match.
     spots : float
         Share of the contrast in spots far darker or brighter than the rest.
+    axis : AxisOffset, optional
+        Where views say that the tilt axis is.
     """
 
     snr: SpectralSnr
@@ -62,6 +65,7 @@ class Measurement:
     reach_k: float = np.inf
     matches: Matches | None = None
     spots: float = 0.0
+    axis: AxisOffset | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,12 @@ class WienerExact(Filter):
         facts["spots"] = round(found.spots, 3)
         if found.matches is not None:
             facts["neighbours"] = found.matches.facts()
+        if found.axis is not None:
+            facts["tilt_axis"] = {
+                "off_deg": round(found.axis.degrees, 1),
+                "gain": round(found.axis.gain, 1),
+                "share": round(found.axis.share, 4),
+            }
         if np.isfinite(found.reach_k):
             facts["signal_reaches_angst"] = round(1 / found.reach_k, 2)
         return facts

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,8 +24,10 @@ __all__ = [
     "PartialFile",
     "content_digest",
     "open_input",
+    "partial_folder",
     "read_input",
     "safe_name",
+    "sweep",
     "write_bytes_atomic",
     "write_text_atomic",
 ]
@@ -137,7 +139,7 @@ class PartialFile:
         self._named = False
 
     def __enter__(self) -> PartialFile:
-        with self._explained():
+        with self.explained():
             self.fd = self._open_locked()
         self._named = True
         return self
@@ -162,7 +164,7 @@ class PartialFile:
     def reserve(self, nbytes: int) -> None:
         """Fail at once, not after hours, if the disk cannot hold ``nbytes`` bytes."""
         self._needed = nbytes
-        with self._explained():
+        with self.explained():
             if _free_bytes(self.final.parent) < nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -170,7 +172,7 @@ class PartialFile:
         """Write all of a contiguous buffer at a byte offset; safe from several threads."""
         rest = memoryview(buffer).cast("B")
         self._needed = max(self._needed, offset + len(rest))
-        with self._explained():
+        with self.explained():
             while rest:
                 written = os.pwrite(self.fd, rest, offset)
                 rest = rest[written:]
@@ -178,7 +180,7 @@ class PartialFile:
 
     def flush(self) -> None:
         """Move what was written so far to the disk, now rather than all at the end."""
-        with self._explained():
+        with self.explained():
             _sync_data(self.fd)
 
     def commit(self, *, replace: bool) -> None:
@@ -196,14 +198,14 @@ class PartialFile:
         OutputError
             The disk is full, or the folder does not allow it.
         """
-        with self._explained():
+        with self.explained():
             os.fsync(self.fd)
             if replace:
                 self.path.replace(self.final)
             else:
                 self._rename_to_free_name()
             self._named = False
-            _fsync_folder(self.final.parent)
+            _fsync(self.final.parent)
 
     def _open_locked(self) -> int:
         while True:
@@ -259,7 +261,7 @@ class PartialFile:
             self.path.unlink()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn the system's errors into messages about this file."""
         try:
             yield
@@ -292,6 +294,63 @@ class PartialFile:
             case _:
                 what = f"reports: {error.strerror}"
         return f"the folder {folder} {what}"
+
+
+@contextmanager
+def partial_folder(final: Path, nbytes: int) -> Iterator[Path]:
+    """A folder that gets its final name when the block ends well, in place of an earlier one.
+
+    It is filled as ``.{name}.tomofilt-folder``, while a :class:`PartialFile` keeps other processes
+    away. What a killed run leaves is removed by the next one.
+
+    Parameters
+    ----------
+    final : Path
+    nbytes : int
+        So much room has to be there.
+
+    Raises
+    ------
+    OutputError
+        As :class:`PartialFile`.
+    """
+    filling, old = (final.with_name(f".{final.name}.tomofilt-{what}") for what in ("folder", "old"))
+    with PartialFile(final) as lock, lock.explained():
+        for left in (filling, old):
+            shutil.rmtree(left, ignore_errors=True)
+        lock.reserve(nbytes)
+        filling.mkdir()
+        try:
+            yield filling
+            for path in filling.rglob("*"):
+                _fsync(path)
+            if final.exists():
+                final.rename(old)
+            filling.rename(final)
+            _fsync(final.parent)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(filling, ignore_errors=True)
+
+
+def sweep(finals: Iterable[Path]) -> None:
+    """Remove what processes that were killed left of files, and of those named after them.
+
+    Parameters
+    ----------
+    finals : iterable of Path
+        Of ``a/REC.mrc``, for example, also ``a/.REC_half1.json.tomofilt-part`` goes, unless another
+        process is writing it.
+    """
+    begins: dict[Path, tuple[str, ...]] = {}
+    for final in finals:
+        begins[final.parent] = (*begins.get(final.parent, ()), f".{final.stem}")
+    for folder, names in begins.items():
+        for left in folder.glob(".*.tomofilt-*"):
+            final = folder / left.name[1:].rpartition(".tomofilt-")[0]
+            if left.name.startswith(names):
+                with suppress(OutputError), PartialFile(final):
+                    shutil.rmtree(left, ignore_errors=True)  # a folder; the file goes by itself
 
 
 def write_bytes_atomic(path: Path, data: bytes, *, replace: bool) -> None:
@@ -330,10 +389,10 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _fsync_folder(folder: Path) -> None:
-    # The file already has its name. Some file systems cannot sync a folder: not a reason to fail.
+def _fsync(path: Path) -> None:
+    # Some file systems cannot sync a folder: not a reason to fail.
     with suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:

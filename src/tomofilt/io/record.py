@@ -24,6 +24,7 @@ __all__ = [
     "Gains",
     "InputFile",
     "Output",
+    "OutputFolder",
     "OutputKind",
     "Record",
     "Scale",
@@ -75,6 +76,21 @@ class Scale(_Part, frozen=True, kw_only=True):
     then_add: float
 
 
+class OutputFolder(_Part, frozen=True, kw_only=True):
+    """An OME-Zarr of the same voxels, and how much is in it.
+
+    Parameters
+    ----------
+    file : str
+        Its name.
+    files, bytes : int
+    """
+
+    file: str
+    files: int
+    bytes: int
+
+
 class Output(_Part, frozen=True, kw_only=True):
     """The volume itself.
 
@@ -98,6 +114,8 @@ class Output(_Part, frozen=True, kw_only=True):
     minimum, maximum, mean, rms : float
     clipped_voxels : int
     scaled_by : Scale
+    zarr : OutputFolder, optional
+        None where nobody asked for it.
     """
 
     file: str
@@ -115,6 +133,7 @@ class Output(_Part, frozen=True, kw_only=True):
     rms: float
     clipped_voxels: int
     scaled_by: Scale
+    zarr: OutputFolder | None = None
 
 
 class Unbinned(_Part, frozen=True, kw_only=True):

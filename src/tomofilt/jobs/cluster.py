@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -13,7 +15,7 @@ from typing import Any
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.io.files import read_input
 
-__all__ = ["Site", "cluster_workers", "local_workers", "scheduler_workers"]
+__all__ = ["Site", "cluster_workers", "jobs_of", "local_workers", "scheduler_workers"]
 
 #: Kinds of cluster, and the class of dask-jobqueue for each.
 _KINDS = {
@@ -29,6 +31,15 @@ _NAMES = {"prologue": "job_script_prologue", "directives": "job_extra_directives
 _MARGIN_SECONDS = 60
 #: A series whose worker was lost so many times is tried once more.
 _LOST_ONCE = 1
+#: Dask's page about itself: for this machine alone, at any port, so that two clients do not meet.
+_DASHBOARD = "127.0.0.1:0"
+#: What workers of this machine begin with. Ctrl-C in a terminal reaches them too, but it is for the
+#: command to end them; and what Dask has to say of that is for nobody.
+_BEFORE_WORK = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed").setLevel(logging.CRITICAL)
+"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,10 @@ def local_workers(count: int) -> Iterator[Executor]:
                 n_workers=count,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address=_DASHBOARD,
                 memory_limit=0,  # each series keeps within its own limit
+                silence_logs=logging.CRITICAL,
+                preload=[_BEFORE_WORK],
             )
         )
         yield opened.enter_context(_executor(distributed, cluster))
@@ -126,24 +139,41 @@ def cluster_workers(site: Site, count: int) -> Iterator[Executor]:
         The site's file has a value that dask-jobqueue does not know.
     """
     distributed = _dask()
-    import dask_jobqueue
-
-    options = {"scheduler_options": {"dashboard_address": None}, **site.options}
-    walltime = options.get("walltime")
-    if walltime is not None:
-        seconds = max(_seconds(walltime) - _MARGIN_SECONDS, _MARGIN_SECONDS)
-        options["worker_extra_args"] = ["--lifetime", f"{seconds}s"]
-    try:
-        # a core for Dask: a worker has one series at a time, which uses all cores itself
-        cluster = getattr(dask_jobqueue, _KINDS[site.kind])(
-            cores=1, processes=1, job_cpu=site.cores, **options
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--cluster: dask-jobqueue does not take this: {error}") from error
-    with cluster:
+    with jobs_of(site) as cluster:
         cluster.adapt(minimum_jobs=count, maximum_jobs=count, interval="2s")
         with _executor(distributed, cluster) as executor:
             yield executor
+
+
+def jobs_of(site: Site) -> Any:
+    """The ``JobQueueCluster`` of dask-jobqueue for a site, without jobs.
+
+    Raises
+    ------
+    InputError
+        The site's file has a value that it does not know.
+    """
+    # importing it lets Ctrl-C end the program at once, as if all was well
+    before = signal.getsignal(signal.SIGINT)
+    import dask_jobqueue
+
+    signal.signal(signal.SIGINT, before)
+    options = {
+        "scheduler_options": {"dashboard_address": _DASHBOARD},
+        "silence_logs": logging.CRITICAL,
+        **site.options,
+    }
+    # a thread for Dask: a worker has one series at a time, which uses all cores itself
+    arguments = [*options.pop("worker_extra_args", ()), "--nthreads", "1"]
+    if "walltime" in options:
+        seconds = max(_seconds(options["walltime"]) - _MARGIN_SECONDS, _MARGIN_SECONDS)
+        arguments += ["--lifetime", f"{seconds}s"]
+    try:
+        return getattr(dask_jobqueue, _KINDS[site.kind])(
+            cores=site.cores, processes=1, worker_extra_args=arguments, **options
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--cluster: dask-jobqueue does not take this: {error}") from error
 
 
 @contextmanager
@@ -176,7 +206,6 @@ def _seconds(walltime: str) -> int:
 
 def _dask() -> Any:
     try:
-        import dask_jobqueue  # noqa: F401
         import distributed
     except ImportError as error:
         raise ResourceError(

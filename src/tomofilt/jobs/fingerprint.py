@@ -10,19 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomofilt import __version__
 from tomofilt.errors import InputError
 from tomofilt.io.files import content_digest
 from tomofilt.io.record import InputFile
 from tomofilt.reconstruction.images import Source
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["Inputs", "dependencies", "differences", "fingerprint", "image_files"]
+__all__ = ["Inputs", "dependencies", "differences", "fingerprint", "image_files", "input_files"]
 
 #: Longer values are kept as a digest, which tells that they differ but not by what.
 _READABLE = 60
@@ -110,7 +110,7 @@ def dependencies(
     """
     local = series.geometry.local
     parts: dict[str, object] = {
-        "version of tomofilt": version("tomofilt"),
+        "version of tomofilt": __version__,
         **chosen,
         "views": _ranges(series.views[members]),
         # a measured filter has seen all views, whichever of them take part
@@ -140,6 +140,12 @@ def image_files(series: TiltSeries, source: Source) -> tuple[Path, ...]:
     if source == "whole" or series.halves is None:
         return series.images.files
     return series.halves[source == "half2"].files
+
+
+def input_files(series: TiltSeries) -> tuple[Path, ...]:
+    """Every file that a series is read from, its images and those of frame halves too."""
+    sources = (series.images, *(series.halves or ()))
+    return tuple(dict.fromkeys((*series.files, *(path for s in sources for path in s.files))))
 
 
 def fingerprint(depends_on: Mapping[str, str]) -> str:

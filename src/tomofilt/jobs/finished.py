@@ -11,17 +11,23 @@ from tomofilt.draw.png import is_own_png
 from tomofilt.errors import InputError, OutputExistsError
 from tomofilt.io.files import content_digest, open_input
 from tomofilt.io.mrc_header import MrcHeader, parse_header
-from tomofilt.io.record import Record, is_record, read_record
+from tomofilt.io.ome_zarr import own_mark
+from tomofilt.io.record import OutputFolder, Record, is_record, read_record
 from tomofilt.jobs.fingerprint import differences, fingerprint
 from tomofilt.series.projects import Destination
 
-__all__ = ["data_digest", "finished", "known_record"]
+__all__ = ["data_digest", "finished", "folder_facts", "known_record", "zarr_finished"]
 
 _PROGRAM = "TOMOFILT:"
 
 
 def finished(
-    destination: Destination, depends_on: Mapping[str, str], *, overwrite: bool, picture: bool
+    destination: Destination,
+    depends_on: Mapping[str, str],
+    *,
+    overwrite: bool,
+    picture: bool,
+    zarr: bool,
 ) -> bool:
     """Whether a tomogram is there, whole, as its record says, and made of the same parts.
 
@@ -36,8 +42,8 @@ def finished(
     overwrite : bool
         Whether tomofilt's own results may be replaced although they are finished, or were made
         of other parts.
-    picture : bool
-        Whether a preview is going to be written.
+    picture, zarr : bool
+        Whether a preview and an OME-Zarr are going to be written.
 
     Raises
     ------
@@ -50,6 +56,8 @@ def finished(
         raise _foreign(record)
     if picture and os.path.lexists(preview) and not is_own_png(preview):
         raise _foreign(preview)
+    if zarr:
+        zarr_finished(destination, depends_on, overwrite=overwrite)
     known = known_record(record)
     if not os.path.lexists(volume):
         return False
@@ -76,6 +84,36 @@ def finished(
             )
         return False
     return not overwrite
+
+
+def zarr_finished(
+    destination: Destination, depends_on: Mapping[str, str], *, overwrite: bool
+) -> bool:
+    """Whether the OME-Zarr of a tomogram is there, whole, as its record says, of the same parts.
+
+    Parameters and errors are those of :func:`finished`.
+    """
+    folder = destination.zarr
+    if not os.path.lexists(folder):
+        return False
+    mark = own_mark(folder)
+    if mark is None:
+        raise _foreign(folder)
+    if overwrite:
+        return False
+    if mark != fingerprint(depends_on):
+        raise OutputExistsError(
+            f"{folder} was made with other settings or inputs ({mark}): remove it, give "
+            "--overwrite to replace it and the tomogram, or another folder with -o"
+        )
+    known = known_record(destination.record)
+    return known is not None and known.output.zarr == folder_facts(folder)
+
+
+def folder_facts(folder: Path) -> OutputFolder:
+    """How much is in a folder."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return OutputFolder(file=folder.name, files=len(sizes), bytes=sum(sizes))
 
 
 def known_record(path: Path) -> Record | None:

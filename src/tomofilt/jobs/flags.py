@@ -28,14 +28,16 @@ _SHIFTED_SHARE, _FEWEST_SHIFTED = 0.2, 3
 #: How surely all neighbours match, together: 0 for noise, 17 for the weakest good series (SNR
 #: 0.045 with a CTF), 6 for weak ones whose shifts are all wrong.
 _ALL_TOGETHER = 8.0
-#: In a series in the right order neighbours match the less the steeper they are, but never so
-#: differently: the middle one to the best tenth is 0.65 or more in good series, 0.25 or less where
-#: angles are in the wrong order. Not told of weak series, where all is small.
-_UNEVEN, _STRONG = 0.35, 5.5
-#: The thickness is measured to some 10 %.
-_THICKER = 1.1
-#: A share of the box by which the specimen may reach out of it on one side.
-_OUTSIDE = 0.05
+#: How unevenly neighbours match: 0 to 0.05 in good series (0.29 in one of 18 views that are 8
+#: degrees apart), 0.8 and more where angles are in the wrong order.
+_UNEVEN = 0.4
+#: A tilt axis elsewhere is believed if it is so much more likely (in log likelihood: good series 7,
+#: tilted by 30 degrees alone 23; axis turned by 5 degrees 40), and if that is so much of the whole
+#: (a very clear real series 0.2 % of it; turned by 5 degrees 1.9 %).
+_AXIS_GAIN, _AXIS_SHARE = 30.0, 0.01
+#: A share of the box by which the specimen may reach out of it on one side: in the middle, one that
+#: is thicker than the box by a tenth. The thickness is known to a tenth.
+_OUTSIDE, _UNSURE = 0.05, 1.1
 #: Share of the views that may be without weight or miss the tomogram.
 _LOST_VIEWS = 0.1
 #: Share of the contrast in spots from which on the SNR tells of them as much as of the specimen.
@@ -84,14 +86,12 @@ def _nothing_in_common(record: Record, series: TiltSeries) -> Flag | None:
 
 def _wrong_order(record: Record, series: TiltSeries) -> Flag | None:
     found = _neighbours(record)
-    if not found or found["best_tenth"] < _STRONG:
-        return None
-    if found["median"] >= _UNEVEN * found["best_tenth"]:
+    if not found or found["unevenness"] < _UNEVEN:
         return None
     return Flag(
         name="neighbours are unlike",
-        sentence="some neighbouring views match well and most hardly do "
-        f"({found['median']:.1f} standard errors, {found['best_tenth']:.1f} the best tenth)",
+        sentence="some neighbouring views match well and others hardly do: the match changes by "
+        f"{100 * found['unevenness']:.0f} % from one pair to the next (good series less than 30 %)",
         mend="check that tilt angles and images are in the same order",
     )
 
@@ -110,11 +110,40 @@ def _single_views_apart(record: Record, series: TiltSeries) -> Flag | None:
     )
 
 
+def _single_views_unlike(record: Record, series: TiltSeries) -> Flag | None:
+    unlike = _neighbours(record).get("views_unlike") or []
+    if not unlike:
+        return None
+    images = [record.views[view].image for view in unlike]
+    return Flag(
+        name="single views unlike",
+        sentence=f"view{'s' * (len(images) > 1)} {listed(np.array(images))} match"
+        f"{'es' * (len(images) == 1)} neither neighbour, though the views around match: of another "
+        "series, hidden from the beam, or shifted far",
+        mend=f"look at them, and leave bad ones out: --exclude {','.join(map(str, images))}",
+    )
+
+
 def _neighbours_unlike(record: Record, series: TiltSeries) -> Flag | None:
     """The worst of what neighbouring views show; what follows from it is not said too."""
-    checks = (_views_disagree, _nothing_in_common, _wrong_order, _single_views_apart)
+    checks = (
+        *(_views_disagree, _nothing_in_common, _wrong_order),
+        *(_single_views_unlike, _single_views_apart, _axis_off),
+    )
     found = (check(record, series) for check in checks)
     return next((flag for flag in found if flag is not None), None)
+
+
+def _axis_off(record: Record, series: TiltSeries) -> Flag | None:
+    found = _measured(record).get("tilt_axis")
+    if not found or found["gain"] < _AXIS_GAIN or found["share"] < _AXIS_SHARE:
+        return None
+    return Flag(
+        name="tilt axis off",
+        sentence="views are most alike about an axis that lies about "
+        f"{abs(found['off_deg']):.0f} degrees from the tilt axis of the alignment",
+        mend="check the angle of the tilt axis, and align again",
+    )
 
 
 def _box(record: Record) -> float:
@@ -135,34 +164,30 @@ def _thickness(record: Record, series: TiltSeries) -> float | None:
     return thickness
 
 
-def _thicker_than_box(record: Record, series: TiltSeries) -> Flag | None:
-    thickness = _thickness(record, series)
-    if thickness is None:
-        return None
-    if thickness <= _THICKER * _box(record):
-        return None
-    return Flag(
-        name="specimen thicker than the box",
-        sentence=f"the specimen is {thickness:.0f} A thick, the tomogram {_box(record):.0f} A",
-        mend=f"--thickness {100 * round(1.2 * thickness / 100)}",
-    )
-
-
-def _off_middle(record: Record, series: TiltSeries) -> Flag | None:
+def _reaches_out(record: Record, series: TiltSeries) -> Flag | None:
+    """A specimen that is thicker than the tomogram, or not in its middle: a part is cut off."""
     thickness, box = _thickness(record, series), _box(record)
     if thickness is None:
         return None
     height = _measured(record)["specimen_height_angst"]
-    inside = box / 2 * (1 + 2 * _OUTSIDE)
-    if thickness > box or abs(height) + thickness / 2 <= inside:
+    reach = abs(height) + thickness / 2
+    outside = reach - box / 2
+    if outside <= _OUTSIDE * box:
         return None
-    whole = 2 * (abs(height) + thickness / 2)
+    needed = f"--thickness {100 * np.ceil(2 * _UNSURE * reach / 100):.0f}"
+    side = "above" if height > 0 else "below"
+    if thickness > box:
+        return Flag(
+            name="specimen thicker than the box",
+            sentence=f"the specimen is {thickness:.0f} A thick, the tomogram {box:.0f} A: "
+            f"{outside:.0f} A are cut off {side}",
+            mend=needed,
+        )
     return Flag(
         name="specimen off the middle",
-        sentence=f"the middle of the specimen lies {abs(height):.0f} A "
-        f"{'above' if height > 0 else 'below'} that of the tomogram, which is {box:.0f} A thick: "
-        "a part of it is cut off",
-        mend=f"--thickness {100 * np.ceil(whole / 100):.0f}, or shift it in the alignment",
+        sentence=f"the middle of the specimen lies {abs(height):.0f} A {side} that of the "
+        f"tomogram, which is {box:.0f} A thick: {outside:.0f} A of the specimen are cut off",
+        mend=f"{needed}, or shift it in the alignment",
     )
 
 
@@ -185,7 +210,7 @@ def _blank_views(record: Record, series: TiltSeries) -> Flag | None:
         return None
     return Flag(
         name="blank views",
-        sentence=f"blank images: {listed(np.array(record.blank))}",
+        sentence=f"images without contrast, blank or dark: {listed(np.array(record.blank))}",
         mend=f"leave them out: --exclude {','.join(map(str, record.blank))}",
     )
 
@@ -239,8 +264,7 @@ def _halves_not_used(record: Record, series: TiltSeries) -> Flag | None:
 CHECKS: tuple[Check, ...] = (
     _neighbours_unlike,
     _views_miss,
-    _thicker_than_box,
-    _off_middle,
+    _reaches_out,
     _views_without_weight,
     _blank_views,
     _pixel_size_in_doubt,

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import structs
-
 from tomofilt.errors import InputError, ResourceError
 from tomofilt.io.record import Flag
 from tomofilt.jobs.explain import exit_code, explain
@@ -48,7 +46,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: a result, or a plan, or an error; and how many seconds it took."""
+    """What became of one job: a result, or a plan, or an error.
+
+    Attributes
+    ----------
+    name : str
+    destination : Destination, optional
+    result : Result, optional
+        Its record is there for the reporter. In a :class:`Summary` it is None: a thousand records
+        would fill the memory, and the files have them.
+    plan : Plan, optional
+    error : Exception, optional
+    seconds : float
+        How long it took.
+    flags : tuple of Flag
+        What somebody should look at.
+    """
 
     name: str
     destination: Destination | None = None
@@ -56,12 +69,7 @@ class Outcome:
     plan: Plan | None = None
     error: Exception | None = None
     seconds: float = 0.0
-
-    @property
-    def flags(self) -> tuple[Flag, ...]:
-        """What somebody should look at."""
-        record = self.result.record if self.result else None
-        return record.flags if record else ()
+    flags: tuple[Flag, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -119,6 +127,7 @@ def run(
     reporter: BatchReporter,
     executor: Executor | None = None,
     overview: Overview | None = None,
+    commit: bool = True,
 ) -> Summary:
     """Reconstruct each job's series; one that fails does not stop the others.
 
@@ -137,6 +146,8 @@ def run(
         told, and the overview is written, by the caller alone. Default: one series after the other.
     overview : Overview, optional
         Default: one of these jobs, if there are several.
+    commit : bool
+        Whether projects are told; not where several programs share the series of one.
     """
     if overview is None and len(jobs) > 1:
         overview = Overview.of(jobs)
@@ -147,9 +158,9 @@ def run(
         outcome = replace(outcome, name=labels[number])
         reporter.finish(outcome)
         if overview is not None:
-            overview.add(outcome.name, outcome.destination, outcome.error, outcome.seconds)
+            overview.add(outcome)
             overview.write_now_and_then()
-        return _without_gains(outcome) if len(jobs) > 1 else outcome
+        return _without_record(outcome)
 
     if executor is None:
 
@@ -160,7 +171,7 @@ def run(
     else:
         outcomes = _spread(jobs, settings, reporter, executor, finish)
     page = overview.write() if overview is not None else None
-    return Summary(outcomes, _commit(jobs, outcomes), page)
+    return Summary(outcomes, _commit(jobs, outcomes) if commit else (), page)
 
 
 def reconstruct_job(
@@ -173,7 +184,9 @@ def reconstruct_job(
         destination = job.project.destination(job.name, job.output_dir)
         series = read_series(job.project, job.name, job.options)
         result = reconstruct(series, destination, settings, tell)
-        return Outcome(job.name, destination, result, seconds=time.monotonic() - began)
+        flags = result.record.flags if result.record else ()
+        seconds = time.monotonic() - began
+        return Outcome(job.name, destination, result, seconds=seconds, flags=flags)
     except Exception as error:
         return Outcome(job.name, destination, error=error, seconds=time.monotonic() - began)
 
@@ -291,13 +304,10 @@ def _twice(job: Job, taken: set[Path]) -> Outcome | None:
     return None
 
 
-def _without_gains(outcome: Outcome) -> Outcome:
-    """The same, without what makes a record large: of a thousand series all are kept."""
-    if outcome.result is None or outcome.result.record is None:
+def _without_record(outcome: Outcome) -> Outcome:
+    if outcome.result is None:
         return outcome
-    record = outcome.result.record
-    light = structs.replace(record, filter=structs.replace(record.filter, gains=None))
-    return replace(outcome, result=replace(outcome.result, record=light))
+    return replace(outcome, result=replace(outcome.result, record=None))
 
 
 def _commit(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> tuple[Exception, ...]:

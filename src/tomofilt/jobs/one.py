@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from tomofilt.errors import OutputError
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.io.record import Denoising, Record, write_record
-from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint
-from tomofilt.jobs.finished import finished, known_record
+from tomofilt.jobs.effort import Effort
+from tomofilt.jobs.fingerprint import Inputs, dependencies, fingerprint, input_files
+from tomofilt.jobs.finished import finished, known_record, zarr_finished
+from tomofilt.jobs.ome_zarr import make_zarr
 from tomofilt.jobs.outputs import Output, OutputName
 from tomofilt.jobs.picture import draw_picture
 from tomofilt.jobs.plan import Plan, make_plan
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.jobs.sink import VolumeSink
 
-__all__ = ["Result", "reconstruct"]
+__all__ = ["Result", "is_finished", "reconstruct"]
 
 log = logging.getLogger(__name__)
 #: What each volume depends on, by the volume's name.
@@ -93,38 +97,39 @@ def reconstruct(
         log.info(line)
     for note in series.notes:
         log.info("  note: %s", note)
-    inputs = _inputs(series)
-    parts = {output.name: _dependencies(plan, output, inputs) for output in plan.outputs}
+    inputs, parts = _what_it_depends_on(plan)
     todo = _unfinished(plan, parts)
+    for output in plan.outputs:
+        if output.name not in todo:
+            _complete(plan, output, parts[output.name])
     if not todo:
-        for output in plan.outputs:
-            if output.destination.record.exists() and not output.destination.preview.exists():
-                _draw(plan, output)
         log.info("%s: finished already, %s is kept", series.name, destination.volume)
         return Result(destination, skipped=True, record=known_record(destination.record))
     _make_folder(destination)
     problem = plan.problem
-    progress = Progress(tell, _units(problem, todo))
+    effort = Effort.of(problem, todo, settings)
+    progress = Progress(lambda share: tell(int(1000 * share)), effort.total)
     with problem.images(folder=destination.volume.parent, in_place=True) as images:
-        images.advance = progress.advance
+        images.advance = lambda: progress.advance(effort.image)
         gold = fill_gold(problem, images, settings)
+        progress.advance(effort.gold)
         problem = measured(problem, images)
-        decision = _decision(problem, images, settings) if "denoised" in todo else None
+        progress.advance(effort.measuring)
+        decision = None
+        if "denoised" in todo:
+            with progress.part(effort.deciding) as part:
+                decision = _decision(problem, images, settings, part)
         plan = Plan(problem, plan.outputs, settings)
-        run = _Run(plan, images, inputs, parts, progress, decision, gold)
+        run = _Run(plan, images, inputs, parts, progress, effort, decision, gold)
         records = {name: run.make(output) for name, output in todo.items() if name != "denoised"}
     progress.finish()
     first = next(iter(records.values()))
     return Result(destination, False, first.seconds, first)
 
 
-def _units(problem: Problem, todo: Mapping[str, Output]) -> int:
-    volumes = [output for output in todo.values() if not output.is_denoised]
-    sources = {output.part.source for output in volumes}
-    return len(problem.series.views) * len(sources) + problem.method.units(problem) * len(volumes)
-
-
-def _decision(problem: Problem, images: SeriesImages, settings: Settings) -> Decision:
+def _decision(
+    problem: Problem, images: SeriesImages, settings: Settings, progress: Progress
+) -> Decision:
     from tomofilt.denoise.decision import decide
     from tomofilt.denoise.head import Head
     from tomofilt.io.bundle import load_bundle
@@ -132,13 +137,25 @@ def _decision(problem: Problem, images: SeriesImages, settings: Settings) -> Dec
     given = None
     if settings.head is not None:
         given = Head.from_bundle(load_bundle(settings.head, "head"), settings.head)
-    return decide(problem, images, given=given)
+    return decide(problem, images, given=given, progress=progress)
 
 
-def _inputs(series: TiltSeries) -> Inputs:
-    """Every file that is read, as it is now."""
-    halves = (path for half in series.halves or () for path in half.files)
-    return Inputs((*series.files, *series.images.files, *halves))
+def is_finished(series: TiltSeries, destination: Destination, settings: Settings) -> bool:
+    """Whether :func:`reconstruct` would have nothing to do.
+
+    Raises
+    ------
+    InputError, ResourceError, OutputError
+        As :func:`reconstruct`.
+    """
+    plan = make_plan(series, destination, settings)
+    return not _unfinished(plan, _what_it_depends_on(plan)[1])
+
+
+def _what_it_depends_on(plan: Plan) -> tuple[Inputs, Parts]:
+    """Every file that is read, as it is now, and what each volume depends on."""
+    inputs = Inputs(input_files(plan.problem.series))
+    return inputs, {each.name: _dependencies(plan, each, inputs) for each in plan.outputs}
 
 
 def _dependencies(plan: Plan, output: Output, inputs: Inputs) -> dict[str, str]:
@@ -181,6 +198,7 @@ def _unfinished(plan: Plan, parts: Parts) -> dict[str, Output]:
             parts[output.name],
             overwrite=settings.overwrite,
             picture=settings.preview,
+            zarr=output.zarr is not None,
         )
         for output in plan.outputs
     }
@@ -198,6 +216,20 @@ def _was_refused(whole: Output, depends_on: Mapping[str, str]) -> bool:
     if known is None or known.denoising is None or known.denoising.refused is None:
         return False
     return known.denoising.fingerprint == fingerprint(depends_on)
+
+
+def _complete(plan: Plan, output: Output, depends_on: Mapping[str, str]) -> None:
+    """Make what was not asked for when a finished volume was made."""
+    record = known_record(output.destination.record)
+    if record is None:  # a denoised volume that was refused
+        return
+    if not output.destination.preview.exists():
+        _draw(plan, output)
+    if output.zarr and not zarr_finished(output.destination, depends_on, overwrite=False):
+        told = record.output
+        zarr = make_zarr(plan, output, record.fingerprint, told.minimum, told.maximum)
+        told = structs.replace(told, zarr=zarr)
+        write_record(output.destination.record, structs.replace(record, output=told))
 
 
 def _make_folder(destination: Destination) -> None:
@@ -219,26 +251,30 @@ class _Run:
     inputs: Inputs
     parts: Parts
     progress: Progress
+    effort: Effort
     decision: Decision | None
     gold: Beads | None
 
     def make(self, output: Output) -> Record:
         """Reconstruct, write, check and name a volume, and the denoised one along with it."""
         problem, clock = self.plan.problem, Clock()
-        made, denoiser = [output], None
+        made, denoiser, seconds = [output], None, self.effort.volume
         head = self.decision.head if self.decision else None
         if output.name == "whole" and head is not None and self.plan.outputs.denoised:
             from tomofilt.denoise.denoiser import Denoiser
 
             made.append(self.plan.outputs.denoised)
             denoiser = Denoiser(problem, head)
+            seconds += self.effort.denoising
             with clock.phase("align"):
                 self.images.filtered(denoiser.on_image)
         offset = problem.method.offset(problem, self.images, output.part)
         with ExitStack() as open_files:
             sinks = [open_files.enter_context(self._sink(each, offset)) for each in made]
-            slabs = problem.slabs(self.images, output.part, clock, self.progress)
-            _write(slabs, sinks, clock, denoiser, self._put_back(output))
+            units = problem.method.units(problem)
+            with self.progress.part(seconds, units) as progress:
+                slabs = problem.slabs(self.images, output.part, clock, progress)
+                _write(slabs, sinks, clock, denoiser, self._put_back(output))
             with clock.phase("write"):
                 self.inputs.refuse_changed()
                 for sink in sinks:
@@ -271,6 +307,9 @@ class _Run:
     def _document(self, output: Output, clock: Clock, sink: VolumeSink) -> Record:
         """Write the record of a finished volume, without which it counts as unfinished."""
         told = self.decision is not None and output.name in ("whole", "denoised")
+        statistics, mark = sink.summary(), fingerprint(self.parts[output.name])
+        with clock.phase("write"):
+            zarr = make_zarr(self.plan, output, mark, statistics["minimum"], statistics["maximum"])
         record = build_record(
             self.plan.problem,
             self.plan.settings,
@@ -278,7 +317,7 @@ class _Run:
             self.parts[output.name],
             self.inputs,
             seconds=clock.seconds,
-            statistics=sink.summary(),
+            statistics=statistics | {"zarr": zarr},
             denoising=self._denoising(self.decision) if told and self.decision else None,
             gold=None if self.gold is None else self.gold.facts(),
             blank=self.images.blank,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -30,11 +31,14 @@ class Output:
     destination : Destination
     part : Part
         What it is made from; the denoised tomogram is made from the whole one, along with it.
+    zarr : Path, optional
+        Where the same voxels go as OME-Zarr.
     """
 
     name: OutputName
     destination: Destination
     part: Part
+    zarr: Path | None = None
 
     @property
     def is_denoised(self) -> bool:
@@ -69,10 +73,12 @@ class Outputs:
             If there are no halves to be had.
         """
         series, everything = problem.series, problem.everything
-        whole = Output("whole", destination, everything)
-        denoised = (
-            Output("denoised", destination.denoised, everything) if settings.denoise else None
-        )
+
+        def viewed(name: OutputName, where: Destination) -> Output:
+            return Output(name, where, everything, where.zarr if settings.zarr else None)
+
+        whole = viewed("whole", destination)
+        denoised = viewed("denoised", destination.denoised) if settings.denoise else None
         if settings.halves == "none":
             return cls(whole, denoised=denoised)
         views = np.arange(len(series.views))

@@ -7,14 +7,15 @@ import csv
 import io
 import logging
 import os
+import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tomofilt import __version__
 from tomofilt.errors import InputError, OutputExistsError, TomofiltError
 from tomofilt.io.files import write_text_atomic
 from tomofilt.io.record import Record, is_record
@@ -24,7 +25,9 @@ from tomofilt.jobs.session import Row
 from tomofilt.series.projects import Destination
 
 if TYPE_CHECKING:
-    from tomofilt.jobs.many import Job
+    from jinja2 import Template
+
+    from tomofilt.jobs.many import Job, Outcome
 
 __all__ = ["Overview", "records_below"]
 
@@ -35,6 +38,8 @@ _GENERATOR = "tomofilt overview"
 _EVERY_SECONDS = 10.0
 #: Width of a small picture, in its pixels; a thousand of them have to fit into 15 MB.
 _THUMBNAIL_PX, _QUALITY = 150, 45
+#: A small picture in the page, and the tomogram that it is of.
+_PICTURE = re.compile(r'data-of="([^"]+)" src="(data:image/jpeg;base64,[^"]+)"')
 
 
 class _Column(NamedTuple):
@@ -61,6 +66,14 @@ _COLUMNS = (
 )
 
 
+class _Entry(NamedTuple):
+    """A row with its picture, and what the picture is of: the tomogram's content."""
+
+    row: Row
+    picture: str = ""
+    picture_of: str = ""
+
+
 class Overview:
     """Collects rows, and writes them to ``tomofilt_session.html`` and ``.csv``.
 
@@ -72,12 +85,20 @@ class Overview:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows: dict[str, tuple[Row, str]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._pictures = _pictures_in(self._page)
         self._written = -_EVERY_SECONDS
 
+    @property
+    def _page(self) -> Path:
+        return self.folder / f"{NAME}.html"
+
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Overview | None:
-        """The overview of some jobs, in their common output folder; None if they have none."""
+    def of(cls, jobs: Sequence[Job], outcomes: Iterable[Outcome] = ()) -> Overview | None:
+        """The overview of some jobs, in their common output folder; None if they have none.
+
+        Outcomes are those of jobs that are done already.
+        """
         parents: list[str] = []
         for job in jobs:
             try:
@@ -86,23 +107,26 @@ class Overview:
                 continue
             parents.append(str((job.output_dir or volume.parent).absolute()))
         try:
-            return cls(Path(os.path.commonpath(parents)))
+            overview = cls(Path(os.path.commonpath(parents)))
         except ValueError:  # nothing in common, on Windows, or no series at all
             return None
+        for outcome in outcomes:
+            overview.add(outcome)
+        return overview
 
-    def add(
-        self, name: str, destination: Destination | None, error: Exception | None, seconds: float
-    ) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Take up how a series ended; one of the same name and place is replaced."""
+        name, destination, error = outcome.name, outcome.destination, outcome.error
         if error is not None:
             where = self._place(destination) if destination else ""
             message = explain(error)[0].removeprefix(f"{name}: ")
-            row = Row(series=name, state="failed", message=message, seconds=round(seconds, 1))
-            self._rows[where or name] = row, ""
-        elif destination is not None:
-            record = known_record(destination.record)
+            seconds = round(outcome.seconds, 1)
+            row = Row(series=name, state="failed", message=message, seconds=seconds)
+            self._entries[where or name] = _Entry(row)
+        elif destination is not None and outcome.result is not None:
+            record = outcome.result.record or known_record(destination.record)
             if record is not None:
-                self.add_record(record, destination, seconds)
+                self.add_record(record, destination, outcome.seconds)
 
     def add_record(
         self, record: Record, destination: Destination, seconds: float | None = None
@@ -110,7 +134,9 @@ class Overview:
         """Take up a finished tomogram from its record."""
         where = self._place(destination)
         row = Row.of_record(record, where, seconds)
-        self._rows[where] = row, _thumbnail(destination.preview, record)
+        content = f"{record.fingerprint}-{record.output.data}"
+        picture = self._pictures.get(content) or _thumbnail(destination.preview, record)
+        self._entries[where] = _Entry(row, picture, content)
 
     def _place(self, destination: Destination) -> str:
         return Path(os.path.relpath(destination.volume, self.folder)).as_posix()
@@ -127,15 +153,15 @@ class Overview:
         None returned, where there is no such folder.
         """
         self._written = time.monotonic()
-        page = self.folder / f"{NAME}.html"
-        if not self.folder.is_dir() or not self._rows:
+        page = self._page
+        if not self.folder.is_dir() or not self._entries:
             return None
-        rows = sorted(self._rows.values(), key=lambda entry: entry[0].rank)
+        entries = sorted(self._entries.values(), key=lambda entry: entry.row.rank)
         try:
             _refuse_foreign(page, f'name="generator" content="{_GENERATOR}')
             _refuse_foreign(page.with_suffix(".csv"), ",".join(Row.columns()))
-            write_text_atomic(page.with_suffix(".csv"), _csv(row for row, _ in rows), replace=True)
-            write_text_atomic(page, _html(self.folder, rows), replace=True)
+            write_text_atomic(page.with_suffix(".csv"), _csv(e.row for e in entries), replace=True)
+            write_text_atomic(page, _html(self.folder, entries), replace=True)
         except TomofiltError as error:
             log.warning("note: there is no overview of this session: %s", error)
             return None
@@ -173,11 +199,12 @@ def _csv(rows: Iterable[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row.columns())
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerows([getattr(row, name) for name in Row.columns()] for row in rows)
     return text.getvalue()
 
 
-def _html(folder: Path, rows: Sequence[tuple[Row, str]]) -> str:
+@cache
+def _template() -> Template:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -186,19 +213,35 @@ def _html(folder: Path, rows: Sequence[tuple[Row, str]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    states = [row.state for row, _ in rows]
-    return environment.get_template("overview.html").render(
-        generator=f"{_GENERATOR} {version('tomofilt')}",
+    return environment.get_template("overview.html")
+
+
+def _html(folder: Path, entries: Sequence[_Entry]) -> str:
+    states = [entry.row.state for entry in entries]
+    return _template().render(
+        generator=f"{_GENERATOR} {__version__}",
         folder=folder.absolute().name,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         counts={state: states.count(state) for state in ("ok", "look", "failed")},
-        rows=rows,
+        entries=entries,
         columns=[
             column
             for column in _COLUMNS
-            if any(getattr(row, column.name) is not None for row, _ in rows)
+            if any(getattr(entry.row, column.name) is not None for entry in entries)
         ],
     )
+
+
+def _pictures_in(page: Path) -> Mapping[str, str]:
+    """Small pictures of an earlier page, by what they are of.
+
+    To make one, a whole preview has to be unpacked: that takes longer than to see that a tomogram
+    is finished.
+    """
+    try:
+        return dict(_PICTURE.findall(page.read_text(errors="replace")))
+    except OSError:
+        return {}
 
 
 def _thumbnail(preview: Path, record: Record) -> str:

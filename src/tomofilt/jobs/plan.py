@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tomofilt.errors import InputError
+from tomofilt.io.ome_zarr import require_zarr
 from tomofilt.jobs.outputs import Outputs
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
@@ -51,7 +52,10 @@ class Plan:
         ]
         lines += [f"  note: {problem.filter.spec}: {note}" for note in problem.filter.notes]
         lines.append(problem.corrections.line())
-        lines += [f"  -> {output.destination.volume}" for output in self.outputs]
+        for output in self.outputs:
+            lines.append(f"  -> {output.destination.volume}")
+            if output.zarr is not None:
+                lines.append(f"  -> {output.zarr}")
         return lines
 
 
@@ -63,6 +67,8 @@ def make_plan(series: TiltSeries, destination: Destination, settings: Settings) 
     InputError, ResourceError
         As :func:`~tomofilt.reconstruction.setup.make_problem`; or what is asked for cannot be had.
     """
+    if settings.zarr:
+        require_zarr()
     problem = make_problem(series, settings)
     if settings.head is not None and not settings.denoise:
         raise InputError(f"{settings.head} is a network for --denoise: give that too")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from tomofilt import __version__
 from tomofilt.io import record as schema
 from tomofilt.io.record import (
     AppliedFilter,
@@ -77,7 +79,7 @@ def build_record(
     files = (*series.files, *image_files(series, output.part.source))
     record = Record(
         schema=2,
-        version=version("tomofilt"),
+        version=__version__,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
         fingerprint=fingerprint(depends_on),
@@ -124,9 +126,15 @@ def build_record(
         peak_memory_bytes=peak_memory_bytes(),
         threads=problem.threads,
         machine={"platform": platform.platform(), "python": platform.python_version()},
-        libraries={name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")},
+        libraries=dict(_libraries()),
     )
     return replace(record, flags=flags_of(record, series))
+
+
+@cache
+def _libraries() -> Mapping[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: version(name) for name in ("numpy", "scipy", "numba", "mrcfile")}
 
 
 def _view(series: TiltSeries, i: int) -> View:

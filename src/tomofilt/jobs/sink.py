@@ -16,7 +16,7 @@ from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.util.jit import kernel
 
-__all__ = ["VolumeSink"]
+__all__ = ["VolumeSink", "origin_angst"]
 
 #: Densities that a standard deviation spans in integer files made without a scale of their own.
 _UNITS_PER_SD = {"int16": 2000.0, "int8": 25.0}
@@ -66,7 +66,7 @@ class VolumeSink:
         self.scaled = chosen not in _UNITS_PER_SD or chosen == problem.method.dtype
         dtype: MrcType = next(name for name in get_args(MrcType) if name == chosen)
         voxel = problem.grid.voxel_angst
-        origin = _origin_angst(problem)
+        origin = origin_angst(problem)
         if not self.upright:
             origin = (origin[0], origin[2], origin[1])
         self.writer = MrcWriter(
@@ -140,7 +140,7 @@ class VolumeSink:
         self.scaled = True
 
 
-def _origin_angst(problem: Problem) -> tuple[float, float, float]:
+def origin_angst(problem: Problem) -> tuple[float, float, float]:
     """Origin (x, y, z) in IMOD's sign: the specimen centre keeps its coordinates at any size."""
     series, grid = problem.series, problem.grid
     if series.origin_angst is None:

@@ -193,28 +193,53 @@ def _mean_row(
 ) -> None:
     """One row of voxels, volume (z, x): the mean over the views that see each voxel."""
     views, ny, nx = images.shape
-    line = np.empty(4)
+    planes, width = volume.shape
+    line, lines = np.empty(4), np.empty((4, width))
+    places, parts = np.empty((3, width), np.int32), np.empty((2, width))
     count = np.zeros(volume.shape, np.int32)
     volume[:] = 0
-    for x in range(volume.shape[1]):
-        for view in range(views):
+    for view in range(views):
+        for x in range(width):
             column_map(maps[view], patch_x, patch_y, float(x), y, line)
-            image = images[view]
-            for z in range(volume.shape[0]):
-                u = line[0] + line[1] * z
-                v = line[2] + line[3] * z
-                if not (0 <= u < nx and 0 <= v < ny):
+            lines[:, x] = line
+        pixels = images[view].reshape(-1)
+        for z in range(planes):
+            _places_seen(lines, z, nx, ny, places, parts)
+            for x in range(width):
+                if places[0, x] < 0:
                     continue
-                column, row = int(u), int(v)
-                s, t = u - column, v - row
-                after, below = min(column + 1, nx - 1), min(row + 1, ny - 1)
-                volume[z, x] += (1 - t) * ((1 - s) * image[row, column] + s * image[row, after]) + (
-                    t * ((1 - s) * image[below, column] + s * image[below, after])
+                # unsigned: no index counts from the end
+                first, right = np.uint64(places[0, x]), np.uint64(places[1, x])
+                below = first + np.uint64(places[2, x])
+                s, t = parts[0, x], parts[1, x]
+                volume[z, x] += (1 - t) * ((1 - s) * pixels[first] + s * pixels[first + right]) + (
+                    t * ((1 - s) * pixels[below] + s * pixels[below + right])
                 )
                 count[z, x] += 1
-    for z in range(volume.shape[0]):
-        for x in range(volume.shape[1]):
+    for z in range(planes):
+        for x in range(width):
             volume[z, x] /= max(count[z, x], 1)
+
+
+@kernel
+def _places_seen(lines: Array, z: int, nx: int, ny: int, places: Array, parts: Array) -> None:
+    """Where the voxels of a row in plane z fall in an image, without branches, for vectors.
+
+    ``lines`` is (4, x), from :func:`column_map`. ``places`` (3, x) receives the pixel before in
+    both directions, as an index into the flat image, or -1 where the voxel is not seen; and how far
+    on the next ones are, along x and along y. ``parts`` (2, x) is how far beyond it the voxel is.
+    """
+    for x in range(lines.shape[1]):
+        u = lines[0, x] + lines[1, x] * z
+        v = lines[2, x] + lines[3, x] * z
+        is_seen = (u >= 0) & (u < nx) & (v >= 0) & (v < ny)
+        u = u if is_seen else 0.0
+        v = v if is_seen else 0.0
+        column, row = np.int32(u), np.int32(v)
+        places[0, x] = row * np.int32(nx) + column if is_seen else np.int32(-1)
+        places[1, x] = np.int32(1) if column + 1 < nx else np.int32(0)
+        places[2, x] = np.int32(nx) if row + 1 < ny else np.int32(0)
+        parts[0, x], parts[1, x] = u - column, v - row
 
 
 @kernel

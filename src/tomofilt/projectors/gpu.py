@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from tomofilt.errors import ResourceError
 
-__all__ = ["Engine", "no_gpu", "problem", "require", "triton_problem"]
+__all__ = ["Engine", "built_for", "no_gpu", "problem", "require", "triton_problem"]
 
 #: What computes on a GPU.
 Engine: TypeAlias = Literal["astra", "triton"]
@@ -43,24 +43,33 @@ def _driver_problem() -> str | None:
     return "no NVIDIA driver, and none of AMD's, is loaded on this machine"
 
 
-def _torch_problem(gpu: int) -> str | None:
+def built_for() -> str:
+    """What GPUs torch is built for, ``"CUDA 13.0"`` say; empty where it is for the CPU alone."""
     import torch
 
-    built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else ""
     if torch.version.hip:
-        built_for = f"ROCm {torch.version.hip}"
-    if not built_for:
+        return f"ROCm {torch.version.hip}"
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else ""
+
+
+def _torch_problem(gpu: int) -> str | None:
+    try:
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    except Exception as error:
+        return f"torch fails when it looks for GPUs ({error}): install it again"
+    if not built_for():
         return (
             f"torch {torch.__version__} is built without CUDA: install a CUDA build of it "
             "(ROCm for AMD's GPUs)"
         )
-    if not torch.cuda.is_available():
+    if count == 0:
         return (
-            f"torch {torch.__version__} ({built_for}) finds no GPU: see whether `nvidia-smi` "
+            f"torch {torch.__version__} ({built_for()}) finds no GPU: see whether `nvidia-smi` "
             "(AMD: `rocm-smi`) lists one, whether its driver is recent enough, and what "
             "CUDA_VISIBLE_DEVICES says"
         )
-    count = torch.cuda.device_count()
     if gpu >= count:
         return f"there is no GPU {gpu}: they are numbered 0 to {count - 1} here"
     return None
@@ -69,8 +78,13 @@ def _torch_problem(gpu: int) -> str | None:
 def _astra_problem() -> str | None:
     try:
         import astra
-    except ImportError as error:
+    except Exception as error:
         return f"ASTRA cannot be imported ({error}): pip install 'tomofilt[astra]'"
+    if not astra.has_feature("cuda"):
+        return (
+            f"astra-toolbox {astra.__version__} is built without CUDA: pip install "
+            "'tomofilt[astra]', or give --projector triton"
+        )
     if not hasattr(astra.projector3d, "direct_BP"):
         return f"astra-toolbox {astra.__version__} is too old: 2.5.0 or later is needed"
     if not astra.use_cuda():
@@ -84,7 +98,7 @@ def _astra_problem() -> str | None:
 def _triton_problem() -> str | None:
     try:
         import triton  # noqa: F401
-    except ImportError as error:
+    except Exception as error:
         return (
             f"Triton cannot be imported ({error}): it comes with torch for Linux; "
             "elsewhere use ASTRA (pip install 'tomofilt[astra]')"

@@ -115,7 +115,7 @@ def _usual_engine() -> Engine:
         return "triton"
     try:
         import astra  # noqa: F401
-    except ImportError:
+    except Exception:
         return "triton"
     return "astra"
 
@@ -160,10 +160,10 @@ def unusable(gpu: int = 0, engine: Engine = "astra") -> str | None:
 
     Whatever goes wrong is a reason, be it an error that torch, ASTRA or Triton raise.
     """
-    reason = problem(gpu) if engine == "astra" else triton_problem(gpu)
-    if reason is not None:
-        return reason
     try:
+        reason = problem(gpu) if engine == "astra" else triton_problem(gpu)
+        if reason is not None:
+            return reason
         error = parity(engine, f"cuda:{gpu}")
     except ResourceError as failure:
         return str(failure)

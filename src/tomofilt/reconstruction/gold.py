@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+
+import numpy as np
 
 from tomofilt.align.gold import Beads, find_beads
-from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.geometry import rotation_x
 
 __all__ = ["fill_gold"]
 
@@ -22,24 +25,38 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     ----------
     problem : Problem
     images : SeriesImages
-        Of its series; sources that are aligned later are filled too.
+        Of its series; sources that are read later are filled too.
     settings : Settings
 
     Returns
     -------
     Beads or None
-        None where they are not looked for: by wish, where the filter is not measured in the images
-        and so is not misled by beads, where images are not brought to the tilt axis, or where the
-        tomogram is turned about x in the end.
+        At their places in the tomogram. None where they are not looked for: by wish, or where the
+        method does what another program does.
     """
-    method, frame = problem.method, problem.frame
-    if settings.gold == "as-is" or not isinstance(problem.filter, WienerExact):
+    if settings.gold == "as-is" or problem.method.native:
         return None
-    if method.projector == "direct" or problem.xtilt_rad != 0.0:
-        return None
-    image_of = images.aligned().image
-    beads = find_beads(image_of, frame.slices, frame.grid, problem.thickness_angst, problem.threads)
-    if len(beads):
-        log.info("  %s in %s and filled in the images", beads.summary(), problem.series.name)
-        images.change(lambda view, image: beads.fill(view, image, frame.halo)[0])
-    return beads
+    frame, series = problem.frame, problem.series
+    told = None
+    if series.fiducials_angst is not None:
+        back = np.linalg.inv(frame.image_from_aligned[:, :, :2])
+        about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
+        told = np.einsum("vij,bvj->bvi", back, about)
+    beads = find_beads(
+        images.aligned().image,
+        frame.slices,
+        frame.grid,
+        problem.thickness_angst,
+        problem.threads,
+        told,
+    )
+    if not len(beads):
+        return beads
+    log.info("  %s in %s and filled in the images", beads.summary(), series.name)
+    images.change(lambda *image: beads.fill(*image)[0])
+    local = series.geometry.in_aligned_frame(frame.image_from_aligned).local
+    if local is not None:
+        return beads.placed_by(local)
+    # an upright tomogram is turned back in the end
+    turned = beads.places_angst @ rotation_x(-problem.xtilt_rad).T
+    return replace(beads, places_angst=turned)

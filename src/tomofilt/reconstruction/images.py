@@ -20,12 +20,15 @@ from tomofilt.errors import InputError
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
 
-__all__ = ["Preparation", "SeriesImages", "Source"]
+__all__ = ["ChangeImage", "Preparation", "SeriesImages", "Source"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
 #: Which images: those of all frames, or of the even or the odd ones.
 Source = Literal["whole", "half1", "half2"]
+#: Takes a view, its image, the image's grid, and the warp (2, 3) from aligned positions to the
+#: image's, None on the tilt axis; returns the image changed.
+ChangeImage = Callable[[int, Float32, ImageGrid, NDArray[np.float64] | None], Float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,7 @@ class SeriesImages:
         self._aligned: dict[Source, AlignedStack] = {}
         self._filtered: dict[Source, AlignedStack] = {}
         self._whole: tuple[SeriesImages, NDArray[np.intp]] | None = None
-        self._change: OnImage | None = None
+        self._change: ChangeImage | None = None
         #: Used views that were found to be blank.
         self.blank: tuple[int, ...] = ()
 
@@ -123,25 +126,29 @@ class SeriesImages:
                 advance=self.advance,
             )
             self._tell_of_blank(self._aligned[source])
-            if self._change is not None:
-                self._changed(source, self._change)
+            self._changed(source)
         return self._aligned[source]
 
-    def change(self, on_image: OnImage) -> None:
-        """Change every aligned image, halo and all, before it is measured or filtered.
+    def change(self, change: ChangeImage) -> None:
+        """Change every image, aligned or as taken, before it is measured or filtered.
 
-        Sources that are aligned later are changed then.
+        Sources that are read later are changed then.
         """
-        self._change = on_image
+        self._change = change
         for source in self._aligned:
-            self._changed(source, on_image)
+            self._changed(source)
 
-    def _changed(self, source: Source, on_image: OnImage) -> None:
-        stack, in_place = self._aligned[source], self.how.keep
+    def _changed(self, source: Source) -> None:
+        change, grid, stack = self._change, self.how.frame.padded_grid, self._aligned[source]
+        if change is None:
+            return
         self._aligned[source] = stack.filtered(
-            on_image, in_place=in_place, memory_bytes=self._spare_bytes(), folder=self._folder
+            lambda view, image: change(view, image, grid, None),
+            in_place=stack.writable,
+            memory_bytes=self._spare_bytes(),
+            folder=self._folder,
         )
-        if not in_place:
+        if not stack.writable:
             stack.close()
 
     def filtered(self, on_image: Callable[[], OnImage], source: Source = "whole") -> AlignedStack:
@@ -180,10 +187,15 @@ class SeriesImages:
         -------
         (view, y, x) float32
         """
-        correct = self._correction(grid, in_frame=False)
+        correct, change = self._correction(grid, in_frame=False), self._change
+        warps = self.how.frame.image_from_aligned
 
         def both(view: int, image: Float32) -> Float32:
-            return on_image(view, image if correct is None else correct(view, image))
+            if correct is not None:
+                image = correct(view, image)
+            if change is not None:
+                image = change(view, image, grid, warps[view])
+            return on_image(view, image)
 
         return images_as_taken(
             self._levelled(source), grid, self.series.name, both, self.how.threads, self.advance
@@ -201,6 +213,9 @@ class SeriesImages:
         """
         part = SeriesImages(self.series.select(views), how, folder=self._folder)
         part._whole = self, views
+        change = self._change
+        if change is not None:
+            part._change = lambda view, *image: change(int(views[view]), *image)
         return part
 
     def release(self, source: Source) -> None:
@@ -216,7 +231,9 @@ class SeriesImages:
             return
         numbers = ",".join(str(int(self.series.views[view]) + 1) for view in stack.blank)
         log.info(
-            "  note: blank images of %s: leave them out, --exclude %s", self.series.name, numbers
+            "  note: images of %s without contrast, blank or dark: leave them out, --exclude %s",
+            self.series.name,
+            numbers,
         )
 
     def _levelled(self, source: Source) -> LevelledImages:

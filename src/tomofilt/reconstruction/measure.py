@@ -69,6 +69,7 @@ def _sum(images: Sequence[ImageOf]) -> ImageOf:
 def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
     """Thickness and SNR."""
     from tomofilt import snr
+    from tomofilt.snr.axis import axis_offset
     from tomofilt.snr.neighbours import match_neighbours
 
     grid, slices = problem.frame.grid, problem.frame.slices
@@ -78,6 +79,7 @@ def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
     thickness = snr.measure_thickness(spectra, problem.thickness_angst, threads)
     thickness_angst, centre_angst = thickness or (problem.thickness_angst, 0.0)
     matches = match_neighbours(spectra, thickness_angst, centre_angst, threads)
+    axis = axis_offset(spectra, thickness_angst, centre_angst, threads)
     if len(images) == 2:
         coherence = snr.frame_coherence(images, views, grid, threads)
         source = "even and odd frames"
@@ -108,6 +110,7 @@ def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
         signal_reach(fitted, slices.tilt_deg, thickness_angst),
         matches,
         spots,
+        axis,
     )
 
 

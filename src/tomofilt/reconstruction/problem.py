@@ -104,6 +104,11 @@ class Method(ABC):
         return "float32"
 
     @property
+    def passes(self) -> float:
+        """How often as long as one fast back-projection it takes."""
+        return 1.0
+
+    @property
     def weighs_views(self) -> bool:
         """Whether views count by what they hold, so that dose weights would count it twice."""
         return self.filter.weighs_views

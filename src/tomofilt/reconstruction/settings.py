@@ -62,6 +62,8 @@ class Settings:
         Replace a finished tomogram that tomofilt made earlier.
     preview : bool
         Write the PNG with the central slices.
+    zarr : bool
+        Also write the tomogram, and the denoised one, as OME-Zarr.
     halves : "none", "frames" or "tilts"
         Also write the two half tomograms.
     denoise : bool
@@ -91,6 +93,7 @@ class Settings:
     max_memory_bytes: int | None = None
     overwrite: bool = False
     preview: bool = True
+    zarr: bool = False
     halves: Literal["none", "frames", "tilts"] = "none"
     denoise: bool = False
     head: Path | None = None

@@ -166,6 +166,14 @@ class LocalGeometry:
     y_angst: FloatArray
     image_from_volume: FloatArray
 
+    def maps_at(self, x_angst: FloatArray, y_angst: FloatArray) -> FloatArray:
+        """Maps (view, point, 2, 4) of the columns of points (x, y)."""
+        (i, s), (j, t) = _between(self.x_angst, x_angst), _between(self.y_angst, y_angst)
+        maps = self.image_from_volume
+        s, t = s[:, None, None], t[:, None, None]
+        rows = [(1 - s) * maps[:, row, i[0]] + s * maps[:, row, i[1]] for row in j]
+        return np.asarray((1 - t) * rows[0] + t * rows[1])
+
 
 @dataclass(frozen=True, eq=False)
 class TiltGeometry:
@@ -296,6 +304,16 @@ class TiltGeometry:
             u0 = np.zeros_like(u0)
         warp = np.concatenate([plane, moved[:, :, None]], axis=2)
         return warp, SliceGeometry(a, b, u0, e)
+
+
+def _between(
+    positions: FloatArray, values: FloatArray
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], FloatArray]:
+    """Indices of the positions on either side of each value, and how far it is between them."""
+    last = len(positions) - 1
+    place = np.interp(values, positions, np.arange(last + 1))
+    low = np.minimum(place.astype(np.intp), max(last - 1, 0))
+    return (low, np.minimum(low + 1, last)), place - low
 
 
 def rotation_x(angle_rad: ArrayLike) -> FloatArray:

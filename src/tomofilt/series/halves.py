@@ -68,12 +68,11 @@ def _bands(source: ImageSource, views: Sequence[int]) -> dict[int, Band]:
     Views that are blank or hold NaN are left out; those that are blank in these rows only are
     there, but empty.
     """
+    rows = np.array([band(source, view).ravel() for view in views], dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        rows -= rows.mean(axis=1, keepdims=True)
     bands = {}
-    for view in views:
-        values = band(source, view).astype(np.float64).ravel()
-        with np.errstate(invalid="ignore"):
-            values -= values.mean()
-        norm = float(np.linalg.norm(values))
+    for view, values, norm in zip(views, rows, np.linalg.norm(rows, axis=1), strict=True):
         if 0 < norm < np.inf:
             bands[view] = values / norm
         elif norm == 0 and np.ptp(source.read(view)) > 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,6 +21,7 @@ from tomofilt.io.mrc_header import read_header
 from tomofilt.series.checks import checked
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
+from tomofilt.util.plugins import plugins
 
 __all__ = [
     "ALIGNMENT_PIXEL",
@@ -120,6 +120,8 @@ class SeriesOptions:
 
 #: The fact of a series whose reader has followed ``alignment_pixel_angst``.
 ALIGNMENT_PIXEL = "alignment_pixel_angst"
+#: Entry points under which packages offer kinds of project.
+_GROUP = "tomofilt.projects"
 #: A project's own numbers and no others.
 AS_IT_IS = SeriesOptions()
 
@@ -146,6 +148,11 @@ class Destination:
     def preview(self) -> Path:
         """PNG preview beside the volume."""
         return self.volume.with_suffix(".png")
+
+    @property
+    def zarr(self) -> Path:
+        """OME-Zarr beside the volume."""
+        return self.volume.with_suffix(".ome.zarr")
 
     def half(self, number: int) -> Destination:
         """Destination of half 1 or 2."""
@@ -222,11 +229,11 @@ class ProjectType(Protocol):
 
 def project_type(name: str) -> ProjectType:
     """The installed project type of that name ("imod", "relion")."""
-    found = entry_points(group="tomofilt.projects", name=name)
-    if not found:
-        raise InputError(f"no plug-in for {name} projects is installed: reinstall tomofilt")
-    loaded: ProjectType = next(iter(found)).load()
-    return loaded
+    for point in plugins(_GROUP):
+        if point.name == name:
+            loaded: ProjectType = point.load()
+            return loaded
+    raise InputError(f"no plug-in for {name} projects is installed: reinstall tomofilt")
 
 
 def detect(path: Path) -> Project:
@@ -239,12 +246,11 @@ def detect(path: Path) -> Project:
     """
     if not path.exists():
         raise MissingFileError(f"{path}: there is no such file or folder")
-    points = entry_points(group="tomofilt.projects")
-    for point in points:
+    for point in plugins(_GROUP):
         kind: ProjectType = point.load()
         if kind.detect(path):
             return kind.open(path)
-    names = ", ".join(sorted(point.name for point in points))
+    names = ", ".join(sorted(point.name for point in plugins(_GROUP)))
     raise InputError(f"{path}: no project of a known kind ({names}) is here{_what_is_here(path)}")
 
 

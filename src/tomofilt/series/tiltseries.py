@@ -94,6 +94,9 @@ class TiltSeries:
         Why the images count as corrected for it already.
     log_base : float, optional
         When given, images are replaced by log10(max(value + base, floor)) (IMOD's LOG).
+    fiducials_angst : (bead, view, 2), optional
+        Where the project says that beads are in the images: x, y about their middles, NaN where
+        it does not.
     native_filter : object, optional
         What the project's own reconstruction program would apply: a filter of the plug-in, which
         ``-f imod``, say, stands for.
@@ -126,6 +129,7 @@ class TiltSeries:
     ctf: Ctf | None = None
     ctf_done: str | None = None
     log_base: float | None = None
+    fiducials_angst: NDArray[np.float64] | None = None
     native_filter: object = None
     facts: Mapping[str, Sourced] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -143,7 +147,7 @@ class TiltSeries:
             Among the used views.
         """
         index = np.asarray(views)
-        dose = self.dose_e_per_a2
+        dose, beads = self.dose_e_per_a2, self.fiducials_angst
         return replace(
             self,
             geometry=self.geometry.select(index),
@@ -151,4 +155,5 @@ class TiltSeries:
             tilt_deg=self.tilt_deg[index],
             dose_e_per_a2=None if dose is None else dose[index],
             ctf=None if self.ctf is None else self.ctf.select(index),
+            fiducials_angst=None if beads is None else beads[:, index],
         )

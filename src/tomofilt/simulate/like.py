@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.filters.wiener import WienerExact
+from tomofilt.reconstruction.gold import fill_gold
 from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
@@ -148,6 +149,7 @@ def measure_noise(
     )
     problem = make_problem(replace(series, grid=thick), settings)
     with problem.images() as images:
+        beads = fill_gold(problem, images, settings)
         problem = measured(problem, images)
     measurement = cast(WienerExact, problem.filter).measurement
     if measurement is None or not measurement.snr.has_signal:
@@ -156,10 +158,14 @@ def measure_noise(
             "cannot be told: check the alignment and the pixel size, or give another series"
         )
     k = (np.arange(_BANDS) + 0.5) / _BANDS / (2 * pixel_angst)
-    source = series.images
-    power = np.array(
-        [radial_power(source.read(int(image)), source.pixel_angst, k) for image in series.views]
-    )
+    source, warps = series.images, problem.frame.image_from_aligned
+    grid = ImageGrid.centred(source.shape[1:], source.pixel_angst)
+    power = np.empty((len(series.views), len(k)))
+    for view, number in enumerate(series.views):
+        image = source.read(int(number))
+        if beads is not None:
+            image, _ = beads.fill(view, image, grid, warps[view])
+        power[view] = radial_power(image, source.pixel_angst, k)
     share = measurement.snr(k)
     share = share / (1 + share)
     return k, power * share, power * (1 - share)

@@ -32,6 +32,9 @@ _SURE = 6.5
 _BETTER = 20.0
 #: Views that match within so many pixels lie on each other.
 _SAME_PX = 2.0
+#: A view shows something else if it matches its neighbours by less than this share of how they
+#: match theirs.
+_UNLIKE = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,28 @@ class Matches:
                 found[int(self.second[i])] = round(float(np.hypot(*(there - back) / 2)), 1)
         return found
 
+    def unlike_views(self) -> list[int]:
+        """Single views that match neither neighbour, nowhere near, while the pairs beside do.
+
+        The two views at each end of the series have no pairs beside, and are not looked at.
+        """
+        beside = np.minimum(self.near[:-3], self.near[3:])
+        own = np.maximum(self.here[1:-2], self.here[2:-1])
+        unlike = self.second[1:-2][(beside > _SURE) & (own < _UNLIKE * beside)]
+        return [int(view) for view in unlike if view not in self.shifted_views()]
+
+    @property
+    def unevenness(self) -> float:
+        """Scatter of the match from one pair to the next beyond that of noise, over its mean.
+
+        Neighbours of a series in order match the less the steeper they are, but nearly like the
+        pairs beside them.
+        """
+        if len(self.near) < 2:
+            return 0.0
+        scatter = float(np.mean(np.diff(self.near) ** 2)) / 2 - 1
+        return float(np.sqrt(max(scatter, 0.0))) / max(float(self.near.mean()), 1.0)
+
     def facts(self) -> dict[str, object]:
         """What the verdict on a series needs, for the record."""
         if not len(self.first):
@@ -98,9 +123,9 @@ class Matches:
             "median_shift_px": round(float(np.median(shifted)), 1) if len(shifted) else 0.0,
             "pixel_angst": round(self.pixel_angst, 4),
             "all_together": round(float(self.here.sum() / np.sqrt(len(self.here))), 1),
-            "median": round(float(np.median(self.near)), 1),
-            "best_tenth": round(float(np.percentile(self.near, 90)), 1),
+            "unevenness": round(self.unevenness, 2),
             "views_apart_angst": {str(v): far for v, far in self.shifted_views().items()},
+            "views_unlike": self.unlike_views(),
         }
 
 

@@ -10,26 +10,49 @@ __all__ = ["Clock", "Progress"]
 
 
 class Progress:
-    """Counts finished units of work and reports them in thousandths of the whole.
+    """Counts finished units of work and tells which share of the whole is done.
 
     Parameters
     ----------
     tell : callable
-        Is called with how much is done, from 0 to 1000.
-    total : int
-        Number of units in the whole work.
+        Is called with the share, from 0 to 1.
+    total : float
+        Number of units in the whole work; seconds, where parts of it are of several kinds.
     """
 
-    def __init__(self, tell: Callable[[int], None] = lambda _: None, total: int = 1) -> None:
-        self._tell, self._total, self._done = tell, max(total, 1), 0
+    def __init__(self, tell: Callable[[float], None] = lambda _: None, total: float = 1.0) -> None:
+        self._tell, self._total, self._done = tell, total, 0.0
 
-    def advance(self, amount: int = 1) -> None:
+    def advance(self, amount: float = 1.0) -> None:
         """Count finished units of work."""
         self._done += amount
-        self._tell(int(1000 * min(1.0, self._done / self._total)))
+        self._tell(min(1.0, self._done / self._total) if self._total > 0 else 1.0)
+
+    @contextmanager
+    def part(self, amount: float, total: float = 1.0) -> Iterator[Progress]:
+        """Progress of a part of the work, with units of its own.
+
+        What is left of the part when it ends was not needed: the whole is so much smaller.
+
+        Parameters
+        ----------
+        amount : float
+            Of this work's units.
+        total : float
+            Of its own units.
+        """
+        told = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal told
+            step, told = share - told, share
+            self.advance(step * amount)
+
+        yield Progress(tell, total)
+        self._total -= (1 - told) * amount
 
     def finish(self) -> None:
-        """Report the work as done, even if ``total`` was estimated wrong."""
+        """Tell that the work is done, even if ``total`` was estimated wrong."""
         self.advance(self._total - self._done)
 
 

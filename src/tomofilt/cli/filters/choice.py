@@ -168,7 +168,9 @@ def _by_example(
 
 def _by_series(specs: Sequence[str], cutoff: str | None, series: TiltSeries) -> list[Chosen]:
     """The filters for a project's series."""
+    from tomofilt.filters.wiener import WienerExact
     from tomofilt.io.bundle import SUFFIX
+    from tomofilt.reconstruction.gold import fill_gold
     from tomofilt.reconstruction.measure import measured
     from tomofilt.reconstruction.settings import Settings
     from tomofilt.reconstruction.setup import make_problem
@@ -182,8 +184,10 @@ def _by_series(specs: Sequence[str], cutoff: str | None, series: TiltSeries) -> 
             settings = Settings(filter=spec, cutoff=cutoff)
         problem = make_problem(series, settings)
         _filter_of(problem.method)
-        with problem.images() as images, notes_told_to(print_line):
-            problem = measured(problem, images)
+        if isinstance(problem.filter, WienerExact):
+            with problem.images() as images, notes_told_to(print_line):
+                fill_gold(problem, images, settings)
+                problem = measured(problem, images)
         chosen.append(Chosen(problem.filter, problem.filter_context))
     return chosen
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -125,11 +126,12 @@ def make_on_devices(
         with device_errors(torch.device(name)):
             projector = gpu_projector(choice.engine, table, image_shape, volume_shape, name)
             rows_filter = DeviceRowFilter(row_filter, name)
-        gpus.append(_Gpu(projector, rows_filter, views.tolist(), gain))
+            gpus.append(_Gpu(projector, rows_filter, views.tolist(), gain))
 
     def read(y_start: int, rows: int) -> tuple[int, Tensor]:
         first, stop = gpus[0].projector.reach(y_start, rows)
-        band = gpus[0].host_tensor((len(views), stop - first, row_filter.width_px))
+        shape = (len(views), stop - first, row_filter.width_px)
+        band = _host_tensor(shape, gpus[0].projector.device)
         lines = band.numpy()
 
         def read_view(view: int) -> None:
@@ -205,17 +207,16 @@ def sirt_slabs(
         yield y_start, 0, block
 
 
-class _Made:
+class _Made(NamedTuple):
     """A slab that may still be on its way to the host."""
 
-    def __init__(self, block: Tensor, copied: torch.cuda.Event | None) -> None:
-        self.block, self.copied = block, copied
+    block: Tensor
+    copied: torch.cuda.Event
 
 
 def _finished(y_start: int, made: Future[_Made]) -> Slab:
     slab = made.result()
-    if slab.copied is not None:
-        slab.copied.synchronize()
+    slab.copied.synchronize()
     return y_start, 0, slab.block.numpy()
 
 
@@ -231,23 +232,16 @@ class _Gpu:
     ) -> None:
         self.projector = projector
         self._filter, self._views, self._gain = row_filter, views, gain
-        self._is_cuda = projector.device.type == "cuda"
-        self._stream: torch.cuda.Stream | None = None
-        if self._is_cuda:
-            self._stream = torch.cuda.Stream(projector.device)  # type: ignore[no-untyped-call]
-        self._copied: torch.cuda.Event | None = None
-
-    def host_tensor(self, shape: tuple[int, int, int]) -> Tensor:
-        """Memory of the host that a GPU reads and writes at its full speed."""
-        return torch.empty(shape, dtype=torch.float32, pin_memory=self._is_cuda)
+        self._stream = torch.cuda.Stream(projector.device)  # type: ignore[no-untyped-call]
+        self._copied = self._stream.record_event()
 
     def make(
         self, read: Future[tuple[int, Tensor]], y_start: int, shape: tuple[int, int, int]
     ) -> _Made:
         """Make the slab (z, rows, x) from its image rows, and begin to copy it to the host."""
         first_row, rows = read.result()
-        block = self.host_tensor(shape)
         gpu = self.projector.device
+        block = _host_tensor(shape, gpu)
         with on_device(gpu), device_errors(gpu):
             filtered = self._filter.filter_rows(self._views, self.projector.upload(rows))
             filtered *= self._gain
@@ -257,13 +251,18 @@ class _Gpu:
 
     def _copy(self, box: Tensor, target: Tensor) -> None:
         """Begin to copy a box to the host; the one before has arrived by then."""
-        if self._stream is None:
-            target.copy_(box)
-            return
-        if self._copied is not None:
-            self._copied.synchronize()
+        self._copied.synchronize()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             target.copy_(box, non_blocking=True)
         box.record_stream(self._stream)
         self._copied = self._stream.record_event()
+
+
+def _host_tensor(shape: tuple[int, int, int], gpu: torch.device) -> Tensor:
+    """Memory of the host that a GPU reads and writes at its full speed, where there is enough."""
+    try:
+        with on_device(gpu):
+            return torch.empty(shape, dtype=torch.float32, pin_memory=True)
+    except RuntimeError:  # the system locks no more memory: copies are slower from any other
+        return torch.empty(shape, dtype=torch.float32)

@@ -52,6 +52,11 @@ class Direct(Method):
 
     projector = "direct"
 
+    @property
+    def passes(self) -> float:
+        """Every place in every image is looked up by itself."""
+        return 8.0
+
     def replaced(
         self, *, filter: Filter | None = None, interpolation: Interpolation | None = None
     ) -> Direct:

@@ -35,6 +35,8 @@ __all__ = [
 Float32 = NDArray[np.float32]
 #: What filtering the rows of a slab counts for, in planes that are back-projected.
 _FILTER_UNITS = 60
+#: Planes of a block: more take memory and time to fill it for the first time, and save nothing.
+_MOST_PLANES = 64
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def slice_slabs(
     packed = projector.packed_buffer(np.dtype(np.float32))
     # one block is made while the last is written; fresh memory for each costs page faults
     # a tomogram that is turned afterwards needs all planes of a row at once
-    planes = problem.room.planes if problem.xtilt_rad == 0.0 else nz
+    planes = min(problem.room.planes, _MOST_PLANES) if problem.xtilt_rad == 0.0 else nz
     buffers = cache_lines((2, planes * SLAB_ROWS * nx), np.float32)
     made = 0
     gain = np.float32(part.gain)

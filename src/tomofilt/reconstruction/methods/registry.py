@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from tomofilt.errors import InputError
@@ -11,6 +10,7 @@ from tomofilt.filters.analytic import Frequency
 from tomofilt.filters.protocol import Filter
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.tiltseries import TiltSeries
+from tomofilt.util.plugins import plugins
 
 if TYPE_CHECKING:
     # methods load numba, and names are listed without it
@@ -33,7 +33,7 @@ _SIRT = (
 
 def available() -> tuple[tuple[str, str, str], ...]:
     """Name, argument and one-line description of every filter and method."""
-    installed = [(point.name, "", _first_line(point.load())) for point in entry_points(group=GROUP)]
+    installed = [(point.name, "", _first_line(point.load())) for point in plugins(GROUP)]
     return (*filters.available(), _SIRT, *installed)
 
 
@@ -65,7 +65,7 @@ def parse(
     from tomofilt.reconstruction.methods.fbp import Fbp
 
     name, _, argument = (part.strip() for part in spec.partition(":"))
-    installed = tuple(entry_points(group=GROUP, name=name.lower()))
+    installed = [point for point in plugins(GROUP) if point.name == name.lower()]
     if name.lower() != "sirt" and not installed:
         return Fbp(filters.parse(spec, cutoff=cutoff))
     if cutoff is not None:

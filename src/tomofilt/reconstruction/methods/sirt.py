@@ -100,6 +100,11 @@ class Sirt(Method):
         return f"sirt:{self.iterations}{',' * bool(low_pass)}{low_pass}"
 
     @property
+    def passes(self) -> float:
+        """A projection and a back-projection for each iteration."""
+        return 2.0 * self.iterations
+
+    @property
     def weighs_views(self) -> bool:
         """Views count by how well they explain each other."""
         return True

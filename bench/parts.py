@@ -1,0 +1,117 @@
+"""Where the processor time of a reconstruction goes, on one core.
+
+    python bench/parts.py PROJECT [--filter wiener-exact:view]
+
+First what a command loads, each line beyond the one before it, up to the first kernel that was
+compiled before. The steps then run one after the other in this process; nothing is written.
+Nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the command itself sets it, before numpy is loaded
+
+import numpy as np
+from command import run_process
+
+import tomofilt
+from tomofilt.filters.wiener import WienerExact
+from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.reconstruction.gold import fill_gold
+from tomofilt.reconstruction.measure import measured
+from tomofilt.reconstruction.methods.fbp import filtered_stack
+from tomofilt.reconstruction.problem import Problem
+from tomofilt.reconstruction.setup import make_problem
+
+#: Pieces of code whose start takes time, each beyond the ones before it.
+STARTS = (
+    ("Python", "pass"),
+    ("numpy", "import numpy"),
+    ("numba", "import numpy, numba"),
+    ("scipy.fft", "import numpy, numba, scipy.fft"),
+    ("tomofilt", "import numpy, numba, scipy.fft, tomofilt.cli.app, tomofilt.jobs.many"),
+    (
+        "first kernel",
+        "import numpy, numba, scipy.fft, tomofilt.cli.app, tomofilt.jobs.many\n"
+        "from tomofilt.projectors.kernels import pack_rows\n"
+        "pack_rows(*(numpy.zeros((size, 128), numpy.float32) for size in (128, 132)))",
+    ),
+)
+
+
+def start_up() -> None:
+    """Print what it costs to get going."""
+    before = 0.0
+    for name, code in STARTS:
+        runs = [run_process([sys.executable, "-c", code]) for _ in range(5)]
+        seconds = median(run.user + run.system for run in runs)
+        print(f"start: {name:20} {seconds - before:6.3f}   together {seconds:6.3f}")
+        before = seconds
+
+
+def steps(problem: Problem, settings: tomofilt.Settings) -> tuple[Problem, dict[str, float]]:
+    """The problem with its filter measured, and the processor seconds of each step."""
+    marks = {"": time.process_time()}
+    with problem.images(in_place=True) as images:
+        images.aligned()
+        marks["read and align"] = time.process_time()
+        if isinstance(problem.filter, WienerExact):
+            fill_gold(problem, images, settings)
+            marks["gold"] = time.process_time()
+            problem = measured(problem, images)
+            marks["measure"] = time.process_time()
+        if problem.filter.two_dimensional:
+            filtered_stack(problem, images, problem.everything)
+            marks["filter images"] = time.process_time()
+        for _ in problem.slabs(images):
+            pass
+        marks["filter rows and back-project"] = time.process_time()
+    names, times = list(marks), list(marks.values())
+    return problem, dict(zip(names[1:], np.diff(times).tolist(), strict=True))
+
+
+def kernel_alone(problem: Problem) -> float:
+    """Processor seconds of the back-projection kernel for the whole tomogram."""
+    frame, rows = problem.frame, problem.row_filter
+    table = slice_table(frame.slices, frame.volume, frame.grid, rows.first_px, rows.step_px)
+    nz, ny, nx = frame.volume.shape
+    projector = SliceProjector(
+        table, (len(table), ny, int(rows.samples.max())), frame.volume.shape, threads=1
+    )
+    packed = projector.packed_buffer(np.dtype(np.float32))
+    packed[:] = 1.0
+    block = np.empty((min(64, nz), 128, nx), np.float32)
+    projector.adjoint_block(packed, block, 0)
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        projector.adjoint_block(packed, block, 0)
+        seconds.append(time.process_time() - start)
+    return min(seconds) * nz / len(block) * ny / 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("project", type=Path)
+    parser.add_argument("--filter", default="wiener-exact:view")
+    given = parser.parse_args()
+    start_up()
+    settings = tomofilt.Settings(filter=given.filter, threads=1)
+    series = tomofilt.open(given.project)
+    steps(make_problem(series, settings), settings)  # kernels are loaded
+    problem, seconds = steps(make_problem(series, settings), settings)
+    kernel = kernel_alone(problem)
+    for name, value in seconds.items():
+        print(f"{name:34} {value:6.3f}   {value / kernel:5.2f} times the kernel")
+    print(f"{'of it the kernel':34} {kernel:6.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Whether the tilt axis lies where the alignment has it.
+
+Two views have one line of Fourier space in common: the tilt axis. They are alike beside it too, the
+less the farther from it and the thicker the specimen. So the line about which views are alike is
+the axis, and it need not be the one that was assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomofilt.snr.coherence import LineSpectra
+from tomofilt.util.threads import run_all
+
+__all__ = ["AxisOffset", "axis_offset"]
+
+Float64 = NDArray[np.float64]
+
+#: Angles that are tried.
+_TRIED_DEG = np.arange(-12.0, 13.0, 2.0)
+#: Views so many places apart are compared: the farther, the sharper the line.
+_DISTANCES = (4, 8, 12)
+#: Frequencies up to this, in cycles per pixel, are compared.
+_HIGHEST = 0.25
+#: Thicknesses that are tried, in those of the specimen: about a wrong axis it seems thicker.
+_THICKNESSES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3)
+#: Images are at least so many times as wide as the specimen is thick.
+_WIDTHS = 2.0
+#: Distances from the axis in k_z are told apart in so many steps, up to three over the thickness.
+_STEPS = 60
+
+
+@dataclass(frozen=True)
+class AxisOffset:
+    """Where views say that the tilt axis is.
+
+    Attributes
+    ----------
+    degrees : float
+        From where the alignment has it; beyond 12 degrees nothing is tried.
+    gain : float
+        How much better the views are explained there: difference of log likelihoods.
+    share : float
+        The same over the whole log likelihood. Models are not exact, so that even a wrong place
+        explains very clear views surely better by a little.
+    """
+
+    degrees: float
+    gain: float
+    share: float
+
+
+def axis_offset(
+    spectra: LineSpectra, thickness_angst: float, centre_angst: float, threads: int = 1
+) -> AxisOffset | None:
+    """Find the line about which views are most alike.
+
+    The likeness of two views falls as ``sinc(D q)`` with the distance ``q`` of their points in k_z,
+    by a factor for each band of frequencies. Of each Fourier coefficient the phase alone counts, as
+    a specimen may have more power in some directions than in others.
+
+    Parameters
+    ----------
+    spectra : LineSpectra
+    thickness_angst, centre_angst : float
+        Of the specimen, as :func:`~tomofilt.snr.coherence.measure_thickness` finds them.
+    threads : int
+
+    Returns
+    -------
+    AxisOffset or None
+        None where the specimen is half as thick as images are wide, or thicker: they show too few
+        structures then, and how those lie would be taken for the axis.
+    """
+    narrowest = min(float(spectra.width_angst.min()), len(spectra.k_along) * spectra.pixel_angst)
+    if narrowest < _WIDTHS * thickness_angst:
+        return None
+    order, step = spectra.order, 3 / (_STEPS * thickness_angst)
+    pairs = [
+        (int(m), int(n))
+        for distance in _DISTANCES
+        for m, n in zip(order[:-distance], order[distance:], strict=True)
+    ]
+    turned = np.radians(_TRIED_DEG)
+    bands = len(spectra.band_edges()) - 1
+    shape = (len(turned), bands, _STEPS + 1)
+    alike, count = np.zeros((2, threads, *shape))
+
+    def compare(worker: int) -> None:
+        for m, n in pairs[worker::threads]:
+            band, k_x, k_y, cosine = _phases(spectra, m, n, centre_angst)
+            slope = abs(spectra.slope[n] - spectra.slope[m])
+            for i, angle in enumerate(turned):
+                q = np.abs(k_x * np.cos(angle) + k_y * np.sin(angle)) * slope
+                place = band * (_STEPS + 1) + np.minimum((q / step).astype(int), _STEPS)
+                size = bands * (_STEPS + 1)
+                alike[worker, i] += np.bincount(place, cosine, size).reshape(shape[1:])
+                count[worker, i] += np.bincount(place, minlength=size).reshape(shape[1:])
+
+    run_all(threads, compare, range(threads))
+    alike, count = (total.sum(axis=0)[..., :_STEPS] for total in (alike, count))
+    q = (np.arange(_STEPS) + 0.5) * step
+    likelihood = np.zeros(len(turned))
+    for share in _THICKNESSES:
+        expected = np.sinc(np.minimum(share * thickness_angst * q, 1.0))
+        fitted = np.maximum(alike @ expected, 0) ** 2 / np.maximum(count @ expected**2, 1)
+        likelihood = np.maximum(likelihood, spectra.samples * fitted.sum(axis=1))
+    best = int(likelihood.argmax())
+    top, gain = likelihood[best], likelihood[best] - likelihood[len(turned) // 2]
+    return AxisOffset(
+        degrees=_summit(_TRIED_DEG, likelihood, best),
+        gain=float(gain),
+        share=float(gain / top) if top > 0 else 0.0,
+    )
+
+
+def _phases(
+    spectra: LineSpectra, m: int, n: int, centre_angst: float
+) -> tuple[NDArray[np.intp], Float64, Float64, Float64]:
+    """Of each coefficient of two views: its band, frequency, and the cosine of their phases."""
+    first, second = spectra.values[m], spectra.values[n]
+    k_y = np.broadcast_to(spectra.k_along[:, None], first.shape)
+    k_x = np.broadcast_to(spectra.k_x, first.shape)
+    k_across = np.sqrt(np.abs(spectra.k_across[m] * spectra.k_across[n]))
+    radius = np.hypot(k_y, k_across)
+    used = (first != 0) & (second != 0) & (np.abs(k_y) > 1.5 * spectra.k_along[1])
+    used &= radius < _HIGHEST / spectra.pixel_angst
+    band = np.digitize(radius[used], spectra.band_edges()) - 1
+    phase = np.exp(-2j * np.pi * spectra.k_x * (spectra.slope[n] - spectra.slope[m]) * centre_angst)
+    cross = (first * np.conj(second) * phase)[used]
+    return np.maximum(band, 0), k_x[used], k_y[used], np.asarray(cross.real / np.abs(cross))
+
+
+def _summit(x: Float64, y: Float64, best: int) -> float:
+    """Where a parabola through the highest value and its neighbours has its summit."""
+    if best in (0, len(x) - 1):
+        return float(x[best])
+    below, top, above = y[best - 1 : best + 2]
+    bend = below - 2 * top + above
+    shift = 0.5 * (below - above) / bend if bend < 0 else 0.0
+    return float(x[best] + shift * (x[1] - x[0]))
