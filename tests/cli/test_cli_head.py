@@ -31,7 +31,7 @@ def trained(monkeypatch):
 
     def decide(problem, images, *, given=None, seed=0):
         assert isinstance(problem.filter, WienerExact)
-        assert problem.filter.preset == "match"
+        assert problem.filter.preset == "view"
         asked.append(given)
         return Decision(head, "good", {"seed": seed})
 
@@ -56,7 +56,7 @@ def test_a_head_is_kept_and_asked_for(run, stage, trained, tmp_path):
 
     code, _, err = run("reconstruct", *series, "--denoise", "--head", path)
     assert code == 0, err
-    assert stage.settings == Settings(filter="wiener-exact:match", bin=2, denoise=True, head=path)
+    assert stage.settings == Settings(bin=2, denoise=True, head=path)
     code, _, err = run("reconstruct", *series, "--denoise", "-f", "ramp")
     assert stage.settings.filter == "ramp"  # the plan says that the two do not go together
 

@@ -24,7 +24,7 @@ from tomofilt.simulate import simulated_series
 def problem() -> Problem:
     made = simulated_series(1, shape=(40, 56, 96), snr=0.5, tilt_deg=np.arange(-54, 55, 6.0))
     series = replace(made.tilt_series(), halves=None)
-    return problem_of(series, filter="wiener-exact:match", threads=2)
+    return problem_of(series, threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -221,14 +221,14 @@ def test_the_lowest_bands_pass_unchanged() -> None:
     np.testing.assert_array_equal(head(bands, inputs), bands.sum(axis=0))
 
 
-def test_a_low_pass_multiplies_the_weights() -> None:
-    head = replace(some_head(3), gate=np.abs(some_head(3).gate) / 50, linear=np.full(5, 0.5, "f4"))
+def test_strength_says_how_far_to_go() -> None:
+    head = some_head(3)
     inputs = np.random.default_rng(0).normal(size=(INPUTS, 50)).astype(np.float32)
-    factor = np.linspace(1, 0.2, GATED)
-    expected = head.weights(inputs)
-    assert expected.max() < LARGEST_WEIGHT
-    found = head.low_passed(factor).weights(inputs)
-    np.testing.assert_allclose(found, expected * factor[:, None], rtol=1e-5)
+    weights = head.weights(inputs)
+    assert weights.min() == 0
+    assert weights.max() == LARGEST_WEIGHT
+    found = replace(head, strength=0.25).weights(inputs)
+    np.testing.assert_allclose(found, 0.75 + 0.25 * weights, rtol=1e-5)
 
 
 def test_splitter_filters_as_the_filter_does(central: CentralRows) -> None:

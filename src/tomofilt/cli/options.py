@@ -170,8 +170,8 @@ Denoise = Annotated[
     typer.Option(
         "--denoise",
         help="Also write a denoised tomogram, REC_denoised.mrc. A small network is trained on the "
-        "series in seconds. It is tested on views that it has not seen, and where it makes them "
-        "worse nothing is written. The filter is then wiener-exact:match.",
+        "series in seconds. It is tested on views that it has not seen, and where it does not "
+        "predict them better nothing is written.",
         rich_help_panel=TOMOGRAM,
     ),
 ]

@@ -154,8 +154,6 @@ def requested(
         choose(where, projector)  # no GPU is one error, not one for each series
     if zarr:
         require_zarr()  # likewise
-    if denoise and filter is None and model is None:
-        filter = "wiener-exact:match"
     settings = Settings(
         filter=filter or Settings.filter,
         cutoff=cutoff,

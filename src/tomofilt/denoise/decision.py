@@ -1,16 +1,17 @@
 """Whether a series gets a denoised tomogram: heads are trained and tested, and one taken or none.
 
 Nobody can see in a denoised tomogram what was invented. So a head is tested on views of which
-neither it nor the tomogram that it is applied to knows anything, beside the linear tomogram. One
-number is tested, once: the gain in correlation, mean over the bands that hold signal and over the
-views of all folds.
+neither it nor the tomogram that it is applied to knows anything. Some of them say how far to go
+from the linear tomogram towards the head's, and others how much better that predicts them than the
+linear tomogram, which is what the user has otherwise. One number is tested, once: the gain in
+correlation, mean over the bands that hold signal and over the views of all folds.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from tomofilt.denoise.fit import Fit, fit_head
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
-from tomofilt.denoise.prediction import LeftOutViews, bands_with_signal
+from tomofilt.denoise.prediction import LeftOutViews
 from tomofilt.errors import InputError
 from tomofilt.evaluate.left_out import spread_views
 from tomofilt.evaluate.views import columns_inside
@@ -38,7 +39,7 @@ from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.util.progress import Progress
 
-__all__ = ["Decision", "decide", "low_pass"]
+__all__ = ["Decision", "decide"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
@@ -55,15 +56,13 @@ MOST_DISPLACED_PX = 0.5
 DISPLACED_SHARE = 0.97
 #: Sets of views that are left out, one after the other, and fewest views in all of them.
 FOLDS, FEWEST_LEFT_OUT = 2, 4
+#: Strengths that are tried: halves of the views, which a head is trained on, are noisier than the
+#: tomogram and hold more streaks, so that all of what it says may be too much.
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
-#: The denoised tomogram keeps half of the amplitude at this multiple of the frequency where the
-#: signal of the linear one ends: the gates leave some noise of all frequencies.
-LOW_PASS = 2.0
 #: What a fold does, one after the other: a tomogram, halves, examples, a head, its test.
 _STAGES = 5
-#: Middle of each gated band, in cycles per voxel.
-_BAND_K = (0.029, 0.054, 0.09, 0.138, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,36 +131,37 @@ def _decide(
     facts: dict[str, object],
     progress: Progress,
 ) -> tuple[Head, str]:
-    reach = _signal_reach(problem, facts)
-    folds = [
-        _Fold(problem, stack, np.array(left, dtype=np.intp), reach, seed)
-        for left in _left_out(problem)
-    ]
+    _check_signal(problem, facts)
     tested: list[dict[str, object]] = []
     facts["folds"] = tested
-    heads, gains = [], []
-    for fold in folds:
-        with progress.part(1 / len(folds), _STAGES) as part:
-            head, gain, told = fold.test(given, facts, part.advance)
-        heads.append(head)
-        gains.append(gain)
-        tested.append(told)
-    gain = np.concatenate(gains)
+    tried = []
+    left_out = _left_out(problem)
+    for left in left_out:
+        fold = _Fold(problem, stack, np.array(left, dtype=np.intp), seed)
+        with progress.part(1 / len(left_out), _STAGES) as part:
+            tried.append(fold.test(given, facts, part.advance))
+        tested.append(tried[-1].told)
+    strength = _best_strength(tried)
+    gain = np.concatenate(
+        [each.gain(_best_strength([*tried[:i], *tried[i + 1 :]])) for i, each in enumerate(tried)]
+    )
     mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    facts["strength"] = strength
     facts["gain"] = {"mean": round(mean, 5), "standard_error": round(error, 5), "views": len(gain)}
+    told = f"their correlation changes by {mean:+.4f} +- {error:.4f}"
     if not mean > LEAST_GAIN * error:
         raise _RefusedError(
             f"{len(gain)} left-out views are not predicted better than by the linear tomogram: "
-            f"their correlation changes by {mean:+.4f} +- {error:.4f}"
+            f"{told}"
         )
-    return heads[0], (
-        f"{len(gain)} left-out views are predicted better: their correlation grows by "
-        f"{mean:.4f} +- {error:.4f}"
+    return replace(tried[0].head, strength=strength), (
+        f"{len(gain)} left-out views are predicted better than by the linear tomogram: {told}; "
+        f"strength {strength:g}"
     )
 
 
-def _signal_reach(problem: Problem, facts: dict[str, object]) -> float:
-    """Highest frequency with signal, in cycles per voxel; refuses if there is too little."""
+def _check_signal(problem: Problem, facts: dict[str, object]) -> None:
+    """Refuse a series of which there is too little to see."""
     assert isinstance(problem.filter, WienerExact)
     found = problem.filter.measurement
     assert found is not None
@@ -175,7 +175,6 @@ def _signal_reach(problem: Problem, facts: dict[str, object]) -> float:
             f"the SNR from {pixel / SNR_BAND[0]:.0f} to {pixel / SNR_BAND[1]:.0f} A is {snr:.3f}, "
             f"below {LEAST_SNR}: a network would learn the noise"
         )
-    return found.reach_k * pixel
 
 
 def _left_out(problem: Problem) -> list[list[int]]:
@@ -196,19 +195,42 @@ def _left_out(problem: Problem) -> list[list[int]]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Tried:
+    """A head, and the correlation of left-out views with what is made of the others.
+
+    ``linear`` (view,) is without the head, ``correlation`` (strength, view) is with it; ``told`` is
+    for the record.
+    """
+
+    head: Head
+    linear: Float64
+    correlation: Float64
+    told: dict[str, object]
+
+    def gain(self, strength: float) -> Float64:
+        """Gain in correlation (view,) over the linear tomogram."""
+        return np.asarray(self.correlation[STRENGTHS.index(strength)] - self.linear)
+
+
+def _best_strength(tried: Sequence[_Tried]) -> float:
+    """The strength at which the views of some folds are predicted best."""
+    mean = np.concatenate([each.correlation for each in tried], axis=1).mean(axis=1)
+    return STRENGTHS[int(mean.argmax())]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fold:
     """A tomogram without some views, and a head that knows nothing of them."""
 
     problem: Problem
     stack: AlignedStack
     left: NDArray[np.intp]
-    reach: float
     seed: int
 
     def test(
         self, given: Head | None, facts: dict[str, object], advance: Callable[[], None]
-    ) -> tuple[Head, Float64, dict[str, object]]:
-        """A head, its gain in correlation on each left-out view, and what to say of it.
+    ) -> _Tried:
+        """Train a head, or take the given one, and see how left-out views are predicted.
 
         ``advance`` is called as often as there are stages.
         """
@@ -228,20 +250,26 @@ class _Fold:
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
-            head = head.low_passed(low_pass(self.reach))
         else:
             head = given.for_tomogram(_deviation(whole, np.full(BANDS, np.inf)))
-        bands = bands_with_signal(self.reach)
-        views = LeftOutViews(problem, self.stack, central.problem, self.left, bands)
-        before = views.correlation(tomogram.block)
+        views = LeftOutViews(problem, self.stack, central.problem, self.left)
         weights = gate_weights(head, tomogram.coarse)
         denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
-        gain = views.correlation(denoised) - before
+        plain, full = views.project(tomogram.block), views.project(denoised)
+        tried = _Tried(
+            head,
+            views.correlation(plain),
+            np.array([views.correlation(plain + s * (full - plain)) for s in STRENGTHS]),
+            told,
+        )
         advance()
-        told["bands_per_px"] = [list(band) for band in bands]
-        told["correlation_of_linear"] = [round(float(each), 4) for each in before.mean(axis=0)]
-        told["gain"] = [round(float(each), 4) for each in gain.mean(axis=0)]
-        return head, gain.mean(axis=1), told
+        told["bands_per_px"] = [list(band) for band in views.bands]
+        told["correlation_of_linear"] = round(float(tried.linear.mean()), 4)
+        told["correlation"] = {
+            f"{s:g}": round(float(each), 4)
+            for s, each in zip(STRENGTHS, tried.correlation.mean(axis=1), strict=True)
+        }
+        return tried
 
     def _fit(
         self, central: CentralRows, voxels: NDArray[np.intp], advance: Callable[[], None]
@@ -253,11 +281,6 @@ class _Fold:
         fit = fit_head(examples, self.seed, threads=self.problem.threads)
         advance()
         return fit
-
-
-def low_pass(reach: float) -> Float64:
-    """Factors (GATED,) of a Gaussian that leaves half at twice the frequency where signal ends."""
-    return np.asarray(0.5 ** ((np.array(_BAND_K) / (LOW_PASS * reach)) ** 2))
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

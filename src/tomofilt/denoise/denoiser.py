@@ -13,6 +13,7 @@ from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
 from tomofilt.errors import InputError
+from tomofilt.filters.wiener import WienerExact
 from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.methods.fbp import Fbp
 from tomofilt.reconstruction.problem import Problem
@@ -73,10 +74,10 @@ def check_denoising(problem: Problem) -> None:
         The filter or the method is another one than the network is made for.
     """
     name, spec = problem.series.name, problem.method.spec
-    if spec != "wiener-exact:match":
+    if not isinstance(problem.filter, WienerExact):
         raise InputError(
-            f"{name}: the network of --denoise is made for -f wiener-exact:match, not for {spec}: "
-            "leave the filter out, or --denoise"
+            f"{name}: the network of --denoise is made for -f wiener-exact, not for {spec}: leave "
+            "the filter out, or --denoise"
         )
     if not isinstance(problem.method, Fbp):
         local = problem.series.geometry.local is not None

@@ -39,8 +39,6 @@ _REACH_PX, _STEP_PX = 8.0, 0.25
 _VOXELS = 250_000
 #: Standard deviations beyond which a band is cut: noise is left alone, gold is not.
 _LIMIT = 5.0
-#: Bands of which the halves share less are as if they shared so much.
-_LEAST = 0.05
 #: Of each group of rows, the last fifth is kept for stopping early.
 _GROUP, _TRAINED = 40, 32
 
@@ -174,12 +172,12 @@ def examples_from_truth(
 def _worth(bands: Float32, target: Float32) -> tuple[Float32, Float32]:
     """Bands times the slope of their targets on them, and the sum of the targets.
 
-    Noisy bands weigh less than in a tomogram, or their noise would be all that is learned, and more
-    than by their slope.
+    All bands count alike, whatever their power: else the noise of the highest, where it is strong,
+    would be all that is learned.
     """
     slope = (bands * target).sum(axis=0) / np.square(bands).sum(axis=0)
-    weight = 1 / np.sqrt(np.maximum(slope, _LEAST))
-    return bands * (np.maximum(slope, 0) * weight), (target * weight).sum(axis=1)
+    deviation = bands.std(axis=0)
+    return bands * (np.maximum(slope, 0) / deviation), (target / deviation).sum(axis=1)
 
 
 def _gated(volume: Float32, voxels: NDArray[np.intp]) -> Float32:

@@ -45,7 +45,8 @@ class Head:
     ``density = lowest bands + weights . other bands``, with
     ``weights = linear + gate @ max(0, inputs @ hidden + threshold)`` between 0 and 2.
     Weights of 1 leave the tomogram as it is. Bands are cut at their limits first; what was cut off,
-    bright or dark spots above all, is added as it is.
+    bright or dark spots above all, is added as it is. A series goes from 1 towards these weights as
+    far as its ``strength``.
 
     Attributes
     ----------
@@ -57,6 +58,8 @@ class Head:
         Largest magnitude of each band, in standard deviations.
     deviation : (BANDS,)
         Standard deviations of the bands, within their limits, of the tomogram.
+    strength : float
+        From 0, the tomogram as it is, to 1. It is a series' own and not kept in a file.
     """
 
     hidden: Float32
@@ -65,6 +68,7 @@ class Head:
     linear: Float32
     limit: Float64
     deviation: Float64
+    strength: float = 1.0
 
     @property
     def largest(self) -> Float32:
@@ -76,6 +80,7 @@ class Head:
         units = self.hidden.T @ inputs.reshape(INPUTS, -1) + self.threshold[:, None]
         np.maximum(units, 0, out=units)
         weights = np.clip(self.gate @ units + self.linear[:, None], 0, LARGEST_WEIGHT)
+        weights = 1 + np.float32(self.strength) * (weights - 1)
         return np.asarray(weights.reshape(GATED, *inputs.shape[1:]))
 
     def __call__(self, bands: Float32, inputs: Float32) -> Float32:
@@ -88,23 +93,16 @@ class Head:
         """The head for another tomogram, whatever the scale of its densities."""
         return replace(self, deviation=deviation)
 
-    def low_passed(self, factor: Float64) -> Head:
-        """The head whose weights are multiplied by a factor (GATED,) each."""
-        return replace(
-            self,
-            gate=(self.gate * factor[:, None]).astype(np.float32),
-            linear=(self.linear * factor).astype(np.float32),
-        )
-
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """All numbers, as arrays."""
+        """What is learned and kept, as arrays."""
         return {name: np.atleast_1d(getattr(self, name)) for name in _SHAPES}
 
     def facts(self) -> dict[str, object]:
         """All numbers, for the record."""
         return {
-            "formula": "weights = linear + gate max(0, inputs hidden + threshold)",
+            "formula": "1 + strength (linear + gate max(0, inputs hidden + threshold) - 1)",
             **{name: values.tolist() for name, values in self.tensors().items()},
+            "strength": self.strength,
         }
 
     def to_bundle(self, metadata: Mapping[str, Any]) -> Bundle:

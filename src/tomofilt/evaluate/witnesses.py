@@ -31,7 +31,7 @@ from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["Witnesses", "call_witnesses"]
+__all__ = ["Witnesses", "call_witnesses", "plane_weights"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
@@ -205,15 +205,27 @@ def _planes(problem: Problem, images: SeriesImages) -> Float32:
             problem.series.name,
         )
         return np.ones(nz, dtype=np.float32)
-    thickness_angst, centre_angst = _GENEROUS * found[0], found[1]
     if found[0] > nz * voxel:
         log.info(
             f"  note: the specimen of {problem.series.name} is about {found[0]:.0f} A thick "
             f"and the tomogram {nz * voxel:.0f} A: images show more than it can predict, so that "
             "all figures are lower"
         )
-    half = max(thickness_angst / voxel, _THINNEST_PX) / 2
-    depth = half - np.abs(np.arange(nz) - grid.centre[0] - centre_angst / voxel)
+    return plane_weights(grid, *found)
+
+
+def plane_weights(grid: VolumeGrid, thickness_angst: float, centre_angst: float) -> Float32:
+    """Weights (z,) of the planes of a tomogram: 1 in the specimen, 0 outside, softly between.
+
+    Parameters
+    ----------
+    grid : VolumeGrid
+    thickness_angst, centre_angst : float
+        Of the specimen, as it was measured, and the height of its middle.
+    """
+    half = max(_GENEROUS * thickness_angst / grid.voxel_angst, _THINNEST_PX) / 2
+    middle = grid.centre[0] + centre_angst / grid.voxel_angst
+    depth = half - np.abs(np.arange(grid.shape[0]) - middle)
     weights: Float32 = np.clip(depth / _SOFT_PX + 0.5, 0, 1).astype(np.float32)
     return weights
 

@@ -60,7 +60,6 @@ _COLUMNS = (
     _Column("signal_to_angst", "signal to", "A"),
     _Column("neighbours_agree", "neighbours agree"),
     _Column("denoising_strength", "denoising", "", "%.2f"),
-    _Column("halves_agree", "halves agree", "", "%.2f"),
     _Column("views", "views"),
     _Column("excluded", "left out"),
     _Column("seconds", "time", "s", "%.1f"),

@@ -38,8 +38,8 @@ class Row:
         Where the signal ends.
     neighbours_agree : float
         How surely neighbouring views match, in standard errors, all together.
-    denoising_strength, halves_agree : float
-        How strong the network is, and how well tomograms of even and odd views agree with it.
+    denoising_strength : float
+        How far the denoised tomogram goes from the linear one towards the network's, from 0 to 1.
     views, excluded : int
     seconds : float
     memory_gb : float
@@ -65,7 +65,6 @@ class Row:
     signal_to_angst: float | None = None
     neighbours_agree: float | None = None
     denoising_strength: float | None = None
-    halves_agree: float | None = None
     views: int | None = None
     excluded: int | None = None
     seconds: float | None = None
@@ -105,7 +104,6 @@ class Row:
             signal_to_angst=found.get("signal_reaches_angst"),
             neighbours_agree=(found.get("neighbours") or {}).get("all_together"),
             denoising_strength=denoised.get("strength"),
-            halves_agree=(denoised.get("halves_agree") or {}).get("after"),
             views=len(record.views),
             excluded=len(record.excluded),
             seconds=round(seconds or sum(record.seconds.values()), 1),

@@ -68,7 +68,7 @@ class Settings:
         Also write the two half tomograms.
     denoise : bool
         Also write the tomogram denoised by a network that is trained on the series, if that stands
-        the trial: see :mod:`tomofilt.denoise`. The filter has to be ``wiener-exact:match``.
+        the trial: see :mod:`tomofilt.denoise`. The filter has to be ``wiener-exact``.
     head : Path, optional
         Bundle with the network for ``denoise``, instead of training one.
     """

@@ -91,12 +91,7 @@ def train_head(
         )
     project = project_type("imod" if imod_dir else "relion").open(path)
     name = one_series(project, path, tomogram_name)
-    settings = Settings(
-        filter="wiener-exact:match",
-        bin=bin,
-        denoise=True,
-        max_memory_bytes=parse_memory(max_memory),
-    )
+    settings = Settings(bin=bin, denoise=True, max_memory_bytes=parse_memory(max_memory))
     series = read_series(project, name, SeriesOptions(thickness_angst=thickness))
     problem = make_problem(series, settings)
     with ConsoleReporter(quiet=quiet, verbose=True), problem.images() as images:
