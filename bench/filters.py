@@ -152,13 +152,12 @@ def dense(specimens: int) -> None:
     """Filters where a series says nearly everything: 121 views of high signal."""
     print("PSNR in dB and AUC minus those of wiener-exact:match; mean +- standard error")
     for snr in (1.0, 10.0, 100.0):
-        print(f"SNR {snr:g}")
+        print(f"SNR {snr:g}", flush=True)
         cases = [
             Case(simulated_series(seed, snr=snr, tilt_deg=np.arange(-60.0, 61)))
             for seed in range(specimens)
         ]
-        names = ("wiener-exact:match", "map:1", "map:3", "map:6", "ramp", "sirt:20", "sirt:60")
-        compared(cases, names)
+        compared(cases, ("wiener-exact:match", "map:1", "map:3", "ramp", "sirt:20", "sirt:60"))
 
 
 def _small_proteins() -> tuple[Molecule, ...]:
@@ -198,9 +197,9 @@ def _uneven(seed: int) -> NDArray[np.float64]:
 
 #: 61 views of a phase plate; a lamella: 35 uneven views, gold; 41 views with a CTF of 3 um.
 EVERYDAY: dict[str, Callable[[int], Case]] = {
-    "phase plate": lambda seed: _imaged(seed, np.arange(-60.0, 61, 2), 1.0, Optics(0.0)),
-    "lamella": lambda seed: _imaged(seed, _uneven(seed), 2.0, Optics(0.0), gold=6),
-    "CTF": lambda seed: _imaged(seed, np.arange(-60.0, 61, 3), 3.0, Optics(30000.0)),
+    "phase plate": lambda seed: _imaged(seed, np.arange(-60.0, 61, 2), 0.3, Optics(0.0)),
+    "lamella": lambda seed: _imaged(seed, _uneven(seed), 0.5, Optics(0.0), gold=6),
+    "CTF": lambda seed: _imaged(seed, np.arange(-60.0, 61, 3), 1.0, Optics(30000.0)),
 }
 
 
