@@ -20,8 +20,9 @@ from tomofilt.align.edges import continue_level
 from tomofilt.align.stack import AlignedStack
 from tomofilt.align.store import ArrayStore
 from tomofilt.errors import InputError
-from tomofilt.filters.apply import ImageFilter, RowFilter
+from tomofilt.filters.apply import RowFilter
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
+from tomofilt.filters.table import GainTable
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.projectors.wide import WideSlab, block_bytes
 from tomofilt.reconstruction.budget import SLAB_ROWS
@@ -145,12 +146,13 @@ class Map(Method):
         evidence = _image_filter(problem, measured.evidence)
         whole = wide.whole[:, None]
 
-        def weigh(view: int, image: Float32) -> Float32:
+        def levelled(view: int, image: Float32) -> Float32:
             # the level of an image tells of its surroundings more than of the specimen
             level = image.mean(where=whole[view])
-            weighed = evidence(members[view], np.where(whole[view], image - level, np.float32(0)))
-            weighed -= weighed.mean()
-            return weighed
+            return np.where(whole[view], image - level, np.float32(0))
+
+        def weigh(view: int, image: Float32) -> Float32:
+            return levelled(view, evidence(members[view], levelled(view, image)))
 
         with clock.phase("align"):
             stack = images.aligned(part.source).select(members)
@@ -165,9 +167,9 @@ class Map(Method):
         with clock.phase("filter"):
             run_all(problem.threads, load, range(len(members)))
             start = filtered_stack(problem, images, part).select(members)
+        share = np.float32(len(problem.series.views) / len(members))
         for view in range(len(members)):
-            weights[view] = start.image(view)
-        weights *= np.float32(len(problem.series.views) / len(members))
+            np.multiply(share, start.image(view), out=weights[view])
         planes = _planes(measured, wide.grid)
 
         def there_and_back(images: Float32, out: Float32) -> None:
@@ -184,6 +186,11 @@ class Map(Method):
                 lambda view, image: novelty(members[view], image),
                 problem.threads,
             )
+        if self.interpolation == "fine":
+            # the iteration interpolates between pixels, the last back-projection more finely
+            for view in range(len(members)):
+                first = share * start.image(view)
+                weights[view] = first + _interpolated(weights[view] - first)
         return weights
 
 
@@ -271,15 +278,34 @@ class _Gains(Filter):
 def _image_filter(
     problem: Problem, gains: Callable[[Float64, Float64, FilterContext], Float64]
 ) -> OnImage:
+    """A filter of images that go on mirrored: a symmetric matrix, as the iteration needs it."""
     grid = problem.frame.grid
-    return ImageFilter(
-        _Gains(gains),
-        problem.frame.slices,
-        grid.shape,
-        pixel_angst=grid.pixel_angst,
-        density_pixel_angst=problem.series.images.pixel_angst,
-        thickness_angst=problem.thickness_angst,
-    ).filter_image
+    k_y, k_x = (
+        np.arange(n) / (2 * n * pixel)
+        for n, pixel in zip(grid.shape, grid.pixel_angst, strict=True)
+    )
+    highest_k = float(np.hypot(k_y[-1], k_x[-1]))
+    table = GainTable(_Gains(gains), problem.filter_context, float(k_x[1]) / 4, highest_k)
+
+    def on_image(view: int, image: Float32) -> Float32:
+        from scipy import fft
+
+        spectrum = fft.dctn(image, norm="ortho").astype(np.complex64)
+        table.multiply(view, spectrum, k_y, k_x, np.eye(2))
+        filtered: Float32 = fft.idctn(spectrum.real, norm="ortho")
+        return filtered
+
+    return on_image
+
+
+def _interpolated(image: Float32) -> Float32:
+    """What linear interpolation between pixels along x leaves of an image's frequencies."""
+    from scipy import fft
+
+    nx = image.shape[1]
+    left = np.sinc(np.arange(nx) / (2 * nx)).astype(np.float32) ** 2
+    interpolated: Float32 = fft.idct(fft.dct(image, axis=1) * left, axis=1)
+    return interpolated
 
 
 def _planes(measured: WienerExact, grid: VolumeGrid) -> Float32:
