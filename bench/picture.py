@@ -1,15 +1,16 @@
-"""The picture of the first page: one slice with three filters, all in one grey range.
+"""One slice with several filters, all in one grey range; by default the picture of the first page.
 
-Usage: python bench/picture.py FOLDER PICTURE.png [Z]
+Usage: python bench/picture.py FOLDER PICTURE.png [Z [FILTER ...]]
 
-FOLDER is an IMOD folder; the picture was made from EMPIAR-10499 series 00254 at 10 A. From left to
-right: IMOD's weighting as the tilt.com has it, a SIRT-like filter, tomofilt's default. IMOD's
-densities have a scale of their own: they are brought to tomofilt's by the factor that makes large
-features (beyond 400 A) agree best. Then one grey range serves all
-three: what 98 % of the voxels of the last two have.
+FOLDER is an IMOD folder; the pictures were made from EMPIAR-10499 series 00254 at 10 A. By default,
+from left to right: IMOD's weighting as the tilt.com has it, a SIRT-like filter, tomofilt's default.
+IMOD's densities have a scale of their own: they are brought to the last one's by the factor that
+makes large features (beyond 400 A) agree best. Then one grey range serves all: what 98 % of the
+voxels have, IMOD's left out.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ FILTERS = ("imod", "sirt-like:10", "wiener-exact:view")
 HEIGHT, WIDTH, MARGIN = 400, 300, 8  # pixels
 
 
-def slices(folder: Path, z: int) -> tuple[list[np.ndarray], float]:
+def slices(folder: Path, z: int, filters: Sequence[str]) -> tuple[list[np.ndarray], float]:
     series = tomofilt.open(folder)
-    made = [tomofilt.tomogram(series, tomofilt.Settings(filter=name))[z] for name in FILTERS]
+    made = [tomofilt.tomogram(series, tomofilt.Settings(filter=name))[z] for name in filters]
     return made, series.grid.voxel_angst
 
 
@@ -35,11 +36,14 @@ def on_one_scale(image: np.ndarray, other: np.ndarray, sigma_px: float) -> np.nd
     return (image - image.mean()) * factor + other.mean()
 
 
-def main(folder: Path, picture: Path, z: int) -> None:
-    made, voxel_angst = slices(folder, z)
-    made[0] = on_one_scale(made[0], made[2], 200 / voxel_angst)
-    low, high = np.percentile(np.stack(made[1:]), [1, 99])
-    sheet = Image.new("L", (3 * WIDTH + 2 * MARGIN, HEIGHT), 255)
+def main(folder: Path, picture: Path, z: int, filters: Sequence[str]) -> None:
+    made, voxel_angst = slices(folder, z, filters)
+    tomofilts = [image for image, name in zip(made, filters, strict=True) if name != "imod"]
+    low, high = np.percentile(np.stack(tomofilts), [1, 99])
+    for column, name in enumerate(filters):
+        if name == "imod":
+            made[column] = on_one_scale(made[column], made[-1], 200 / voxel_angst)
+    sheet = Image.new("L", (len(made) * (WIDTH + MARGIN) - MARGIN, HEIGHT), 255)
     for column, image in enumerate(made):
         grey = np.clip((image - low) / (high - low), 0, 1) * 255
         top, left = (grey.shape[0] - HEIGHT) // 2, (grey.shape[1] - WIDTH) // 2 - 20
@@ -51,4 +55,5 @@ def main(folder: Path, picture: Path, z: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 90)
+    plane = int(sys.argv[3]) if len(sys.argv) > 3 else 90
+    main(Path(sys.argv[1]), Path(sys.argv[2]), plane, sys.argv[4:] or FILTERS)

@@ -13,7 +13,8 @@ from tomofilt.errors import InputError, ResourceError
 from tomofilt.jobs.outputs import Outputs
 from tomofilt.projectors.direct import DirectProjector
 from tomofilt.projectors.kernels import pack_rows
-from tomofilt.projectors.sirt import SirtSolver, widened
+from tomofilt.projectors.sirt import SirtSolver
+from tomofilt.projectors.wide import widened
 from tomofilt.reconstruction.methods.registry import parse
 from tomofilt.reconstruction.methods.sirt import Sirt
 from tomofilt.reconstruction.settings import Settings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomofilt.align.levels import LevelledImages
 
-__all__ = ["RowStore", "SourceStore", "padded_rows", "room_for"]
+__all__ = ["ArrayStore", "RowStore", "SourceStore", "padded_rows", "room_for", "zeros"]
 
 Float32 = NDArray[np.float32]
 
@@ -42,20 +42,25 @@ class RowStore(Protocol):
         """Give the room back."""
 
 
-class _Memory:
+class ArrayStore:
+    """Images of an array (view, y, x)."""
+
     writable = True
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.stack = np.empty(shape, dtype=np.float32)
-        self.memory_bytes = self.stack.nbytes
+    def __init__(self, stack: Float32) -> None:
+        self.stack = stack
+        self.memory_bytes = stack.nbytes
 
     def put(self, view: int, image: Float32) -> None:
+        """See :class:`RowStore`."""
         self.stack[view] = image
 
     def get(self, view: int, start: int, stop: int) -> Float32:
+        """See :class:`RowStore`."""
         return self.stack[view, start:stop]
 
     def close(self) -> None:
+        """See :class:`RowStore`."""
         self.stack = np.empty((0, 0, 0), dtype=np.float32)
 
 
@@ -112,7 +117,16 @@ class SourceStore:
 
 def room_for(shape: tuple[int, int, int], memory_bytes: int, folder: Path | None) -> RowStore:
     """Room for images: memory if there is enough, else a nameless file."""
-    return _Memory(shape) if 4 * int(np.prod(shape)) <= memory_bytes else _Disk(shape, folder)
+    fits = 4 * int(np.prod(shape)) <= memory_bytes
+    return ArrayStore(np.empty(shape, dtype=np.float32)) if fits else _Disk(shape, folder)
+
+
+def zeros(shape: tuple[int, ...], memory_bytes: int, folder: Path | None) -> Float32:
+    """Array of zeros: in memory if there is enough, else mapped from a nameless file."""
+    if 4 * int(np.prod(shape)) <= memory_bytes:
+        return np.zeros(shape, dtype=np.float32)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def padded_rows(

@@ -147,26 +147,55 @@ class WienerExact(Filter):
         InputError
             If the series has not been measured.
         """
-        found = self.measurement
-        if found is None:
-            raise InputError(
-                f"{self.spec} is made from the images of a series, and has no gains without them"
-            )
+        found = self._found
+        k = np.hypot(k_across, k_along)
+        unit = context.density_pixel_angst * MAIN_LOBE_AREA / self._overlap_angst
+        smooth = 0.5 ** ((k / found.reach_k) ** 2) if self.preset == "view" else 1.0
+        return unit * smooth * found.snr(k) * self.novelty(k_across, k_along, context)
+
+    def novelty(
+        self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
+    ) -> FloatArray:
+        """What a view says that the others do not: ``1 / (1 + sum_m' c t_m')``.
+
+        Parameters and errors are those of :meth:`gains`.
+        """
         across = np.abs(np.asarray(k_across, dtype=np.float64))
-        k = np.hypot(across, k_along)
-        snr = found.snr(k)
-        thickness = OVERLAP_THICKNESS * found.thickness_angst
-        unit = np.array(context.density_pixel_angst * MAIN_LOBE_AREA / thickness)
-        if self.preset == "view":
-            unit = unit * 0.5 ** ((k / found.reach_k) ** 2)
+        snr = self._found.snr(np.hypot(across, k_along))
         tilt = np.radians(context.tilt_deg)
         gains = np.empty_like(snr)
         for view, scale in enumerate(context.scale):
             # the overlap depends on k_across alone: it is not spread over the other axis
             distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
-            overlap = np.sinc(np.minimum(thickness * scale * distance, 1.0))
-            gains[view] = unit * snr[view] / (1 + np.einsum("v...,v...->...", overlap, snr))
+            overlap = np.sinc(np.minimum(self._overlap_angst * scale * distance, 1.0))
+            gains[view] = 1 / (1 + np.einsum("v...,v...->...", overlap, snr))
         return gains
+
+    def evidence(
+        self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
+    ) -> FloatArray:
+        """Weight of what a view leaves unexplained: the specimen's power over the noise's.
+
+        The power of the signal in an image is that of the specimen times the length of the rays in
+        it, so that this is ``t_m cos(theta_m) / D``, with the measured thickness D in voxels.
+        Parameters and errors are those of :meth:`gains`.
+        """
+        found = self._found
+        tilt = np.radians(context.tilt_deg).reshape(-1, *(1,) * np.ndim(k_across + k_along))
+        thickness_voxels = found.thickness_angst / context.pixel_angst
+        return found.snr(np.hypot(k_across, k_along)) * np.cos(tilt) / thickness_voxels
+
+    @property
+    def _found(self) -> Measurement:
+        if self.measurement is None:
+            raise InputError(
+                f"{self.spec} is made from the images of a series, and has no gains without them"
+            )
+        return self.measurement
+
+    @property
+    def _overlap_angst(self) -> float:
+        return OVERLAP_THICKNESS * self._found.thickness_angst
 
 
 def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float) -> float:

@@ -16,6 +16,7 @@ from tomofilt.align.corrections import Corrections
 from tomofilt.align.frame import AlignedFrame
 from tomofilt.align.levels import Background, LevelledImages
 from tomofilt.align.stack import AlignedStack, OnImage, align, images_as_taken
+from tomofilt.align.store import zeros
 from tomofilt.errors import InputError
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.series.tiltseries import ImageSource, TiltSeries
@@ -171,6 +172,10 @@ class SeriesImages:
             if self._in_place:
                 del self._aligned[source]
         return self._filtered[source]
+
+    def scratch(self, shape: tuple[int, ...]) -> Float32:
+        """Array of zeros to work in, mapped from a nameless file where memory does not suffice."""
+        return zeros(shape, self._spare_bytes(), self._folder)
 
     def as_taken(self, grid: ImageGrid, on_image: OnImage, source: Source = "whole") -> Float32:
         """Images in their own frame, corrected and filtered, for the direct projector.

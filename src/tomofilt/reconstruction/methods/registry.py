@@ -14,7 +14,6 @@ from tomofilt.util.plugins import plugins
 
 if TYPE_CHECKING:
     # methods load numba, and names are listed without it
-    from tomofilt.reconstruction.methods.sirt import Sirt
     from tomofilt.reconstruction.problem import Method
 
 __all__ = ["GROUP", "available", "method_for", "parse"]
@@ -24,17 +23,20 @@ __all__ = ["GROUP", "available", "method_for", "parse"]
 #: (by keyword, ``local``) to a :class:`Method`. Its docstring's first line is the description.
 GROUP = "tomofilt.methods"
 
-_SIRT = (
-    "sirt",
-    ":N[,SIGMA]",
-    "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
+_ITERATIVE = (
+    ("map", ":N", "N steps from wiener-exact:match to the most probable specimen: sharper, slower"),
+    (
+        "sirt",
+        ":N[,SIGMA]",
+        "N iterations of SIRT, not one back-projection: slow, for comparison; SIGMA: a low-pass",
+    ),
 )
 
 
 def available() -> tuple[tuple[str, str, str], ...]:
     """Name, argument and one-line description of every filter and method."""
     installed = [(point.name, "", _first_line(point.load())) for point in plugins(GROUP)]
-    return (*filters.available(), _SIRT, *installed)
+    return (*filters.available(), *_ITERATIVE, *installed)
 
 
 def _first_line(method: object) -> str:
@@ -66,13 +68,14 @@ def parse(
 
     name, _, argument = (part.strip() for part in spec.partition(":"))
     installed = [point for point in plugins(GROUP) if point.name == name.lower()]
-    if name.lower() != "sirt" and not installed:
+    own = {"map": _map, "sirt": _sirt}.get(name.lower())
+    if own is None and not installed:
         return Fbp(filters.parse(spec, cutoff=cutoff))
     if cutoff is not None:
         raise InputError(f"filter {name!r} has no cut-off: leave {cutoff!r} out")
     try:
-        if not installed:
-            return _sirt(argument)
+        if own is not None:
+            return own(argument)
         method: Method = installed[0].load()(argument, native, local=local)
         return method
     except InputError as error:
@@ -131,12 +134,22 @@ def _learned(series: TiltSeries, settings: Settings, voxel_angst: float) -> Filt
     return for_series(chosen, series.geometry.factor()[1].tilt_deg, voxel_angst)
 
 
-def _sirt(argument: str) -> Sirt:
+def _map(argument: str) -> Method:
+    from tomofilt.reconstruction.methods.map import Map
+
+    return Map(_count(argument, "map:3"))
+
+
+def _sirt(argument: str) -> Method:
     from tomofilt.reconstruction.methods.sirt import LowPass, Sirt
 
     iterations, comma, sigma = argument.partition(",")
-    try:
-        count = int(iterations)
-    except ValueError as error:
-        raise InputError(f"{iterations!r} iterations: give a whole number, 'sirt:10'") from error
+    count = _count(iterations, "sirt:10")
     return Sirt(count, LowPass(Frequency.parse(sigma)) if comma else LowPass())
+
+
+def _count(text: str, example: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(f"{text!r} iterations: give a whole number, {example!r}") from error

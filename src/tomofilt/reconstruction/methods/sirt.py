@@ -14,7 +14,8 @@ from tomofilt.filters.analytic import Frequency
 from tomofilt.filters.apply import RowFilter
 from tomofilt.filters.protocol import Filter, FilterContext, Interpolation
 from tomofilt.projectors.kernels import pack_rows
-from tomofilt.projectors.sirt import SirtSolver, block_bytes
+from tomofilt.projectors.sirt import SirtSolver
+from tomofilt.projectors.wide import block_bytes
 from tomofilt.reconstruction.budget import SLAB_ROWS
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.methods.fbp import (
@@ -28,13 +29,29 @@ from tomofilt.reconstruction.vertical import turned_slabs
 from tomofilt.util.progress import Clock, Progress
 from tomofilt.util.threads import run_all
 
-__all__ = ["LowPass", "Sirt"]
+__all__ = ["LowPass", "Sirt", "check_rows"]
 
 FloatArray = NDArray[np.float64]
 #: x tilt that moves the top of a specimen against its bottom by less is none, in voxels.
 _NO_XTILT_VOXELS = 0.01
 #: What an iteration on a slab counts for.
 _ITERATION_UNITS = 10
+
+
+def check_rows(problem: Problem, mend: str) -> None:
+    """Check that the rows of a specimen can be solved for one by one.
+
+    Raises
+    ------
+    InputError
+        With the mend in its words.
+    """
+    name, spec = problem.series.name, problem.method.spec
+    if problem.series.geometry.local is not None:
+        raise InputError(f"{name} is aligned locally, which {spec} cannot follow: {mend}")
+    moved = np.abs(problem.frame.slices.e).max() * problem.frame.volume.shape[0]
+    if moved > _NO_XTILT_VOXELS:
+        raise InputError(f"{name}: its views are not all tilted about x alike, for {spec}: {mend}")
 
 
 @dataclass(frozen=True)
@@ -119,15 +136,7 @@ class Sirt(Method):
 
     def check(self, problem: Problem) -> None:
         """Refuse what keeps the rows of a specimen from being solved for one by one."""
-        name = problem.series.name
-        mend = f"use -f sirt-like:{self.iterations}, which looks like it"
-        if problem.series.geometry.local is not None:
-            raise InputError(f"{name} is aligned locally, which {self.spec} cannot follow: {mend}")
-        moved = np.abs(problem.frame.slices.e).max() * problem.frame.volume.shape[0]
-        if moved > _NO_XTILT_VOXELS:
-            raise InputError(
-                f"{name}: its views are not all tilted about x alike, for {self.spec}: {mend}"
-            )
+        check_rows(problem, f"use -f sirt-like:{self.iterations}, which looks like it")
 
     def more_bytes(self, problem: Problem) -> int:
         """What the solver holds for a slab, and tables of two-dimensional gains."""
