@@ -271,7 +271,7 @@ def test_both_tomograms_are_written(series, tmp_path, monkeypatch):
     accepted = Decision(shrunk, "good", {"head": "low"})
     asked = []
     monkeypatch.setattr(
-        decision, "decide", lambda problem, images, given: asked.append(problem) or accepted
+        decision, "decide", lambda problem, images, **_: asked.append(problem) or accepted
     )
     plain, _, _ = run(series, tmp_path / "plain")
     destination, _, _ = run(series, tmp_path / "out", denoise=True)
