@@ -17,12 +17,12 @@ def slices():
     return TiltGeometry.from_angles(TILTS).factor()[1]
 
 
-def image(view, drawn, grid, noise, rotate=0.0, shape=(180, 170)):
+def image(view, drawn, grid, noise, places=PLACES, shape=(180, 170)):
     """White noise, and what ``drawn`` says of the distance from each place, in angstrom."""
     made = np.random.default_rng(view).normal(0, noise, shape).astype(np.float32)
     tilt = np.radians(TILTS[view])
     y, x = np.indices(shape)
-    for place in PLACES:
+    for place in places:
         u = place[0] * np.cos(tilt) + place[2] * np.sin(tilt)
         far_x = (x - grid.centre[1]) * grid.pixel_angst[1] - u
         far_y = (y - grid.centre[0]) * grid.pixel_angst[0] - place[1]
@@ -34,9 +34,9 @@ def disc(radius, height, pixel=10.0):
     return lambda r: height * np.clip((radius - r) / pixel + 0.5, 0, 1)
 
 
-def search(drawn, noise=1.0, pixel=10.0):
+def search(drawn, noise=1.0, pixel=10.0, places=PLACES):
     grid = ImageGrid.centred((180, 170), pixel)
-    images = [image(view, drawn, grid, noise) for view in range(len(TILTS))]
+    images = [image(view, drawn, grid, noise, places) for view in range(len(TILTS))]
     return find_beads(lambda view: images[view], slices(), grid, 600.0, 2), images
 
 
@@ -69,6 +69,35 @@ def test_beads_of_fewer_than_three_pixels_are_left_alone(pixel, diameter, count)
     beads, _ = search(disc(diameter / 2, -9.0, pixel), pixel=pixel)
     assert len(beads) == count
     np.testing.assert_allclose(2 * beads.radii_angst, diameter, rtol=0.1)
+
+
+def test_beads_that_somebody_tells_of_are_believed():
+    """Of one that is found anyway, and of one where nothing is seen, in three views."""
+    grid = ImageGrid.centred((180, 170), 10.0)
+    images = [image(view, disc(50.0, -4.0), grid, 1.0) for view in range(len(TILTS))]
+    nothing = np.array([300.0, -400.0, 100.0])
+    told = np.full((2, len(TILTS), 2), np.nan)
+    for bead, place in enumerate((PLACES[2], nothing)):
+        for view in (2, 9, 18):
+            tilt = np.radians(TILTS[view])
+            told[bead, view] = place[0] * np.cos(tilt) + place[2] * np.sin(tilt), place[1]
+    beads = find_beads(lambda view: images[view], slices(), grid, 600.0, 2, told)
+    assert (len(beads), beads.told) == (len(PLACES) + 1, 1)
+    np.testing.assert_allclose(beads.places_angst[-1], nothing, atol=1)
+    assert beads.radii_angst[-1] == pytest.approx(50.0, rel=0.1)
+    assert beads.facts()["from_the_project"] == 1
+    assert "(1 by the project's model alone)" in beads.summary()
+
+
+def test_a_bead_beside_another_is_where_it_is():
+    """To half a voxel, though its spots run into those of its neighbour in many views."""
+    beads, _ = search(disc(50.0, -4.0), places=np.array([[0.0, 0, 100], [130.0, 60, -60]]))
+    assert len(beads) == 2
+    np.testing.assert_allclose(
+        beads.places_angst[np.argsort(beads.places_angst[:, 0])],
+        [[0, 0, 100], [130, 60, -60]],
+        atol=5,
+    )
 
 
 def test_neither_noise_nor_molecules_are_gold():

@@ -25,7 +25,7 @@ def series(geometry, places=PLACES):
     for image, seen in zip(stack, geometry.project(places), strict=True):
         for u, v in seen:
             far = PIXEL * np.hypot(x - (NX - 1) / 2 - u / PIXEL, y - (NY - 1) / 2 - v / PIXEL)
-            image -= 12 * np.clip((50 - far) / PIXEL + 0.5, 0, 1)
+            image[:] -= 12 * np.clip((50 - far) / PIXEL + 0.5, 0, 1)
     views = np.arange(len(TILTS))
     return TiltSeries("TS", ImagesInMemory(stack, PIXEL), geometry, views, TILTS, GRID)
 

@@ -18,6 +18,7 @@ from runs import reconstructed
 
 from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
 from tomofilt.reconstruction import budget
+from tomofilt.reconstruction.methods import fbp
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
@@ -74,6 +75,14 @@ def test_results_do_not_depend_on_how_the_work_is_cut(tmp_path, run, monkeypatch
     top = replace(series, grid=VolumeGrid((14, 90, 20), 10.0, (6.5, 149.5, 9.5)))
     rows, _, _ = run(top, "d")
     np.testing.assert_array_equal(rows, whole[:, :90])
+
+
+def test_blocks_of_few_planes_are_the_whole_tomogram(tmp_path, run, monkeypatch):
+    series = make_series(tmp_path, nz=150)
+    blocks, _, _ = run(series, "blocks")
+    monkeypatch.setattr(fbp, "_MOST_PLANES", 150)
+    whole, _, _ = run(series, "whole")
+    np.testing.assert_array_equal(blocks, whole)
 
 
 @pytest.mark.parametrize("filter", ["ramp", "gaussian:0.2"])

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.align.edges import level_at
-from tomofilt.align.spots import APART_ANGST, find_spots, fitted, meet, project, seen_near
+from tomofilt.align.spots import (
+    APART_ANGST,
+    EXACT_ANGST,
+    find_spots,
+    fitted,
+    meet,
+    project,
+    seen_near,
+)
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, SliceGeometry, VolumeGrid
 from tomofilt.util.threads import run_all
 
@@ -38,10 +46,11 @@ _MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
 _BESIDE = 2.5
 #: Radius of beads of which nothing is known.
 _USUAL_ANGST = 50.0
-#: Places that were told of are fitted so often.
-_TOLD_ROUNDS = 3
 #: Places and local maps are found in turns, which differ less and less.
 _LOCAL_ROUNDS = 3
+#: A bead ends where its profile falls to this: a ball that lets the beam through at 0.94 of its
+#: radius, a disc at hardly more than its own.
+_RIM = 0.35
 #: Rings about a bead from which its size is measured.
 _RING_ANGST, _RINGS = 5.0, 60
 #: How wide an edge may be, as a share of the radius, for a spot that stands out by so many
@@ -268,9 +277,9 @@ def _with_told(
 ) -> Beads:
     """Beads that were found, and those that they were told of besides."""
     seen = told.transpose(1, 0, 2)
-    places = fitted(np.zeros((len(told), 3)), seen, found.slices, np.inf)
-    for _ in range(_TOLD_ROUNDS):
-        places = fitted(places, seen, found.slices)
+    places = np.zeros((len(told), 3))
+    for exact_angst in (np.inf, *EXACT_ANGST):
+        places = fitted(places, seen, found.slices, exact_angst)
     gaps = np.linalg.norm(places[:, None] - found.places_angst, axis=2)
     new = (np.isfinite(told[..., 0]).sum(axis=1) > 1) & np.all(gaps > APART_ANGST, axis=1)
     more, blurs = _measured(places[new], seen[:, new], image_of, found.slices, grid, threads)
@@ -361,8 +370,10 @@ def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
                 around = float(profile[ring].mean())
         if top == 0:
             continue
-        edge = [_falls_to(level, r, (profile - around) / top) for level in (0.2, 0.8)]
-        sizes[:, bead] = radius, top, (edge[0] - edge[1]) / radius
+        low, size, high = (
+            _falls_to(level, r, (profile - around) / top) for level in (0.2, _RIM, 0.8)
+        )
+        sizes[:, bead] = size, top, (low - high) / radius
     return sizes[0], sizes[1], sizes[2]
 
 

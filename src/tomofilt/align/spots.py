@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tomofilt.series.geometry import ImageGrid, SliceGeometry
 
-__all__ = ["APART_ANGST", "find_spots", "fitted", "meet", "project", "seen_near"]
+__all__ = ["APART_ANGST", "EXACT_ANGST", "find_spots", "fitted", "meet", "project", "seen_near"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -32,10 +32,8 @@ _CHANCE = 1e-8
 _MOST_SPOTS = 400
 #: Beads are no nearer to each other, or they count as one.
 APART_ANGST = 2 * _REACH_ANGST
-#: Places are fitted to their spots so often.
-_ROUNDS = 3
-#: Spots are about as exact as this.
-_EXACT_ANGST = 10.0
+#: Places are fitted to their spots in turns; what is so far off counts half, less in each turn.
+EXACT_ANGST = (20.0, 10.0, 5.0, 3.0)
 #: Cells in which is looked up whether a spot is near.
 _CELL_ANGST = 10.0
 
@@ -224,8 +222,8 @@ def _refined(
     places: Float64, spots: list[Float64], slices: SliceGeometry, rasters: list[_Raster]
 ) -> Float64:
     """Places fitted to their spots; those that are seen too rarely, or twice, are left out."""
-    for _ in range(_ROUNDS):
-        places = fitted(places, seen_near(places, spots, slices), slices)
+    for exact_angst in EXACT_ANGST:
+        places = fitted(places, seen_near(places, spots, slices), slices, exact_angst)
     share, sure = _agreement(places, slices, rasters)
     kept: list[int] = []
     for i in np.argsort(-share, kind="stable"):
@@ -241,9 +239,7 @@ def seen_near(places: Float64, spots: list[Float64], slices: SliceGeometry) -> F
     return np.stack([_nearest(*each) for each in zip(spots, predicted, strict=True)])
 
 
-def fitted(
-    places: Float64, seen: Float64, slices: SliceGeometry, exact_angst: float = _EXACT_ANGST
-) -> Float64:
+def fitted(places: Float64, seen: Float64, slices: SliceGeometry, exact_angst: float) -> Float64:
     """Places moved to where they are seen; what is far off, a neighbour perhaps, counts less.
 
     Parameters

@@ -253,8 +253,8 @@ Gold = Annotated[
     typer.Option(
         "--gold",
         help="Gold beads, which draw streaks: fill them in the images, and put them back into the "
-        "tomogram as balls (keep) or not (erase); or leave the images as they are. Only "
-        "with filters that are measured in the images (wiener-exact).",
+        "tomogram as balls (keep) or not (erase); or leave the images as they are. -f imod "
+        "and --normalise count, which do as other programs do, always leave them.",
         rich_help_panel=FILTER,
     ),
 ]

@@ -16,7 +16,7 @@ __all__ = ["Effort"]
 
 # Nanoseconds of one core. On other machines the ratios, which count, are much the same.
 #: For a pixel on the tilt axis: to bring it there, look for gold, measure, filter.
-_IMAGE, _GOLD, _MEASURED, _FILTERED = 30.0, 80.0, 36.0, 42.0
+_IMAGE, _GOLD, _MEASURED, _FILTERED = 30.0, 34.0, 21.0, 42.0
 #: For a voxel: each view of it, to write it, to denoise it.
 _VIEW, _WRITTEN, _DENOISED = 0.16, 6.5, 60.0
 #: To train and test networks: for a tomogram of any size, and for each view of a central voxel.

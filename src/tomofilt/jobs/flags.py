@@ -25,15 +25,15 @@ Check = Callable[[Record, TiltSeries], Flag | None]
 #: twenty does not (a steep view, a fold in the film); of those with a quarter of the shifts wrong
 #: by 4 px, two in five.
 _SHIFTED_SHARE, _FEWEST_SHIFTED = 0.2, 3
-#: How surely all neighbours match, together: 0 for noise, 17 for the weakest good series (SNR
-#: 0.045 with a CTF), 6 for weak ones whose shifts are all wrong.
+#: How surely all neighbours match, together: -2 to 1 for noise, 22 for the weakest good series (SNR
+#: 0.046), 4 to 14 where all shifts are wrong by 8 px or more.
 _ALL_TOGETHER = 8.0
 #: How unevenly neighbours match: 0 to 0.05 in good series (0.29 in one of 18 views that are 8
-#: degrees apart), 0.8 and more where angles are in the wrong order.
+#: degrees apart), 0.6 and more where angles are in the wrong order.
 _UNEVEN = 0.4
 #: A tilt axis elsewhere is believed if it is so much more likely (in log likelihood: good series 7,
-#: tilted by 30 degrees alone 23; axis turned by 5 degrees 40), and if that is so much of the whole
-#: (a very clear real series 0.2 % of it; turned by 5 degrees 1.9 %).
+#: tilted by 30 degrees alone 23; axis turned by 5 degrees 40 and more, but 6 in a faint series),
+#: and if that is so much of the whole (a very clear real series 0.2 %; turned by 5 degrees 2.5 %).
 _AXIS_GAIN, _AXIS_SHARE = 30.0, 0.01
 #: A share of the box by which the specimen may reach out of it on one side: in the middle, one that
 #: is thicker than the box by a tenth. The thickness is known to a tenth.
