@@ -83,7 +83,7 @@ SMALL = (
     ("clean", (40, 96, 96), None, 0.5),
     ("thick", (72, 80, 96), None, 0.1),
     ("sparse", (40, 96, 96), SPARSE, 0.5),
-    ("CTF 3 um", (48, 96, 96), None, np.nan),
+    ("CTF 3 um", (56, 96, 96), None, np.nan),
 )
 
 

@@ -146,6 +146,12 @@ def test_a_head_that_goes_too_far_is_held_back(problem):
     assert decided(problem, given=further).facts["strength"] < 1
 
 
+def test_after_a_ctf_a_head_is_held_back(problem):
+    after = replace(problem, series=replace(problem.series, ctf_done="corrected before"))
+    assert decided(problem).facts["strength"] > 0.5
+    assert decided(after).facts["strength"] <= 0.5
+
+
 def test_left_out_views_see_the_specimen_alone(problem):
     from tomofilt.denoise.central import CentralRows
     from tomofilt.denoise.prediction import LeftOutViews

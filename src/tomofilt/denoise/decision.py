@@ -59,6 +59,9 @@ FOLDS, FEWEST_LEFT_OUT = 2, 4
 #: Strengths that are tried: halves of the views, which a head is trained on, are noisier than the
 #: tomogram and hold more streaks, so that all of what it says may be too much.
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+#: So many of them after a CTF. It takes the lowest frequencies from left-out views, too, so that
+#: they do not tell how noise of the others weighs beside these.
+STRENGTHS_AFTER_CTF = 2
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
 #: What a fold does, one after the other: a tomogram, halves, examples, a head, its test.
@@ -255,11 +258,13 @@ class _Fold:
         views = LeftOutViews(problem, self.stack, central.problem, self.left)
         weights = gate_weights(head, tomogram.coarse)
         denoised = apply_head(head, tomogram.coarse, weights, tomogram.block, 0, 0, problem.threads)
+        has_ctf = problem.corrections.ctf != "none" or problem.series.ctf_done is not None
+        strengths = STRENGTHS[:STRENGTHS_AFTER_CTF] if has_ctf else STRENGTHS
         plain, full = views.project(tomogram.block), views.project(denoised)
         tried = _Tried(
             head,
             views.correlation(plain),
-            np.array([views.correlation(plain + s * (full - plain)) for s in STRENGTHS]),
+            np.array([views.correlation(plain + s * (full - plain)) for s in strengths]),
             told,
         )
         advance()
@@ -267,7 +272,7 @@ class _Fold:
         told["correlation_of_linear"] = round(float(tried.linear.mean()), 4)
         told["correlation"] = {
             f"{s:g}": round(float(each), 4)
-            for s, each in zip(STRENGTHS, tried.correlation.mean(axis=1), strict=True)
+            for s, each in zip(strengths, tried.correlation.mean(axis=1), strict=True)
         }
         return tried
 
