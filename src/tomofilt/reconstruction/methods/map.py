@@ -91,6 +91,11 @@ class Map(Method):
         """``"map:3"``, say."""
         return f"map:{self.iterations}"
 
+    @property
+    def passes(self) -> float:
+        """Filters, a projection and a back-projection for the start and each step."""
+        return 1.0 + 4.0 * (self.iterations + 1)
+
     def replaced(
         self, *, filter: Filter | None = None, interpolation: Interpolation | None = None
     ) -> Map:
