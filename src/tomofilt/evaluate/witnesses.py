@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.gold import Beads, find_beads
+from tomofilt.align.beads import Beads
+from tomofilt.align.gold import find_beads
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import band_correlation, volume_correlation
 from tomofilt.evaluate.views import columns_inside
@@ -111,7 +112,7 @@ class Witnesses:
                     "lower tilt, or make the tomogram thinner or wider"
                 )
             image = self.images[int(view)][rows, columns]
-            projection = self.beads.fill(int(view), predicted[i], frame.grid)[0][rows, columns]
+            projection = self.beads.fill(int(view), predicted[i], frame.grid)[rows, columns]
             correlation[i, :-1] = band_correlation(image, projection, bands)
             correlation[i, -1] = volume_correlation(image, projection)
         return correlation
@@ -177,7 +178,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
         )
         if len(beads):
             beads = replace(beads, radii_angst=_HALO * beads.radii_angst)
-            images.change(lambda *image: beads.fill(*image)[0])
+            images.change(beads.fill)
         planes = _planes(problem, images)
         specimen = _specimen_grid(problem.grid, planes)
         whole = columns_inside(frame.slices, specimen, frame.grid)

@@ -1,9 +1,9 @@
 """The signal-to-noise ratio of each view at each frequency, measured from the images themselves.
 
-:mod:`~tomofilt.snr.spectra` holds what views have in common, :mod:`~tomofilt.snr.coherence` measures
-how alike images are that share their signal, :mod:`~tomofilt.snr.model` computes the SNR of every
-view from that. The same spectra tell how thick the specimen is (:mod:`~tomofilt.snr.thickness`) and
-whether views lie on each other and about the tilt axis.
+:mod:`~tomofilt.snr.coherence` measures how alike images are that share their signal, and
+:mod:`~tomofilt.snr.model` computes the SNR of every view from that. The same spectra tell how thick
+the specimen is (:mod:`~tomofilt.snr.thickness`), and whether views lie on each other and about the
+tilt axis (:mod:`~tomofilt.snr.neighbours`, :mod:`~tomofilt.snr.axis`).
 """
 
 from tomofilt.snr.coherence import frame_coherence, line_coherence
