@@ -1,4 +1,4 @@
-"""Which voxels a tomogram has, and which pixels the images that it is made from."""
+"""Which voxels a tomogram has, and which of its planes hold the specimen."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.reconstruction.settings import Settings
-from tomofilt.series.geometry import ImageGrid, VolumeGrid
+from tomofilt.series.geometry import VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["aligned_grid", "plane_weights", "volume_grid"]
+__all__ = ["plane_weights", "volume_grid"]
 
 #: The planes that count are so many times as thick as the specimen was measured: nothing of it may
 #: be lost, and a few empty planes do no harm.
@@ -53,24 +53,6 @@ def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
             f"a tomogram of {nx} x {ny} x {nz} pixels has no voxel left at bin {factor:g}"
         )
     return grid.binned(factor, first_voxel_kept=series.first_voxel_kept)
-
-
-def aligned_grid(
-    series: TiltSeries, image_from_aligned: NDArray[np.float64], volume: VolumeGrid
-) -> ImageGrid:
-    """The pixels of images on the tilt axis, as large as a tomogram's voxels."""
-    _, ny, nx = series.images.shape
-    if series.aligned_shape is not None:
-        width = series.aligned_shape[1]
-    else:
-        across = np.abs(image_from_aligned[:, :, 0]).mean(axis=0)
-        width = nx if across[0] >= across[1] else ny
-    factor = volume.voxel_angst / series.images.pixel_angst
-    columns = max(1, int(width / factor + 1e-6))
-    voxel = volume.voxel_angst
-    return ImageGrid(
-        (volume.shape[1], columns), (voxel, voxel), (volume.centre[1], (columns - 1) / 2)
-    )
 
 
 def plane_weights(
