@@ -1,9 +1,8 @@
-"""What the denoising network gains, what it loses, and what it invents.
+"""What the denoising network gains, what it loses, and what it costs.
 
     python bench/denoise.py truth [--first 0] [--seeds 2]
     python bench/denoise.py trial [--first 100] [--seeds 6]
     python bench/denoise.py left-out FOLDER
-    python bench/denoise.py hallucination FOLDER
     python bench/denoise.py cost FOLDER
     python bench/denoise.py picture FOLDER FILE.png
 
@@ -12,9 +11,8 @@ default filter, and whether the trial on left-out views agrees.
 `trial`: how often the trial is wrong, on many small series, each with its own network, that of
 another series, and its own turned into its opposite.
 `left-out`: views of an IMOD folder that neither head nor tomogram knows, two folds of five.
-`hallucination`: what it makes of noise, of displaced halves, of a copy of the specimen. `cost`:
-the command with and without. `picture`: the default tomogram and the denoised one, a slice across
-the beam and below it one along it, in one grey range. Nothing here passes or fails.
+`cost`: the command with and without. `picture`: the default tomogram and the denoised one, a slice
+across the beam and below it one along it, in one grey range. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ from tomofilt.simulate.molecules import bundled
 from tomofilt.simulate.phantom import Contents
 from tomofilt.simulate.physics import Optics
 from tomofilt.simulate.scheme import tilt_scheme
-from tomofilt.simulate.series import ImagesInMemory, Simulation, simulate
+from tomofilt.simulate.series import Simulation, simulate
 
 Volume = NDArray[np.float32]
 DEFAULT = Settings()
@@ -302,81 +300,9 @@ def left_out(folder: Path) -> None:
         )
 
 
-def _like(series: TiltSeries, stack: Volume) -> TiltSeries:
-    return replace(series, images=ImagesInMemory(stack, series.images.pixel_angst))
-
-
-def _stack(series: TiltSeries) -> Volume:
-    return np.stack([series.images.read(i) for i in range(series.images.shape[0])])
-
-
-def noise_like(stack: Volume, rng: np.random.Generator) -> Volume:
-    """Noise with the power spectrum of each image."""
-    made = np.empty_like(stack)
-    for image, out in zip(stack, made, strict=True):
-        mean = image.mean()
-        amplitude = np.abs(np.fft.rfft2(image - mean))
-        noise = np.fft.rfft2(rng.normal(size=image.shape))
-        out[:] = np.fft.irfft2(noise / np.abs(noise) * amplitude, image.shape) + mean
-    return made
-
-
-def _said(decided: Decision) -> str:
+def said(decided: Decision) -> str:
+    """What was decided, in words."""
     return "denoised" if decided.head else f"refused: {decided.reason}"
-
-
-def hallucination(folder: Path) -> None:
-    series = series_of(folder)
-    stack = _stack(series)
-    with measured_series(series) as (problem, images):
-        decided = decide(problem, images)
-    print("the series itself:", _said(decided))
-    rng = np.random.default_rng(0)
-    noise = _like(series, noise_like(stack, rng))
-    for name, other in (("noise with its spectra", noise), ("halves 2 px apart", _apart(series))):
-        try:
-            with measured_series(other) as measured_other:
-                print(f"{name}: {_said(decide(*measured_other))}")
-        except Exception as error:
-            print(f"{name}: {error}")
-    if decided.head is None:
-        return
-    head, everything = decided.head, np.arange(len(series.views))
-    with problem.images() as images:
-        linear, usual = both(problem, images, head)
-        coarse, block = CentralRows(problem, images.aligned(), everything).volume(everything)
-    on_noise = replace(problem, series=noise)
-    with on_noise.images() as images:
-        empty, forced = both(on_noise, images, head)
-    print(f"forced on noise: sd {forced.std() / usual.std():.2f} of the series' denoised")
-    print(f"  linear tomogram of the same noise: {empty.std() / linear.std():.2f} of the series'")
-    by = 24
-    doubled = [
-        replace(each, values=each.values + np.roll(each.values, round(by / each.step_px), axis=2))
-        for each in coarse
-    ]
-    # a displacement by whole coarse voxels is one by whole voxels only nearly
-    step = round(round(by / coarse[0].step_px) * coarse[0].step_px)
-    copy = block + np.roll(block, step, axis=1)
-    one = denoised(head, coarse, block, problem.threads)
-    two = denoised(head, doubled, copy, problem.threads)
-    inner = np.s_[:, 32:-8]
-    added = (one + np.roll(one, step, axis=1))[inner].ravel()
-    found = two[inner].ravel()
-    slope = float(np.cov(found, added)[0, 1] / added.var())
-    print(
-        f"a copy displaced by {step} px: f(y + Sy) on f(y) + S f(y): correlation "
-        f"{np.corrcoef(found, added)[0, 1]:.3f}, slope {slope:.3f}"
-    )
-
-
-def _apart(series: TiltSeries) -> TiltSeries:
-    stack = _stack(series)
-    order = np.argsort(series.tilt_deg)
-    for view in order[::2]:
-        image = int(series.views[view])
-        stack[image] = np.roll(stack[image], 2, axis=0)
-    return _like(series, stack)
 
 
 def cost(folder: Path) -> None:
@@ -410,7 +336,7 @@ def picture(folder: Path, file: Path) -> None:
     with measured_series(series_of(folder)) as (problem, images):
         decided = decide(problem, images)
         if decided.head is None:
-            print(_said(decided))
+            print(said(decided))
             return
         pair = both(problem, images, decided.head)
     sheets = []
@@ -431,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         simulations = commands.add_parser(name)
         simulations.add_argument("--first", type=int, default=first)
         simulations.add_argument("--seeds", type=int, default=seeds)
-    for name in ("left-out", "hallucination", "cost"):
+    for name in ("left-out", "cost"):
         commands.add_parser(name).add_argument("folder", type=Path)
     drawing = commands.add_parser("picture")
     drawing.add_argument("folder", type=Path)
@@ -442,9 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif chosen.command == "picture":
         picture(chosen.folder, chosen.file)
     else:
-        {"left-out": left_out, "hallucination": hallucination, "cost": cost}[chosen.command](
-            chosen.folder
-        )
+        {"left-out": left_out, "cost": cost}[chosen.command](chosen.folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""What filling gold is worth on lamellae with beads, against the truth.
+"""What filling gold is worth on lamellae with beads, against the truth; and a picture.
 
-    python bench/gold.py [--seeds 21 22 23]
+    python bench/gold.py truth [--seeds 21 22 23]
+    python bench/gold.py picture FOLDER PICTURE.png
 
-35 uneven views of 256 x 256 pixels of 10 A, a slab of 63 planes in 96, an SNR of 0.05 without the
-gold. PSNR and the mean FSC are those of everything further than 80 A from a bead; the area under
-the ROC curve is the mean over five kinds of particles. It takes a minute a seed. Nothing here
-passes or fails.
+`truth`: 35 uneven views of 256 x 256 pixels of 10 A, a slab of 63 planes in 96, an SNR of 0.05
+without the gold. PSNR and the mean FSC are those of everything further than 80 A from a bead; the
+area under the ROC curve is the mean over five kinds of particles. It takes a minute a seed.
+`picture`: an IMOD folder, `--gold as-is` beside `keep`: the middle plane, and below it a part of
+the plane where the two differ most. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+import tomofilt
 from tomofilt.evaluate.against_truth import compare_with_truth
 from tomofilt.evaluate.detection import background_places, detection, radial_template
 from tomofilt.reconstruction import solve
@@ -34,6 +39,8 @@ from tomofilt.simulate.series import (
     simulate,
 )
 
+#: Pixels of a part of the picture, which is twice as high in the middle plane.
+HEIGHT, WIDTH, GAP = 180, 330, 6
 SHAPE, PIXEL_ANGST, ICE_ANGST, SNR, NEAR_ANGST = (96, 256, 256), 10.0, 630.0, 0.05, 80.0
 
 
@@ -64,10 +71,8 @@ def lamella(seed: int) -> SimulatedSeries:
     return replace(made, clean=clean, halves=noisy_halves(clean, sigma, rng), optics=None)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22, 23])
-    for seed in parser.parse_args(arguments).seeds:
+def truth(seeds: Sequence[int]) -> None:
+    for seed in seeds:
         made = lamella(seed)
         assert made.phantom is not None
         series = replace(made.tilt_series(), halves=None)
@@ -106,6 +111,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"area {np.mean(areas):.4f}",
                 flush=True,
             )
+
+
+def picture(folder: Path, file: Path) -> None:
+    series = tomofilt.open(folder)
+    pair = [tomofilt.tomogram(series, Settings(gold=gold)) for gold in ("as-is", "keep")]
+    change = np.abs(pair[1] - pair[0])
+    z, y, x = (int(place) for place in np.unravel_index(change.argmax(), change.shape))
+    nz, ny, nx = change.shape
+    top, left = np.clip((y - HEIGHT // 2, x - WIDTH // 2), 0, (ny - HEIGHT, nx - WIDTH))
+    parts = [
+        [
+            volume[nz // 2, (ny - 2 * HEIGHT) // 2 :, (nx - WIDTH) // 2 :][: 2 * HEIGHT, :WIDTH],
+            volume[z, top:, left:][:HEIGHT, :WIDTH],
+        ]
+        for volume in pair
+    ]
+    low, high = np.percentile(parts[1][0], [0.5, 99.5])
+    gap = np.full((GAP, WIDTH), high)
+    columns = [np.concatenate([one[::-1], gap, two[::-1]]) for one, two in parts]
+    sheet = np.concatenate([columns[0], np.full((len(columns[0]), GAP), high), columns[1]], axis=1)
+    grey = np.clip((sheet - low) / (high - low), 0, 1) * 255
+    Image.fromarray(grey.astype(np.uint8)).quantize(48).save(file, optimize=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    simulations = commands.add_parser("truth")
+    simulations.add_argument("--seeds", type=int, nargs="+", default=[21, 22, 23])
+    drawing = commands.add_parser("picture")
+    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("file", type=Path)
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "truth":
+        truth(chosen.seeds)
+    else:
+        picture(chosen.folder, chosen.file)
 
 
 if __name__ == "__main__":

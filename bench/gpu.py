@@ -12,10 +12,7 @@ failed or a result is wrong.
 from __future__ import annotations
 
 import argparse
-import faulthandler
-import json
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,14 +22,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
 from command import TILT_COM
 from rich.console import Console
-from rich.table import Table
+from steps import Found, run_steps
 
 from tomofilt.errors import ResourceError
 from tomofilt.io.mrc import MrcWriter
@@ -64,11 +61,7 @@ GRADIENT_VOLUME = (32, 64, 96)
 FAILURE_VOLUME = (64, 1024, 1024)
 #: Rows and columns of a program of Triton's kernels that are tried.
 BLOCKS = [(4, 128), (8, 64), (8, 128), (8, 256), (16, 64), (16, 128)]
-#: Seconds after its time in which a step may still end by itself.
-GRACE = 20
 REPOSITORY = Path(__file__).parents[1]
-#: What a step found; under "wrong" stands what should not be.
-Found: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -382,48 +375,6 @@ STEPS: dict[Callable[[Machine, Found], None], int] = {
 }
 
 
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError when time is up; where even that is not heard, end the process soon."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"not done within {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=sys.__stderr__)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        faulthandler.cancel_dump_traceback_later()
-
-
-def run(machine: Machine, console: Console, path: Path | None) -> int:
-    """Run all steps; the exit code."""
-    results: dict[str, Found] = {}
-    for step, seconds in STEPS.items():
-        found = results[step.__name__] = {}
-        start = time.perf_counter()
-        try:
-            with at_most(seconds):
-                step(machine, found)
-        except Exception as error:
-            found["wrong"] = f"{type(error).__name__}: {error}"
-        found["took, s"] = time.perf_counter() - start
-        console.print(step.__name__, found)
-        if path is not None:  # after each step: a crash in native code ends the process
-            path.write_text(json.dumps(results, indent=1))
-    table = Table("step", "what", "result")
-    for name, each in results.items():
-        for what, value in each.items():
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            table.add_row(name, what, shown[:300])
-    console.print(table)
-    return int(any("wrong" in each for each in results.values()))
-
-
 def main() -> int:
     """Measure, or say what would be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -444,7 +395,7 @@ def main() -> int:
         return 0
     if all(lacks.values()):
         raise SystemExit(f"no GPU to measure: {lacks['triton']}")
-    return run(machine, console, chosen.json)
+    return run_steps(STEPS, machine, console, chosen.json)
 
 
 if __name__ == "__main__":

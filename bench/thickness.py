@@ -130,9 +130,7 @@ def planes(folder: Path, thickness_angst: float, voxel_angst: float, gold: str) 
         with problem.images() as images:
             if gold == "filled":
                 images.change(
-                    lambda view, image, views=views, halo=problem.frame.halo: beads.fill(
-                        int(views[view]), image, halo
-                    )[0]
+                    lambda view, *image, views=views: beads.fill(int(views[view]), *image)
                 )
             ny, nx = problem.grid.shape[1:]
             volume = np.asarray(problem.volume(images))

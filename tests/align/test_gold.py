@@ -30,6 +30,11 @@ def image(view, drawn, grid, noise, places=PLACES, shape=(180, 170)):
     return made
 
 
+def distance_angst(view):
+    """How far each pixel of a view is from the nearest bead."""
+    return np.min([image(view, lambda r: r, GRID, 0.0, [place]) for place in PLACES], axis=0)
+
+
 def disc(radius, height, pixel=10.0):
     return lambda r: height * np.clip((radius - r) / pixel + 0.5, 0, 1)
 
@@ -110,35 +115,31 @@ def test_neither_noise_nor_molecules_are_gold():
         beads, images = search(drawn)
         assert len(beads) == 0
         assert beads.facts() == {"beads": 0}
-        filled, mask = beads.fill(3, images[3], GRID)
-        assert filled is images[3]
-        assert not mask.any()
+        assert beads.fill(3, images[3], GRID) is images[3]
 
 
 def test_a_filled_image_has_the_level_and_the_grain_of_what_is_around():
     beads, images = search(disc(50.0, -9.0))
     for view in (0, 10):
-        filled, mask = beads.fill(view, images[view], GRID)
-        assert 0.01 < mask.mean() < 0.05
-        np.testing.assert_array_equal(filled[~mask], images[view][~mask])
-        assert abs(filled[mask].mean()) < 0.1
-        assert 0.8 < filled[mask].std() < 1.2
-        assert images[view][mask].mean() < -2  # the image itself is as it was
-    again, _ = beads.fill(0, images[0], GRID)
-    np.testing.assert_array_equal(again, beads.fill(0, images[0], GRID)[0])
+        filled, far = beads.fill(view, images[view], GRID), distance_angst(view)
+        # beyond the radius of 50 A: 10 A, one and a half pixels, and an error of the place
+        np.testing.assert_array_equal(filled[far > 85], images[view][far > 85])
+        bead = far < 70
+        assert abs(filled[bead].mean()) < 0.1
+        assert 0.8 < filled[bead].std() < 1.2
+        assert images[view][bead].mean() < -2  # the image itself is as it was
+    np.testing.assert_array_equal(beads.fill(10, images[10], GRID), filled)
 
 
 def test_rows_before_and_behind_the_grid_change_hardly_anything():
     beads, images = search(disc(50.0, -9.0))
-    filled, mask = beads.fill(7, images[7], GRID)
-    halo = 4
+    filled, halo = beads.fill(7, images[7], GRID), 4
     padded = ImageGrid.centred((180 + 2 * halo, 170), 10.0)
-    high, its = beads.fill(7, np.pad(images[7], [(halo, halo), (0, 0)]), padded)
-    np.testing.assert_array_equal(its[halo:-halo], mask)
-    inside = high[halo:-halo]
-    np.testing.assert_array_equal(inside[~mask], filled[~mask])
+    high = beads.fill(7, np.pad(images[7], [(halo, halo), (0, 0)]), padded)
+    inside, bead = high[halo:-halo], filled != images[7]
+    np.testing.assert_array_equal(inside != images[7], bead)
     # the level is measured in blocks, which begin elsewhere; noise has a deviation of 1
-    assert (inside[mask] - filled[mask]).std() < 0.2
+    assert (inside[bead] - filled[bead]).std() < 0.2
 
 
 def test_put_back_beads_have_their_size_and_weight_in_any_block():

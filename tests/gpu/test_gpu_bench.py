@@ -49,7 +49,7 @@ def machine(bench, cuda, monkeypatch):
 
 def test_every_step(bench, machine, tmp_path, capsys):
     path = tmp_path / "found.json"
-    assert bench.run(machine, bench.Console(width=200, markup=False), path) == 0
+    assert bench.run_steps(bench.STEPS, machine, bench.Console(width=200, markup=False), path) == 0
     found = json.loads(path.read_text())
     assert list(found) == [step.__name__ for step in bench.STEPS]
     assert found["describe"]["gpus"] == 2
@@ -81,7 +81,7 @@ def test_what_goes_wrong_is_told(bench, machine, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(bench, "LIMITS", {"astra": 1e-12, "triton": 1e-12})
     monkeypatch.setattr(bench, "STEPS", {bench.parity: 60, slow: 60, broken: 60})
     path = tmp_path / "found.json"
-    assert bench.run(machine, bench.Console(width=200, markup=False), path) == 1
+    assert bench.run_steps(bench.STEPS, machine, bench.Console(width=200, markup=False), path) == 1
     found = json.loads(path.read_text())
     assert "against 1e-12" in found["parity"]["wrong"]
     assert found["slow"]["a first number"] == 1.0

@@ -19,6 +19,7 @@ from runs import reconstructed
 from tomofilt.errors import InputError, OutputError, OutputExistsError, ResourceError
 from tomofilt.reconstruction import budget
 from tomofilt.reconstruction.methods import fbp
+from tomofilt.reconstruction.methods.fbp import middle_first
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
@@ -420,3 +421,14 @@ def test_count_normalisation_is_a_mean(tmp_path, run):
     assert volume.max() <= 1.0 + 1e-5
     assert volume[7, 12, 2] == pytest.approx(-1.0, abs=1e-5)
     assert volume[7, 12, 17] == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "first"), [(80, 64, 0), (156, 128, 0), (180, 64, 64), (256, 128, 128)]
+)
+def test_the_piece_with_the_middle_comes_first(length, step, first):
+    """The scale of integers is that of the first block: the end of a tomogram is too empty."""
+    starts = middle_first(0, length, step)
+    assert starts[0] == first
+    assert first <= length / 2 < first + step
+    assert sorted(starts) == list(range(0, length, step))

@@ -101,7 +101,7 @@ def test_the_tilt_axis_is_found_where_it_is(degrees):
     series = replace(made.tilt_series(), halves=None)
     spectra = spectra_of(turned(series, degrees))
     found = axis_offset(spectra, 270.0, 0.0)
-    assert found.degrees == pytest.approx(-degrees, abs=2.5)
+    assert found.offset_deg == pytest.approx(-degrees, abs=2.5)
     assert (found.gain > 30) == (degrees != 0)
     assert (found.share > 0.01) == (degrees != 0)
     assert axis_offset(spectra, 270.0, 0.0, threads=2).gain == pytest.approx(found.gain)

@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -23,6 +22,7 @@ from tomofilt.cli.reconstruct import reconstruct
 from tomofilt.cli.report import report
 from tomofilt.cli.simulate import simulate
 from tomofilt.cli.submit import PASSED_ON, submit
+from tomofilt.util.plugins import plugins
 from tomofilt.util.signals import raise_if_stopped, stoppable
 
 __all__ = ["app", "main"]
@@ -45,7 +45,7 @@ app.command(cls=Command)(simulate)
 app.add_typer(train.app, name="train")
 app.add_typer(filters.app, name="filters")
 app.command(cls=Command)(doctor)
-for plugin in entry_points(group="tomofilt.commands"):
+for plugin in plugins("tomofilt.commands"):
     command = plugin.load()
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=plugin.name)

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from tomofilt.cli import options
+from tomofilt.util.plugins import plugins
 
 __all__ = ["doctor", "examine"]
 
@@ -195,7 +196,7 @@ def _of_module(name: str, fact: Callable[[Any], Any]) -> Any:
 
 def _plugins() -> list[dict[str, str | None]]:
     found = []
-    for point in entry_points(group="tomofilt.projects"):
+    for point in plugins("tomofilt.projects"):
         try:
             point.load()
             error = None

@@ -296,7 +296,7 @@ def workers_for(work: Work) -> tuple[Settings, AbstractContextManager[Executor |
 
 @contextmanager
 def _tidied(work: Work, workers: AbstractContextManager[Executor]) -> Iterator[Executor]:
-    """The same; after an interruption nothing is left of what ended workers were writing."""
+    """Workers; after an interruption nothing is left of what they were writing."""
     from tomofilt.io.files import sweep
 
     try:

@@ -9,9 +9,9 @@ from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.central import central_images
 from tomofilt.evaluate.rings import BANDS, band_correlation
 from tomofilt.evaluate.views import columns_inside
-from tomofilt.evaluate.witnesses import plane_weights
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.projectors.cpu import SliceProjector, slice_table
+from tomofilt.reconstruction.grids import plane_weights
 from tomofilt.reconstruction.problem import Problem
 
 __all__ = ["LeftOutViews"]

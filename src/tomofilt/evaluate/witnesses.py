@@ -20,10 +20,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.gold import Beads, find_beads
+from tomofilt.align.beads import Beads
+from tomofilt.align.gold import find_beads
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import band_correlation, volume_correlation
 from tomofilt.evaluate.views import columns_inside
+from tomofilt.reconstruction.grids import plane_weights
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem, Slab
 from tomofilt.reconstruction.settings import Settings
@@ -31,7 +33,7 @@ from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["Witnesses", "call_witnesses", "plane_weights"]
+__all__ = ["Witnesses", "call_witnesses"]
 
 log = logging.getLogger(__name__)
 Float32 = NDArray[np.float32]
@@ -42,13 +44,6 @@ ChooseFolds = Callable[[NDArray[np.bool_]], Sequence[Sequence[int]]]
 #: Around a bead so many times its radius is filled: the CTF and filters leave rings about it, which
 #: would be predicted far better than any specimen.
 _HALO = 2.0
-#: The planes that count are so many times as thick as the specimen was measured: nothing of it may
-#: be lost, and a few empty planes do no harm.
-_GENEROUS = 1.4
-#: The specimen's surfaces are cut off softly, over so many voxels.
-_SOFT_PX = 4.0
-#: A specimen is taken to be no thinner than this.
-_THINNEST_PX = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +106,7 @@ class Witnesses:
                     "lower tilt, or make the tomogram thinner or wider"
                 )
             image = self.images[int(view)][rows, columns]
-            projection = self.beads.fill(int(view), predicted[i], frame.grid)[0][rows, columns]
+            projection = self.beads.fill(int(view), predicted[i], frame.grid)[rows, columns]
             correlation[i, :-1] = band_correlation(image, projection, bands)
             correlation[i, -1] = volume_correlation(image, projection)
         return correlation
@@ -177,7 +172,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
         )
         if len(beads):
             beads = replace(beads, radii_angst=_HALO * beads.radii_angst)
-            images.change(lambda *image: beads.fill(*image)[0])
+            images.change(beads.fill)
         planes = _planes(problem, images)
         specimen = _specimen_grid(problem.grid, planes)
         whole = columns_inside(frame.slices, specimen, frame.grid)
@@ -212,22 +207,6 @@ def _planes(problem: Problem, images: SeriesImages) -> Float32:
             "all figures are lower"
         )
     return plane_weights(grid, *found)
-
-
-def plane_weights(grid: VolumeGrid, thickness_angst: float, centre_angst: float) -> Float32:
-    """Weights (z,) of the planes of a tomogram: 1 in the specimen, 0 outside, softly between.
-
-    Parameters
-    ----------
-    grid : VolumeGrid
-    thickness_angst, centre_angst : float
-        Of the specimen, as it was measured, and the height of its middle.
-    """
-    half = max(_GENEROUS * thickness_angst / grid.voxel_angst, _THINNEST_PX) / 2
-    middle = grid.centre[0] + centre_angst / grid.voxel_angst
-    depth = half - np.abs(np.arange(grid.shape[0]) - middle)
-    weights: Float32 = np.clip(depth / _SOFT_PX + 0.5, 0, 1).astype(np.float32)
-    return weights
 
 
 def _specimen_grid(grid: VolumeGrid, planes: Float32) -> VolumeGrid:

@@ -129,7 +129,7 @@ class WienerExact(Filter):
             facts["neighbours"] = found.matches.facts()
         if found.axis is not None:
             facts["tilt_axis"] = {
-                "off_deg": round(found.axis.degrees, 1),
+                "off_deg": round(found.axis.offset_deg, 1),
                 "gain": round(found.axis.gain, 1),
                 "share": round(found.axis.share, 4),
             }

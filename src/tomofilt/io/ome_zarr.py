@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,11 +116,7 @@ def write_ome_zarr(
             )
             # rows of the MRC file are read whole
             steps = chunks if level != _LEVELS[0] else (*chunks[:2], shape[2])
-            for corner in itertools.product(*map(range, (0, 0, 0), shape, steps)):
-                where = tuple(
-                    slice(a, min(a + step, n))
-                    for a, step, n in zip(corner, steps, shape, strict=True)
-                )
+            for where in _boxes(shape, steps):
                 block = read(*where)
                 array[where] = np.rint(block) if dtype.kind in "iu" else block
             shape, read = tuple((n + 1) // 2 for n in shape), _halved(array)
@@ -152,6 +148,14 @@ def _upright(stack: MrcStack, orientation: Literal["zyx", "xzy"]) -> tuple[tuple
         [stack.read(i, second - z.stop, second - z.start)[::-1, x] for i in range(y.start, y.stop)],
         axis=1,
     )
+
+
+def _boxes(shape: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Boxes of some size that fill an array."""
+    for corner in itertools.product(*map(range, (0, 0, 0), shape, steps)):
+        yield tuple(
+            slice(a, min(a + step, n)) for a, step, n in zip(corner, steps, shape, strict=True)
+        )
 
 
 def _halved(array: Any) -> Read:

@@ -33,7 +33,7 @@ from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.util.progress import Clock, Progress
 
 if TYPE_CHECKING:
-    from tomofilt.align.gold import Beads
+    from tomofilt.align.beads import Beads
     from tomofilt.denoise.decision import Decision
     from tomofilt.denoise.denoiser import Denoiser
     from tomofilt.jobs.sink import VolumeSink

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tomofilt.align.gold import Beads, find_beads
+from tomofilt.align.beads import Beads
+from tomofilt.align.gold import find_beads
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
@@ -37,23 +38,23 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     if settings.gold == "as-is" or problem.method.native:
         return None
     frame, series = problem.frame, problem.series
-    told = None
+    told_angst = None
     if series.fiducials_angst is not None:
         back = np.linalg.inv(frame.image_from_aligned[:, :, :2])
         about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
-        told = np.einsum("vij,bvj->bvi", back, about)
+        told_angst = np.einsum("vij,bvj->bvi", back, about)
     beads = find_beads(
         images.aligned().image,
         frame.slices,
         frame.grid,
         problem.thickness_angst,
         problem.threads,
-        told,
+        told_angst,
     )
     if not len(beads):
         return beads
     log.info("  %s in %s and filled in the images", beads.summary(), series.name)
-    images.change(lambda *image: beads.fill(*image)[0])
+    images.change(beads.fill)
     local = series.geometry.in_aligned_frame(frame.image_from_aligned).local
     if local is not None:
         return beads.placed_by(local)

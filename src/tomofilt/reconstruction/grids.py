@@ -1,4 +1,4 @@
-"""Which voxels a tomogram has, and which pixels the images that it is made from."""
+"""Which voxels a tomogram has, and which of its planes hold the specimen."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from numpy.typing import NDArray
 
 from tomofilt.errors import InputError
 from tomofilt.reconstruction.settings import Settings
-from tomofilt.series.geometry import ImageGrid, VolumeGrid
+from tomofilt.series.geometry import VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 
-__all__ = ["aligned_grid", "volume_grid"]
+__all__ = ["plane_weights", "volume_grid"]
+
+#: The planes that count are so many times as thick as the specimen was measured: nothing of it may
+#: be lost, and a few empty planes do no harm.
+_GENEROUS = 1.4
+#: The specimen's surfaces are cut off softly, over so many voxels.
+_SOFT_PX = 4.0
+#: A specimen is taken to be no thinner than this.
+_THINNEST_PX = 8.0
 
 
 def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
@@ -47,19 +55,18 @@ def volume_grid(series: TiltSeries, settings: Settings) -> VolumeGrid:
     return grid.binned(factor, first_voxel_kept=series.first_voxel_kept)
 
 
-def aligned_grid(
-    series: TiltSeries, image_from_aligned: NDArray[np.float64], volume: VolumeGrid
-) -> ImageGrid:
-    """The pixels of images on the tilt axis, as large as a tomogram's voxels."""
-    _, ny, nx = series.images.shape
-    if series.aligned_shape is not None:
-        width = series.aligned_shape[1]
-    else:
-        across = np.abs(image_from_aligned[:, :, 0]).mean(axis=0)
-        width = nx if across[0] >= across[1] else ny
-    factor = volume.voxel_angst / series.images.pixel_angst
-    columns = max(1, int(width / factor + 1e-6))
-    voxel = volume.voxel_angst
-    return ImageGrid(
-        (volume.shape[1], columns), (voxel, voxel), (volume.centre[1], (columns - 1) / 2)
-    )
+def plane_weights(
+    grid: VolumeGrid, thickness_angst: float, centre_angst: float
+) -> NDArray[np.float32]:
+    """Weights (z,) of the planes of a tomogram: 1 in the specimen, 0 outside, softly between.
+
+    Parameters
+    ----------
+    grid : VolumeGrid
+    thickness_angst, centre_angst : float
+        Of the specimen, as it was measured, and the height of its middle.
+    """
+    half = max(_GENEROUS * thickness_angst / grid.voxel_angst, _THINNEST_PX) / 2
+    middle = grid.centre[0] + centre_angst / grid.voxel_angst
+    depth = half - np.abs(np.arange(grid.shape[0]) - middle)
+    return np.asarray(np.clip(depth / _SOFT_PX + 0.5, 0, 1), dtype=np.float32)

@@ -164,7 +164,7 @@ def measure_noise(
     for view, number in enumerate(series.views):
         image = source.read(int(number))
         if beads is not None:
-            image, _ = beads.fill(view, image, grid, warps[view])
+            image = beads.fill(view, image, grid, warps[view])
         power[view] = radial_power(image, source.pixel_angst, k)
     share = measurement.snr(k)
     share = share / (1 + share)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.snr.coherence import LineSpectra
+from tomofilt.snr.spectra import LineSpectra
 from tomofilt.util.threads import run_all
 
 __all__ = ["AxisOffset", "axis_offset"]
@@ -39,7 +39,7 @@ class AxisOffset:
 
     Attributes
     ----------
-    degrees : float
+    offset_deg : float
         From where the alignment has it; beyond 12 degrees nothing is tried.
     gain : float
         How much better the views are explained there: difference of log likelihoods.
@@ -48,7 +48,7 @@ class AxisOffset:
         explains very clear views surely better by a little.
     """
 
-    degrees: float
+    offset_deg: float
     gain: float
     share: float
 
@@ -66,7 +66,7 @@ def axis_offset(
     ----------
     spectra : LineSpectra
     thickness_angst, centre_angst : float
-        Of the specimen, as :func:`~tomofilt.snr.coherence.measure_thickness` finds them.
+        Of the specimen, as :func:`~tomofilt.snr.thickness.measure_thickness` finds them.
     threads : int
 
     Returns
@@ -78,29 +78,22 @@ def axis_offset(
     narrowest = min(float(spectra.width_angst.min()), len(spectra.k_along) * spectra.pixel_angst)
     if narrowest < _WIDTHS * thickness_angst:
         return None
-    order, step = spectra.order, 3 / (_STEPS * thickness_angst)
-    pairs = [
-        (int(m), int(n))
-        for distance in _DISTANCES
-        for m, n in zip(order[:-distance], order[distance:], strict=True)
-    ]
-    turned = np.radians(_TRIED_DEG)
-    bands = len(spectra.band_edges()) - 1
-    shape = (len(turned), bands, _STEPS + 1)
-    alike, count = np.zeros((2, threads, *shape))
+    step, turned = 3 / (_STEPS * thickness_angst), np.radians(_TRIED_DEG)
+    shape = (len(turned), len(spectra.band_edges()) - 1, _STEPS + 1)
+    alike, count = np.zeros((2, len(_DISTANCES), *shape))
 
-    def compare(worker: int) -> None:
-        for m, n in pairs[worker::threads]:
+    def compare(i: int) -> None:
+        for m, n in spectra.pairs(_DISTANCES[i]):
             band, k_x, k_y, cosine = _phases(spectra, m, n, centre_angst)
             slope = abs(spectra.slope[n] - spectra.slope[m])
-            for i, angle in enumerate(turned):
+            for j, angle in enumerate(turned):
                 q = np.abs(k_x * np.cos(angle) + k_y * np.sin(angle)) * slope
-                place = band * (_STEPS + 1) + np.minimum((q / step).astype(int), _STEPS)
-                size = bands * (_STEPS + 1)
-                alike[worker, i] += np.bincount(place, cosine, size).reshape(shape[1:])
-                count[worker, i] += np.bincount(place, minlength=size).reshape(shape[1:])
+                place = band * shape[2] + np.minimum((q / step).astype(int), _STEPS)
+                for total, weight in ((alike, cosine), (count, None)):
+                    sums = np.bincount(place, weight, total[i, j].size)
+                    total[i, j] += sums.reshape(shape[1:])
 
-    run_all(threads, compare, range(threads))
+    run_all(threads, compare, range(len(_DISTANCES)))
     alike, count = (total.sum(axis=0)[..., :_STEPS] for total in (alike, count))
     q = (np.arange(_STEPS) + 0.5) * step
     likelihood = np.zeros(len(turned))
@@ -111,7 +104,7 @@ def axis_offset(
     best = int(likelihood.argmax())
     top, gain = likelihood[best], likelihood[best] - likelihood[len(turned) // 2]
     return AxisOffset(
-        degrees=_summit(_TRIED_DEG, likelihood, best),
+        offset_deg=_summit(_TRIED_DEG, likelihood, best),
         gain=float(gain),
         share=float(gain / top) if top > 0 else 0.0,
     )
@@ -126,7 +119,7 @@ def _phases(
     k_x = np.broadcast_to(spectra.k_x, first.shape)
     k_across = np.sqrt(np.abs(spectra.k_across[m] * spectra.k_across[n]))
     radius = np.hypot(k_y, k_across)
-    used = (first != 0) & (second != 0) & (np.abs(k_y) > 1.5 * spectra.k_along[1])
+    used = (first != 0) & (second != 0) & (np.abs(k_y) > spectra.lowest_k)
     used &= radius < _HIGHEST / spectra.pixel_angst
     band = np.digitize(radius[used], spectra.band_edges()) - 1
     phase = np.exp(-2j * np.pi * spectra.k_x * (spectra.slope[n] - spectra.slope[m]) * centre_angst)

@@ -7,12 +7,11 @@ space. In a series that is aligned they match where they are; a wrong shift move
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.snr.coherence import LineSpectra
+from tomofilt.snr.spectra import LineSpectra
 from tomofilt.util.threads import run_all
 
 __all__ = ["Matches", "match_neighbours"]
@@ -138,17 +137,15 @@ def match_neighbours(
     ----------
     spectra : LineSpectra
     thickness_angst, centre_angst : float
-        Of the specimen, as :func:`~tomofilt.snr.coherence.measure_thickness` finds them.
+        Of the specimen, as :func:`~tomofilt.snr.thickness.measure_thickness` finds them.
     threads : int
     """
-    order, pixel = spectra.order, spectra.pixel_angst
-    pairs = list(pairwise(order))
+    pairs, pixel = spectra.pairs(1), spectra.pixel_angst
     tried = np.arange(-_REACH_PX, _REACH_PX + 1) * pixel
     along = np.exp(2j * np.pi * np.outer(tried, spectra.k_along))
     best, near, here = np.zeros((3, len(pairs)))
     shift = np.zeros((len(pairs), 2))
     reach = min(_REACH_PX, len(spectra.k_along) // 4)
-    lowest = 1.5 * spectra.k_along[1]  # what all images share without being signal
     inside = np.abs(tried) <= reach * pixel
 
     def compare(pair: int) -> None:
@@ -158,7 +155,7 @@ def match_neighbours(
         k = np.hypot(spectra.k_along[:, None], spectra.k_x)
         first, second = spectra.values[m], spectra.values[n]
         used = (first != 0) & (second != 0) & (shared > _LEAST_OVERLAP)
-        used &= (k < _HIGHEST / pixel) & (np.abs(spectra.k_along)[:, None] > lowest)
+        used &= (k < _HIGHEST / pixel) & (np.abs(spectra.k_along)[:, None] > spectra.lowest_k)
         if not used.any():
             return
         cross = first * np.conj(second) * np.exp(-2j * np.pi * q * centre_angst)

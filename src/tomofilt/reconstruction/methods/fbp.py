@@ -215,7 +215,7 @@ def slab_starts(problem: Problem) -> list[int]:
 
 
 def middle_first(start: int, stop: int, step: int) -> list[int]:
-    """Starts of the pieces of a range, the middle one first: it sets the scale of integers."""
+    """Starts of the pieces of a range, that of its middle first: it sets the scale of integers."""
     starts = list(range(start, stop, step))
-    middle = starts.pop(len(starts) // 2)
+    middle = starts.pop((stop - start) // 2 // step)
     return [middle, *starts]

@@ -26,6 +26,7 @@ from tomofilt.filters.table import GainTable
 from tomofilt.filters.wiener import WienerExact
 from tomofilt.projectors.wide import WideSlab, block_bytes
 from tomofilt.reconstruction.budget import SLAB_ROWS
+from tomofilt.reconstruction.grids import plane_weights
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.methods.fbp import (
     Fbp,
@@ -52,10 +53,6 @@ OnImage = Callable[[int, Float32], Float32]
 ThereAndBack = Callable[[Float32, Float32], None]
 
 _MATCH = WienerExact("match")
-#: The specimen may be so many times as thick as it was measured: nothing of it may be lost.
-_GENEROUS = 1.4
-#: Its surfaces are soft, over so many voxels.
-_SOFT_PX = 4.0
 #: What an iteration on a slab counts for.
 _ITERATION_UNITS = 300
 
@@ -317,9 +314,5 @@ def _planes(measured: WienerExact, grid: VolumeGrid) -> Float32:
     """Where the specimen may be: weights (z, x) of a slab's voxels."""
     found = measured.measurement
     assert found is not None
-    nz, _, nx = grid.shape
-    middle = grid.centre[0] + found.centre_angst / grid.voxel_angst
-    half = _GENEROUS * found.thickness_angst / grid.voxel_angst / 2
-    depth = half - np.abs(np.arange(nz) - middle)
-    planes = np.clip(depth / _SOFT_PX + 0.5, 0, 1).astype(np.float32)
-    return np.ascontiguousarray(np.broadcast_to(planes[:, None], (nz, nx)))
+    planes = plane_weights(grid, found.thickness_angst, found.centre_angst)
+    return np.ascontiguousarray(np.broadcast_to(planes[:, None], grid.shape[::2]))
