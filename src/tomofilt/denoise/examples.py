@@ -116,7 +116,10 @@ def halves_and_whole(central: CentralRows) -> tuple[list[Tomogram], Tomogram]:
     share = np.float32(len(members[0]) / len(order))
 
     def mean(one: Float32, other: Float32) -> Float32:
-        return other + share * (one - other)
+        found = one - other
+        found *= share
+        found += other
+        return found
 
     coarse = [
         replace(one, values=mean(one.values, other.values))
