@@ -36,9 +36,9 @@ def effort(tmp_path, shape_zyx, frames=False, **settings):
 #: training and testing networks, and the volumes.
 TIMED = (
     # EMPIAR-10499, series 00254, refused in the end
-    ((180, 630, 652), False, (0.50, 0.92, 9.05, 1.83)),
+    ((180, 630, 652), False, (0.38, 1.03, 5.00, 1.64)),
     # a simulated one with frame halves, denoised
-    ((96, 192, 192), True, (0.14, 0.31, 4.22, 0.60)),
+    ((96, 192, 192), True, (0.11, 0.28, 2.42, 0.41)),
 )
 
 

@@ -147,7 +147,7 @@ class _CoarseGrid:
         images: Float32 = fft.irfft2(part * self.windows, (self.rows, self.columns))
         y = np.arange(-MARGIN, self.images.shape[0] - MARGIN)
         x = np.arange(-_BEFORE, self.images.shape[1] - _BEFORE)
-        return np.ascontiguousarray(images[:, y[:, None] % self.rows, x % self.columns])
+        return images[:, y[:, None] % self.rows, x % self.columns]
 
     def _spline(self, view: int) -> Float32:
         """One over the transfer of cubic B-splines, at the frequencies a view has in the volume."""
@@ -181,27 +181,29 @@ class Splitter:
         )
         self._threads, self._device = problem.threads, problem.device
         self._grids = [_CoarseGrid(problem, self._filter, *coarse) for coarse in COARSE]
-        self._images: list[list[Float32 | None]] = [
-            [None] * len(problem.series.views) for _ in self._grids
+        views = len(problem.series.views)
+        self._images = [
+            np.empty((len(grid.windows), views, *grid.images.shape), dtype=np.float32)
+            for grid in self._grids
         ]
 
     def filter_image(self, view: int, image: Float32) -> Float32:
         """Filter an aligned image, halo and all, of one of the views; its bands are kept."""
         spectrum = self._filter.spectrum(view, continue_level(image))
         for grid, images in zip(self._grids, self._images, strict=True):
-            images[view] = grid.split(view, spectrum)
+            images[:, view] = grid.split(view, spectrum)
         return self._filter.crop(spectrum)
 
     def back_project(self, members: NDArray[np.intp], gain: float = 1.0) -> list[CoarseBands]:
         """Coarse bands of the tomogram from some views, whose images have been filtered."""
         found = []
         for grid, images in zip(self._grids, self._images, strict=True):
-            stack = np.stack([images[view] for view in members])
             projector = self._projector(
                 grid.table[members], (len(members), *grid.images.shape), grid.volume.shape
             )
-            values = np.stack([projector.adjoint(stack[:, i]) for i in range(stack.shape[1])])
-            values *= np.float32(gain)
+            values = np.empty((len(images), *grid.volume.shape), dtype=np.float32)
+            for band, out in zip(images, values, strict=True):
+                np.multiply(projector.adjoint(band[members]), np.float32(gain), out=out)
             found.append(CoarseBands(values, grid.step_px, grid.first_px))
         return found
 

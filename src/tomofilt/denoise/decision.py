@@ -20,13 +20,12 @@ from tomofilt.align.stack import AlignedStack
 from tomofilt.denoise.bands import BANDS
 from tomofilt.denoise.central import CentralRows
 from tomofilt.denoise.examples import (
-    Tomogram,
     chosen_voxels,
     displacement_px,
     examples_from_halves,
-    halves_of,
+    halves_and_whole,
 )
-from tomofilt.denoise.fit import Fit, fit_head
+from tomofilt.denoise.fit import fit_head
 from tomofilt.denoise.gates import gate_weights
 from tomofilt.denoise.head import Head
 from tomofilt.denoise.kernel import apply_head
@@ -64,8 +63,8 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 STRENGTHS_AFTER_CTF = 2
 #: A head is taken if the mean gain is more than this many standard errors above zero.
 LEAST_GAIN = 1.0
-#: What a fold does, one after the other: a tomogram, halves, examples, a head, its test.
-_STAGES = 5
+#: What a fold does, one after the other: tomograms, examples, a head, its test.
+_STAGES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,13 +242,17 @@ class _Fold:
         if "halves_displaced" not in facts:
             _check_size(central)
             _check_halves(problem, central, kept, facts)
-        tomogram = Tomogram(*central.volume(np.arange(len(kept))))
+        halves, tomogram = halves_and_whole(central)
         voxels = chosen_voxels(central.problem, self.seed)
         whole = tomogram.bands(voxels)
         advance()
         told: dict[str, object] = {"images": [int(i) + 1 for i in problem.series.views[self.left]]}
         if given is None:
-            fit = self._fit(central, voxels, advance)
+            examples = examples_from_halves(halves, voxels)
+            advance()
+            fit = fit_head(examples, self.seed)
+            del halves, examples  # the test needs the room
+            advance()
             told["held_out_loss"] = round(fit.loss, 5)
             told["held_out_loss_of_linear"] = round(fit.linear_loss, 5)
             head = fit.head.for_tomogram(_deviation(whole, fit.head.largest))
@@ -275,17 +278,6 @@ class _Fold:
             for s, each in zip(strengths, tried.correlation.mean(axis=1), strict=True)
         }
         return tried
-
-    def _fit(
-        self, central: CentralRows, voxels: NDArray[np.intp], advance: Callable[[], None]
-    ) -> Fit:
-        halves = halves_of(central)
-        advance()
-        examples = examples_from_halves(halves, voxels)
-        advance()
-        fit = fit_head(examples, self.seed, threads=self.problem.threads)
-        advance()
-        return fit
 
 
 def _deviation(bands: Float32, limit: Float32 | Float64) -> Float64:

@@ -7,7 +7,7 @@ frame halves where views are dense, and better everywhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ __all__ = [
     "displacement_px",
     "examples_from_halves",
     "examples_from_truth",
-    "halves_of",
+    "halves_and_whole",
 ]
 
 Float32 = NDArray[np.float32]
@@ -108,13 +108,24 @@ def chosen_voxels(problem: Problem, seed: int) -> NDArray[np.intp]:
     return np.stack([chosen[:, 0], rng.integers(0, ny, len(chosen)), chosen[:, 1]], axis=1)
 
 
-def halves_of(central: CentralRows) -> list[Tomogram]:
-    """Tomograms of every other view, and of the rest."""
+def halves_and_whole(central: CentralRows) -> tuple[list[Tomogram], Tomogram]:
+    """Tomograms of every other view and of the rest, and of all: it is linear, and their mean."""
     order = np.argsort(central.problem.frame.slices.tilt_deg, kind="stable")
-    return [
-        Tomogram(*central.volume(members, len(order) / len(members)))
-        for members in (order[::2], order[1::2])
+    members = order[::2], order[1::2]
+    first, second = (Tomogram(*central.volume(half, len(order) / len(half))) for half in members)
+    share = np.float32(len(members[0]) / len(order))
+
+    def mean(one: Float32, other: Float32) -> Float32:
+        found = one - other
+        found *= share
+        found += other
+        return found
+
+    coarse = [
+        replace(one, values=mean(one.values, other.values))
+        for one, other in zip(first.coarse, second.coarse, strict=True)
     ]
+    return [first, second], Tomogram(coarse, mean(first.block, second.block))
 
 
 def examples_from_halves(halves: list[Tomogram], voxels: NDArray[np.intp]) -> Examples:

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from tomofilt.denoise.examples import Examples
 from tomofilt.denoise.head import GATED, INPUTS, UNITS, Head
-from tomofilt.util.jit import kernel
-from tomofilt.util.threads import run_all
 
 __all__ = ["Fit", "fit_head"]
 
@@ -23,8 +21,8 @@ STEPS, _BATCH = 500, 8192
 _RATE, _GROW = 0.015, 0.15
 #: The held-out examples are looked at after so many steps.
 _LOOK = 50
-#: Examples of a step are summed up in so many parts side by side, whatever the number of threads.
-_PARTS = 4
+#: Examples that are looked at together: what is computed of them stays in a core's cache.
+_PIECE = 1024
 _DECAY, _DECAY_SQUARES = 0.9, 0.999
 #: Where each array lies in the vector of all parameters.
 _SHAPES = ((INPUTS, UNITS), (UNITS,), (GATED, UNITS), (GATED,))
@@ -49,7 +47,7 @@ class Fit:
     loss: float
 
 
-def fit_head(examples: Examples, seed: int, *, threads: int = 1) -> Fit:
+def fit_head(examples: Examples, seed: int) -> Fit:
     """Train a head.
 
     Parameters
@@ -57,7 +55,6 @@ def fit_head(examples: Examples, seed: int, *, threads: int = 1) -> Fit:
     examples : Examples
     seed : int
         Of the random beginning and of the order of the examples; the same seed gives the same head.
-    threads : int
     """
     rng = np.random.default_rng(seed)
     kept = np.flatnonzero(examples.held_out)
@@ -65,14 +62,19 @@ def fit_head(examples: Examples, seed: int, *, threads: int = 1) -> Fit:
         raise ValueError("no rows are held out")
     order = rng.permutation(np.flatnonzero(~examples.held_out))
     scale = np.float32(np.sqrt(np.mean(np.square(examples.target))))
-    bands, target = examples.bands / scale, examples.target / scale
-    training = bands[order], examples.inputs[order], target[order]
-    holding = bands[kept], examples.inputs[kept], target[kept]
+    training, holding = (
+        (
+            np.take(examples.bands.T, chosen, axis=1) / scale,
+            np.take(examples.inputs.T, chosen, axis=1),
+            examples.target[chosen] / scale,
+        )
+        for chosen in (order, kept)
+    )
     start = _beginning(rng)
     linear = start.copy()
     linear[_ENDS[1] : _ENDS[2]] = 0
-    linear_loss = _gradient(linear, *holding, threads)[1]
-    x, loss = _descend(start, training, holding, threads)
+    linear_loss = _gradient(linear, *holding)[1]
+    x, loss = _descend(start, training, holding)
     power = float(np.square(holding[2]).mean(dtype=np.float64)) or 1.0
     head = Head(*_arrays(x), examples.limit / examples.deviation, examples.deviation)
     return Fit(head, linear_loss / power, loss / power)
@@ -103,7 +105,6 @@ def _descend(
     x: Float32,
     training: tuple[Float32, Float32, Float32],
     holding: tuple[Float32, Float32, Float32],
-    threads: int,
 ) -> tuple[Float32, float]:
     """Best point on the way down, by held-out loss, and its loss."""
     bands, inputs, target = training
@@ -113,7 +114,7 @@ def _descend(
     best, best_loss = x, np.inf
     for step in range(1, STEPS + 1):
         piece = slice(step % batches * batch, (step % batches + 1) * batch)
-        slope, _ = _gradient(x, bands[piece], inputs[piece], target[piece], threads)
+        slope, _ = _gradient(x, bands[:, piece], inputs[:, piece], target[piece])
         mean += np.float32(1 - _DECAY) * (slope - mean)
         squares += np.float32(1 - _DECAY_SQUARES) * (slope**2 - squares)
         done = step / STEPS
@@ -122,76 +123,30 @@ def _descend(
         size = np.sqrt(squares / (1 - _DECAY_SQUARES**step)) + 1e-8
         x = (x - rate * mean / (1 - _DECAY**step) / size).astype(np.float32)
         if step % _LOOK == 0:
-            loss = _gradient(x, *holding, threads)[1]
+            loss = _gradient(x, *holding)[1]
             if loss < best_loss:
                 best, best_loss = x, loss
     return best, best_loss
 
 
 def _gradient(
-    x: Float32, bands: Float32, inputs: Float32, target: Float32, threads: int
+    x: Float32, bands: Float32, inputs: Float32, target: Float32
 ) -> tuple[Float32, float]:
     """Gradient of the mean squared error, and that error."""
-    arrays = _arrays(x)
-    ends = np.linspace(0, len(target), _PARTS + 1).astype(int)
-    sums = np.zeros((_PARTS, len(x)), dtype=np.float32)
-    losses = np.zeros(_PARTS)
-
-    def add(part: int) -> None:
-        piece = slice(ends[part], ends[part + 1])
-        losses[part] = _add_gradient(
-            *arrays, bands[piece], inputs[piece], target[piece], *_arrays(sums[part])
-        )
-
-    run_all(threads, add, range(_PARTS))
-    return sums.sum(axis=0) * np.float32(2 / len(target)), float(losses.sum()) / len(target)
-
-
-@kernel
-def _add_gradient(
-    hidden: Float32,
-    threshold: Float32,
-    gate: Float32,
-    linear: Float32,
-    bands: Float32,
-    inputs: Float32,
-    target: Float32,
-    d_hidden: Float32,
-    d_threshold: Float32,
-    d_gate: Float32,
-    d_linear: Float32,
-) -> float:
-    """Add half of the gradients of the squared residuals, and return the squares' sum."""
-    n_inputs, n_units = hidden.shape
-    units = np.empty(n_units, np.float32)
-    back = np.empty(n_units, np.float32)
-    total = 0.0
-    for example in range(len(target)):
-        value = inputs[example]
-        units[:] = threshold
-        back[:] = np.float32(0)
-        for i in range(n_inputs):
-            for u in range(n_units):
-                units[u] += hidden[i, u] * value[i]
-        for u in range(n_units):
-            units[u] = max(units[u], np.float32(0))
-        residual = -target[example]
-        for b in range(len(gate)):
-            residual += linear[b] * bands[example, b]
-            for u in range(n_units):
-                back[u] += bands[example, b] * gate[b, u]
-        for u in range(n_units):
-            residual += back[u] * units[u]
-        total += np.float64(residual) ** 2
-        for b in range(len(gate)):
-            factor = residual * bands[example, b]
-            d_linear[b] += factor
-            for u in range(n_units):
-                d_gate[b, u] += factor * units[u]
-        for u in range(n_units):
-            back[u] = residual * back[u] if units[u] > 0 else np.float32(0)
-            d_threshold[u] += back[u]
-        for i in range(n_inputs):
-            for u in range(n_units):
-                d_hidden[i, u] += value[i] * back[u]
-    return total
+    hidden, threshold, gate, linear = _arrays(x)
+    slope, total = np.zeros_like(x), 0.0
+    d_hidden, d_threshold, d_gate, d_linear = _arrays(slope)
+    for start in range(0, len(target), _PIECE):
+        piece = slice(start, start + _PIECE)
+        band, value = bands[:, piece], inputs[:, piece]
+        units = np.maximum(hidden.T @ value + threshold[:, None], 0)
+        weights = gate @ units + linear[:, None]
+        residual = (weights * band).sum(axis=0) - target[piece]
+        total += float(np.square(residual).sum(dtype=np.float64))
+        back = residual * band
+        d_linear += back.sum(axis=1)
+        d_gate += back @ units.T
+        back = (gate.T @ back) * (units > 0)
+        d_threshold += back.sum(axis=1)
+        d_hidden += value @ back.T
+    return slope * np.float32(2 / len(target)), total / len(target)

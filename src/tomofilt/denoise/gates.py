@@ -88,20 +88,26 @@ def _log_energy(
     band: Float32, limit: float, sigma_px: float, grid: CoarseBands, nodes: CoarseBands
 ) -> Float32:
     """Logarithm of the energy of a band on one grid, averaged by a Gaussian, at another's nodes."""
-    energy = np.minimum(np.square(band), np.float32(limit**2))
-    # the axis that is contracted comes last: after three turns all are where they were
+    from scipy.sparse import csr_array
+
+    energy = np.square(band)
+    np.minimum(energy, np.float32(limit**2), out=energy)
+    # the axis that is contracted goes last: after three turns all are where they were
     for weight in averages(sigma_px, grid, nodes):
-        energy = np.tensordot(energy, weight, (0, 1))
+        contracted = csr_array(weight) @ energy.reshape(len(energy), -1)
+        energy = np.moveaxis(contracted.reshape(-1, *energy.shape[1:]), 0, -1)
     return np.log(energy + np.float32(FLOOR))
 
 
 def averages(sigma_px: float, grid: CoarseBands, nodes: CoarseBands) -> list[Float32]:
-    """Matrices, one an axis, of Gaussian averages on one grid, at another's nodes."""
+    """Matrices, one an axis, of Gaussian averages on one grid, at another's nodes: mostly zeros."""
     found = []
     for axis in (0, 1, 2):
         to = nodes.first_px[axis] + nodes.step_px * np.arange(nodes.values.shape[axis + 1])
         of = grid.first_px[axis] + grid.step_px * np.arange(grid.values.shape[axis + 1])
         weight = np.exp(-0.5 * ((to[:, None] - of) / sigma_px) ** 2)
+        # what does not change a sum in single precision
+        weight[weight < np.finfo(np.float32).eps / 2] = 0
         weight /= weight.sum(axis=1, keepdims=True)
         found.append(weight.astype(np.float32))
     return found

@@ -33,6 +33,11 @@ class _Spread:
     row: NDArray[np.intp]
     row_weight: Float32
 
+    def plane_of(self, z: int) -> tuple[Float32, NDArray[np.intp], Float32]:
+        """Bands (band, y, x) of a plane of voxels, and how its rows are interpolated."""
+        plane = _plane(self.lines, self.plane[z], self.plane_weight[z])
+        return plane, self.row, self.row_weight
+
 
 def apply_head(
     head: Head,
@@ -66,14 +71,7 @@ def apply_head(
     limit = head.largest
 
     def one(z: int) -> None:
-        planes = [_plane(each.lines, each.plane[z], each.plane_weight[z]) for each in spread]
-        lines = np.empty((BANDS - 1 + GATED, block.shape[2]), dtype=np.float32)
-        for y in range(block.shape[1]):
-            first = 0
-            for each, plane in zip(spread, planes, strict=True):
-                _row(plane, each.row[y], each.row_weight[y], lines[first : first + len(plane)])
-                first += len(plane)
-            _sum_up(lines, block[z, y], limit, out[z, y])
+        _rows(tuple(each.plane_of(z) for each in spread), block[z], limit, out[z])
 
     run_all(threads, one, range(len(block)))
     return out
@@ -95,10 +93,11 @@ def bands_at(
 def values_at(coarse: CoarseBands, voxels: NDArray[np.intp]) -> Float32:
     """What is on a coarse grid (channel, voxel), at some voxels (voxel, 3: z, y, x)."""
     found = np.empty((len(coarse.values), len(voxels)), dtype=np.float32)
-    (plane, plane_weight), (row, row_weight), (column, column_weight) = (
-        spline_weights(voxels[:, axis], coarse.first_px[axis], coarse.step_px) for axis in range(3)
+    splines = tuple(
+        spline_weights(np.arange(voxels[:, axis].max() + 1), coarse.first_px[axis], coarse.step_px)
+        for axis in range(3)
     )
-    _gather(coarse.values, plane, plane_weight, row, row_weight, column, column_weight, found)
+    _gather(coarse.values, voxels, splines, found)
     return found
 
 
@@ -175,6 +174,23 @@ def _plane(lines: Float32, first: int, weight: Float32) -> Float32:
 
 
 @kernel
+def _rows(
+    planes: tuple[tuple[Float32, NDArray[np.intp], Float32], ...],
+    tomogram: Float32,
+    limit: Float32,
+    out: Float32,
+) -> None:
+    """Denoise one plane (y, x)."""
+    lines = np.empty((BANDS - 1 + GATED, tomogram.shape[1]), dtype=np.float32)
+    for y in range(len(tomogram)):
+        start = 0
+        for plane, row, weight in planes:
+            _row(plane, row[y], weight[y], lines[start : start + len(plane)])
+            start += len(plane)
+        _sum_up(lines, tomogram[y], limit, out[y])
+
+
+@kernel
 def _row(plane: Float32, first: int, weight: Float32, lines: Float32) -> None:
     """Interpolate (band, coarse y, x) to one row (band, x)."""
     for band in range(plane.shape[0]):
@@ -209,24 +225,22 @@ def _sum_up(lines: Float32, tomogram: Float32, limit: Float32, out: Float32) -> 
 @kernel
 def _gather(
     values: Float32,
-    plane: NDArray[np.intp],
-    plane_weight: Float32,
-    row: NDArray[np.intp],
-    row_weight: Float32,
-    column: NDArray[np.intp],
-    column_weight: Float32,
+    voxels: NDArray[np.intp],
+    splines: tuple[tuple[NDArray[np.intp], Float32], ...],
     found: Float32,
 ) -> None:
     """Interpolate (band, z, y, x) at single voxels: found is (band, voxel)."""
+    (plane, plane_weight), (row, row_weight), (column, column_weight) = splines
     for band in range(len(values)):
-        for voxel in range(len(plane)):
+        for voxel in range(len(voxels)):
+            z, y, x = voxels[voxel, 0], voxels[voxel, 1], voxels[voxel, 2]
+            at = column[x]
             total = np.float32(0)
             for i in range(4):
                 for j in range(4):
-                    line = values[band, plane[voxel] + i, row[voxel] + j]
-                    at = column[voxel]
+                    line = values[band, plane[z] + i, row[y] + j]
                     part = np.float32(0)
                     for k in range(4):
-                        part += column_weight[voxel, k] * line[at + k]
-                    total += plane_weight[voxel, i] * row_weight[voxel, j] * part
+                        part += column_weight[x, k] * line[at + k]
+                    total += plane_weight[z, i] * row_weight[y, j] * part
             found[band, voxel] = total

@@ -77,7 +77,7 @@ def train_on_truth(
     voxels = chosen_voxels(central.problem, seed)
     first = round(problem.grid.centre[1] - central.problem.grid.centre[1])
     examples = examples_from_truth(Tomogram(*central.volume(everything)), truth, voxels, first)
-    fit = fit_head(examples, seed, threads=problem.threads)
+    fit = fit_head(examples, seed)
     log.info(
         f"  {problem.series.name}: error on rows that were held out {fit.loss:.3f} of the truth's "
         f"variance, {fit.linear_loss:.3f} without the network"

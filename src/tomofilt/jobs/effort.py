@@ -18,9 +18,9 @@ __all__ = ["Effort"]
 #: For a pixel on the tilt axis: to bring it there, look for gold, measure, filter.
 _IMAGE, _GOLD, _MEASURED, _FILTERED = 30.0, 34.0, 21.0, 42.0
 #: For a voxel: each view of it, to write it, to denoise it.
-_VIEW, _WRITTEN, _DENOISED = 0.16, 6.5, 60.0
+_VIEW, _WRITTEN, _DENOISED = 0.16, 6.5, 32.0
 #: To train and test networks: for a tomogram of any size, and for each view of a central voxel.
-_DECIDED, _DECIDED_VIEW = 3.3e9, 9.3
+_DECIDED, _DECIDED_VIEW = 2.0e9, 4.9
 
 
 @dataclass(frozen=True)
