@@ -43,7 +43,7 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
         about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
         told = np.einsum("vij,bvj->bvi", back, about)
     beads = find_beads(
-        images.aligned().image,
+        images.before_ctf_weights().image,
         frame.slices,
         frame.grid,
         problem.thickness_angst,
