@@ -86,7 +86,7 @@ def test_ctf_weights_raise_the_beads_and_leave_no_halo():
     made = replace(series(PLAIN), ctf=ctf)
     volumes = {
         (way, gold): solve.tomogram(
-            made, Settings(filter="wiener-exact:match", ctf=way, gold=gold, threads=1)
+            made, Settings(filter="gaussian:0.1", ctf=way, gold=gold, threads=1)
         )
         for way in ("flip", "wiener")
         for gold in ("erase", "keep")
@@ -100,5 +100,5 @@ def test_ctf_weights_raise_the_beads_and_leave_no_halo():
         middle = place[::-1] / PIXEL + GRID.centre
         far = PIXEL * np.sqrt((z - middle[0]) ** 2 + (y - middle[1]) ** 2 + (x - middle[2]) ** 2)
         around = erased[(far > 60) & (far < 160)]
-        print(around.mean(), balls["wiener"].min(), erased.std())
-        assert around.mean() < 0.05 * -balls["wiener"].min()
+        # gold that is filled after the weights leaves .23 to .38
+        assert around.mean() < 0.2 * erased.std()
