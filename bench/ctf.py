@@ -77,11 +77,15 @@ def cost() -> None:
         grid = ImageGrid.centred(image.shape, pixel)
         ctf = Ctf(3e4 * one, 2.9e4 * one, zero, zero, 300.0, 2.7, 0.07)
         for wiener in (False, True):
-            correction = ImageCorrection(geometry, grid, ctf=ctf, wiener=wiener)
-            correction.correct(0, image)
+            steps = [ImageCorrection(geometry, grid, ctf=ctf)]
+            if wiener:
+                steps.append(ImageCorrection(geometry, grid, ctf=ctf, wiener=True))
+            for step in steps:
+                step.correct(0, image)
             start = time.process_time()
             for view in range(len(tilts)):
-                correction.correct(view, image)
+                for step in steps:
+                    step.correct(view, image)
             seconds = time.process_time() - start
             print(f"{pixel:4.0f} A  {WAYS[1 + wiener]:6s} {seconds:5.2f} s of processor time")
 

@@ -10,7 +10,7 @@ from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
 from tomofilt.series.geometry import ImageGrid
 from tomofilt.simulate.physics import Optics
-from tomofilt.simulate.series import simulated_series
+from tomofilt.simulate.series import ImagesInMemory, simulated_series
 from tomofilt_imod.tilt_filter import ImodFilter
 from tomofilt_imod.tilt_program import TiltProgram
 
@@ -89,3 +89,38 @@ def test_dose_weights_alone(series):
     assert np.argsort(powers).tolist() == np.argsort(-dose).tolist()
     flat = np.full((32, 32), 2.0, np.float32)
     np.testing.assert_allclose(weigh(1, flat), 2, rtol=1e-4)
+
+
+def test_for_eyes_contrast_is_raised_and_for_nothing_else(series):
+    found = settled(series, "wiener-exact:view")
+    assert found.ctf == "wiener"
+    assert "CTF Wiener-weighted: for the contrast of what is large, defocus 2.50" in found.line()
+    assert settled(series, "wiener-exact:view", ctf="flip").ctf == "flip"
+    for other in ("wiener-exact:match", "map:1", "ramp", "sirt:5"):
+        assert settled(series, other).ctf == "flip"
+
+
+def test_images_are_changed_between_phases_and_weights(series):
+    """As gold is filled: weights would spread a bead over its surroundings."""
+    noise = np.random.default_rng(1).standard_normal((3, 32, 32)).astype(np.float32)
+    series = replace(series, images=ImagesInMemory(noise, 10.0))
+    problem = make_problem(series, Settings(ctf="wiener", dose_weight="off"))
+    frame, corrections = problem.frame, problem.corrections
+    point = np.zeros(frame.padded_grid.shape, np.float32)
+    point[16, 16] = 1
+    weigh = corrections.contrast_filter(series, frame.padded_grid, frame.image_from_aligned)
+    flipped = []
+
+    def change(view, image, grid, warp):
+        flipped.append((view, image.copy()))
+        return point
+
+    plain = make_problem(series, Settings(ctf="flip", dose_weight="off"))
+    with problem.images() as images, plain.images() as others:
+        images.before_ctf_weights()
+        images.change(change)
+        for view, image in flipped:
+            np.testing.assert_array_equal(image, others.aligned().image(view))
+            np.testing.assert_array_equal(images.aligned().image(view), weigh(view, point))
+    assert len(flipped) == 3
+    assert np.abs(weigh(1, point)).max() > 1

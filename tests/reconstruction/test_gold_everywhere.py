@@ -7,6 +7,7 @@ import pytest
 
 from tomofilt.reconstruction import solve
 from tomofilt.reconstruction.settings import Settings
+from tomofilt.series.ctf import Ctf
 from tomofilt.series.geometry import LocalGeometry, TiltGeometry, VolumeGrid
 from tomofilt.series.tiltseries import TiltSeries
 from tomofilt.simulate.series import ImagesInMemory
@@ -77,3 +78,27 @@ def test_beads_are_erased_and_kept(settings, geometry, moved):
     # a ball of 10 nm of what the discs hold, and nothing beside the balls
     assert (darkest(ball, places) < -0.5 * 12 * PIXEL / (4 / 3 * 50)).all()
     assert np.mean(ball != 0) < 3 * 900 / ball.size
+
+
+def test_ctf_weights_raise_the_beads_and_leave_no_halo():
+    one, zero = np.ones(len(TILTS)), np.zeros(len(TILTS))
+    ctf = Ctf(3e4 * one, 3e4 * one, zero, zero, 300.0, 2.7, 0.07)
+    made = replace(series(PLAIN), ctf=ctf)
+    volumes = {
+        (way, gold): solve.tomogram(
+            made, Settings(filter="gaussian:0.1", ctf=way, gold=gold, threads=1)
+        )
+        for way in ("flip", "wiener")
+        for gold in ("erase", "keep")
+    }
+    balls = {way: volumes[way, "keep"] - volumes[way, "erase"] for way in ("flip", "wiener")}
+    assert (darkest(balls["wiener"], PLACES) < 1.5 * darkest(balls["flip"], PLACES)).all()
+    np.testing.assert_array_equal(balls["wiener"] != 0, balls["flip"] != 0)
+    z, y, x = np.indices(GRID.shape)
+    erased = volumes["wiener", "erase"]
+    for place in PLACES:
+        middle = place[::-1] / PIXEL + GRID.centre
+        far = PIXEL * np.sqrt((z - middle[0]) ** 2 + (y - middle[1]) ** 2 + (x - middle[2]) ** 2)
+        around = erased[(far > 60) & (far < 160)]
+        # gold that is filled after the weights leaves .23 to .38
+        assert around.mean() < 0.2 * erased.std()

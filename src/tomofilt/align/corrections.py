@@ -49,7 +49,7 @@ class Corrections:
     def image_filter(
         self, series: TiltSeries, grid: ImageGrid, image_from_frame: Float64 | None = None
     ) -> Callable[[int, Float32], Float32] | None:
-        """What corrects an image (y, x) of a view; None if nothing does.
+        """What flips the phases of an image (y, x) of a view and weighs its dose; None if nothing.
 
         Parameters
         ----------
@@ -70,12 +70,33 @@ class Corrections:
             exposure_e_per_a2=_exposure(series) if self.dose else None,
             voltage_kv=series.voltage_kv or 300.0,
             image_from_frame=image_from_frame,
-            wiener=self.ctf == "wiener",
+        ).correct
+
+    def contrast_filter(
+        self, series: TiltSeries, grid: ImageGrid, image_from_frame: Float64 | None = None
+    ) -> Callable[[int, Float32], Float32] | None:
+        """What then weighs an image by its CTF, with :meth:`image_filter`'s arguments.
+
+        None unless the CTF is ``"wiener"``. Gold is filled before: its weighted images have wide
+        halos, which would be taken for what is around it.
+        """
+        if self.ctf != "wiener":
+            return None
+        from tomofilt.align.phases import ImageCorrection  # loads numba
+
+        return ImageCorrection(
+            series.geometry, grid, ctf=series.ctf, image_from_frame=image_from_frame, wiener=True
         ).correct
 
 
 def decide(
-    series: TiltSeries, *, ctf: str, dose_weight: str, native: str = "", weighed: str = ""
+    series: TiltSeries,
+    *,
+    ctf: str,
+    dose_weight: str,
+    native: str = "",
+    weighed: str = "",
+    for_eyes: bool = False,
 ) -> Corrections:
     """Settle what is corrected, from what the user asks for and what the series is.
 
@@ -88,19 +109,21 @@ def decide(
         Why "auto" corrects nothing: another program's way is followed. Empty: it may correct.
     weighed : str
         Why "auto" does not weight for dose: the filter has counted it. Empty: it may.
+    for_eyes : bool
+        Whether "auto" is "wiener" instead of "flip": the tomogram is to be looked at.
 
     Raises
     ------
     InputError
         What is asked for cannot be done, or has been done already.
     """
-    chosen_ctf, ctf_reason = _decide_ctf(series, ctf, native)
+    chosen_ctf, ctf_reason = _decide_ctf(series, ctf, native, for_eyes)
     dose, dose_reason = _decide_dose(series, dose_weight, native, weighed)
     return Corrections(chosen_ctf, ctf_reason, dose, dose_reason)
 
 
 def _decide_ctf(
-    series: TiltSeries, asked: str, native: str
+    series: TiltSeries, asked: str, native: str, for_eyes: bool
 ) -> tuple[Literal["none", "flip", "wiener"], str]:
     if asked == "none":
         return "none", "--ctf none"
@@ -122,7 +145,10 @@ def _decide_ctf(
         return ("wiener" if asked == "wiener" else "flip"), f"--ctf {asked}, {_values(series)}"
     if native:
         return "none", native
-    return "flip", _values(series)
+    values = _values(series)
+    return (
+        ("wiener", f"for the contrast of what is large, {values}") if for_eyes else ("flip", values)
+    )
 
 
 def _values(series: TiltSeries) -> str:

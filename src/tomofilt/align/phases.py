@@ -64,9 +64,10 @@ class ImageCorrection:
         Map from the grid's frame (angstrom about the grid's centre) to the image that ``geometry``
         and ``ctf`` speak of; identity without.
     wiener : bool
-        False: phases are flipped. True: besides, frequencies are multiplied by the CTF over the
-        mean of its square, a matched filter that keeps the amplitude of the signal; below the first
-        peak, where there is nothing to average, by its inverse, up to :data:`_MOST_RAISED`.
+        False: phases are flipped. True: they have been; frequencies are multiplied by the CTF's
+        amplitude over the mean of its square, a matched filter that keeps the amplitude of the
+        signal; below the first peak, where there is nothing to average, by its inverse, up to
+        :data:`_MOST_RAISED`.
     """
 
     def __init__(
@@ -225,11 +226,10 @@ def _weigh(
                     - numbers[3] * k2 * k2
                     + numbers[4]
                 )
-                half_turn = np.floor(chi)
-                if half_turn % 2 != 0:
-                    factor = np.float32(-1)
                 if wiener:
-                    factor *= np.float32(_wiener_weight(abs(chi)))
+                    factor = np.float32(_wiener_weight(abs(chi)))
+                elif np.floor(chi) % 2 != 0:
+                    factor = np.float32(-1)
             if last > 0:
                 position = np.sqrt(k2) / highest * last
                 i = min(int(position), last - 1)

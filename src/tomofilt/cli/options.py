@@ -233,8 +233,9 @@ CtfCorrection = Annotated[
     typer.Option(
         "--ctf",
         help="Correct the contrast transfer, with the defocus of each place of the tilted "
-        "specimen. auto: flip phases if the project knows the defocus and has not corrected the "
-        "images itself. flip: flip phases. wiener: also weight frequencies by the CTF.",
+        "specimen. auto, if the project knows the defocus and has not corrected the images "
+        "itself: wiener with the default filter, else flip. flip: flip phases. wiener: also weight "
+        "frequencies by the CTF, which gives large things their contrast back.",
         rich_help_panel=FILTER,
     ),
 ]

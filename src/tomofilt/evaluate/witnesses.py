@@ -164,7 +164,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
     frame = problem.frame
     with problem.images() as images:
         beads = find_beads(
-            images.aligned().image,
+            images.before_ctf_weights().image,
             frame.slices,
             frame.grid,
             problem.thickness_angst,

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomofilt.align.beads import Beads
 from tomofilt.align.gold import find_beads
@@ -16,6 +17,7 @@ from tomofilt.series.geometry import rotation_x
 
 __all__ = ["fill_gold"]
 
+Float64 = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
         about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
         told_angst = np.einsum("vij,bvj->bvi", back, about)
     beads = find_beads(
-        images.aligned().image,
+        images.before_ctf_weights().image,
         frame.slices,
         frame.grid,
         problem.thickness_angst,
@@ -55,9 +57,28 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
         return beads
     log.info("  %s in %s and filled in the images", beads.summary(), series.name)
     images.change(beads.fill)
+    beads = replace(beads, contrasts=beads.contrasts * _raised(beads.radii_angst, problem))
     local = series.geometry.in_aligned_frame(frame.image_from_aligned).local
     if local is not None:
         return beads.placed_by(local)
     # an upright tomogram is turned back in the end
     turned = beads.places_angst @ rotation_x(-problem.xtilt_rad).T
     return replace(beads, places_angst=turned)
+
+
+def _raised(radii_angst: Float64, problem: Problem) -> Float64:
+    """How much CTF weights raise the mean of a disc in the least tilted image."""
+    grid = problem.frame.padded_grid
+    weigh = problem.corrections.contrast_filter(
+        problem.series, grid, problem.frame.image_from_aligned
+    )
+    if weigh is None:
+        return np.ones(len(radii_angst))
+    view = int(np.abs(problem.series.tilt_deg).argmin())
+    v, u = (
+        (np.arange(n) - centre) * pixel
+        for n, centre, pixel in zip(grid.shape, grid.centre, grid.pixel_angst, strict=True)
+    )
+    distance = np.hypot(v[:, None], u)
+    discs = [distance <= radius for radius in radii_angst]
+    return np.array([weigh(view, disc.astype(np.float32))[disc].mean() for disc in discs])

@@ -89,6 +89,7 @@ class SeriesImages:
     ) -> None:
         self.series, self.how, self.advance = series, how, advance
         self._folder, self._in_place = folder, in_place
+        self._before: dict[Source, AlignedStack] = {}
         self._aligned: dict[Source, AlignedStack] = {}
         self._filtered: dict[Source, AlignedStack] = {}
         self._whole: tuple[SeriesImages, NDArray[np.intp]] | None = None
@@ -105,7 +106,7 @@ class SeriesImages:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for source in {*self._aligned, *self._filtered}:
+        for source in {*self._before, *self._aligned, *self._filtered}:
             self.release(source)
 
     def aligned(self, source: Source = "whole") -> AlignedStack:
@@ -114,11 +115,22 @@ class SeriesImages:
             whole, views = self._whole
             self._aligned[source] = whole.aligned(source).select(views)
         elif source not in self._aligned:
-            self._aligned[source] = align(
+            stack = self.before_ctf_weights(source)
+            weigh = self._filter(self.how.corrections.contrast_filter)
+            if weigh is not None:
+                stack = self._replaced(stack, weigh)
+            self._aligned[source] = stack
+            del self._before[source]
+        return self._aligned[source]
+
+    def before_ctf_weights(self, source: Source = "whole") -> AlignedStack:
+        """Images on the tilt axis before they are weighted by the CTF: gold is found in these."""
+        if source not in self._before:
+            self._before[source] = align(
                 self._levelled(source),
                 self.how.frame,
                 self.series.name,
-                correct=self._correction(self.how.frame.padded_grid, in_frame=True),
+                correct=self._filter(self.how.corrections.image_filter),
                 like_newstack=self.how.like_newstack,
                 keep=self.how.keep,
                 threads=self.how.threads,
@@ -126,31 +138,38 @@ class SeriesImages:
                 folder=self._folder,
                 advance=self.advance,
             )
-            self._tell_of_blank(self._aligned[source])
+            self._tell_of_blank(self._before[source])
             self._changed(source)
-        return self._aligned[source]
+        return self._before[source]
 
     def change(self, change: ChangeImage) -> None:
-        """Change every image, aligned or as taken, before it is measured or filtered.
+        """Change every image, aligned or as taken, before the CTF's weights.
 
-        Sources that are read later are changed then.
+        Sources that are read later are changed then; none may have been used.
         """
+        assert not self._aligned, "images are changed before they are used"
         self._change = change
-        for source in self._aligned:
+        for source in self._before:
             self._changed(source)
 
     def _changed(self, source: Source) -> None:
-        change, grid, stack = self._change, self.how.frame.padded_grid, self._aligned[source]
-        if change is None:
-            return
-        self._aligned[source] = stack.filtered(
-            lambda view, image: change(view, image, grid, None),
+        change, grid = self._change, self.how.frame.padded_grid
+        if change is not None:
+            self._before[source] = self._replaced(
+                self._before[source], lambda view, image: change(view, image, grid, None)
+            )
+
+    def _replaced(self, stack: AlignedStack, on_image: OnImage) -> AlignedStack:
+        """A stack whose images are others, in its room if that may be written to."""
+        changed = stack.filtered(
+            on_image,
             in_place=stack.writable,
             memory_bytes=self._spare_bytes(),
             folder=self._folder,
         )
         if not stack.writable:
             stack.close()
+        return changed
 
     def filtered(self, on_image: Callable[[], OnImage], source: Source = "whole") -> AlignedStack:
         """Images on the tilt axis after a filter has been applied to each, halo and all.
@@ -192,18 +211,22 @@ class SeriesImages:
         -------
         (view, y, x) float32
         """
-        correct, change = self._correction(grid, in_frame=False), self._change
+        corrections = self.how.corrections
+        correct = corrections.image_filter(self.series, grid)
+        weigh, change = corrections.contrast_filter(self.series, grid), self._change
         warps = self.how.frame.image_from_aligned
 
-        def both(view: int, image: Float32) -> Float32:
+        def prepared(view: int, image: Float32) -> Float32:
             if correct is not None:
                 image = correct(view, image)
             if change is not None:
                 image = change(view, image, grid, warps[view])
+            if weigh is not None:
+                image = weigh(view, image)
             return on_image(view, image)
 
         return images_as_taken(
-            self._levelled(source), grid, self.series.name, both, self.how.threads, self.advance
+            self._levelled(source), grid, self.series.name, prepared, self.how.threads, self.advance
         )
 
     def select(self, views: NDArray[np.intp], how: Preparation) -> SeriesImages:
@@ -225,7 +248,7 @@ class SeriesImages:
 
     def release(self, source: Source) -> None:
         """Give the room of a source back; it would be read again if it were asked for."""
-        for stacks in (self._aligned, self._filtered):
+        for stacks in (self._before, self._aligned, self._filtered):
             stack = stacks.pop(source, None)
             if stack is not None and not (self._whole and stacks is self._aligned):
                 stack.close()
@@ -264,11 +287,12 @@ class SeriesImages:
             raise InputError(f"{self.series.name} has no images of even and odd frames")
         return self.series.halves[0 if source == "half1" else 1]
 
-    def _correction(self, grid: ImageGrid, *, in_frame: bool) -> OnImage | None:
+    def _filter(self, of: Callable[..., OnImage | None]) -> OnImage | None:
+        """One of the corrections' filters, for images on the tilt axis."""
         # the aligned frame is centred on the tilt axis, and so is the grid's centre
-        warp = self.how.frame.image_from_aligned if in_frame else None
-        return self.how.corrections.image_filter(self.series, grid, warp)
+        frame = self.how.frame
+        return of(self.series, frame.padded_grid, frame.image_from_aligned)
 
     def _spare_bytes(self) -> int:
-        kept: Mapping[Source, AlignedStack] = self._aligned | self._filtered
+        kept: Mapping[Source, AlignedStack] = self._before | self._aligned | self._filtered
         return self.how.memory_bytes - sum(stack.memory_bytes for stack in kept.values())

@@ -45,8 +45,8 @@ class Settings:
     dtype : str, optional
         float32, float16, int16 or int8; default is the filter's own.
     ctf : "auto", "none", "flip" or "wiener"
-        Correction of the contrast transfer. "auto": phases are flipped where the project knows the
-        defocus and has not corrected the images itself.
+        Correction of the contrast transfer. "auto", where the project knows the defocus and has not
+        corrected the images itself: "wiener" with ``wiener-exact:view``, else "flip".
     dose_weight : "auto", "on" or "off"
         "auto": where the exposure is known, except with a filter that weighs views itself.
     gold : "keep", "erase" or "as-is"

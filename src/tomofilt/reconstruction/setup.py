@@ -96,6 +96,7 @@ def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corr
         dose_weight=settings.dose_weight,
         native=method.native,
         weighed=weighed,
+        for_eyes=method.spec == "wiener-exact:view",
     )
 
 
