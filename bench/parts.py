@@ -60,7 +60,7 @@ def steps(problem: Problem, settings: tomofilt.Settings) -> tuple[Problem, dict[
     """The problem with its filter measured, and the processor seconds of each step."""
     marks = {"": time.process_time()}
     with problem.images(in_place=True) as images:
-        images.aligned()
+        images.before_ctf_weights()
         marks["read and align"] = time.process_time()
         if isinstance(problem.filter, WienerExact):
             fill_gold(problem, images, settings)
