@@ -73,8 +73,16 @@ def test_other_peoples_files_stay(tmp_path, caplog):
     page = Overview(tmp_path)
     page.add(finished(tmp_path, "TS"))
     assert page.write() is None
-    assert "tomofilt did not make it" in caplog.text
+    assert page.write() is None
+    assert caplog.text.count("tomofilt did not make it") == 1
     assert (tmp_path / "tomofilt_session.html").read_text() == "mine"
+
+
+def test_the_table_of_an_earlier_version_is_replaced(tmp_path):
+    (tmp_path / "tomofilt_session.csv").write_text("series,state,flags,halves_agree\n")
+    page = Overview(tmp_path)
+    page.add(finished(tmp_path, "TS"))
+    assert page.write() is not None
 
 
 def test_not_more_often_than_every_ten_seconds(tmp_path, monkeypatch):

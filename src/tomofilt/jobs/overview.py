@@ -88,6 +88,7 @@ class Overview:
         self._entries: dict[str, _Entry] = {}
         self._pictures = _pictures_in(self._page)
         self._written = -_EVERY_SECONDS
+        self._said = ""
 
     @property
     def _page(self) -> Path:
@@ -159,11 +160,14 @@ class Overview:
         entries = sorted(self._entries.values(), key=lambda entry: entry.row.rank)
         try:
             _refuse_foreign(page, f'name="generator" content="{_GENERATOR}')
-            _refuse_foreign(page.with_suffix(".csv"), ",".join(Row.columns()))
+            # other versions of tomofilt have other columns behind these
+            _refuse_foreign(page.with_suffix(".csv"), ",".join(Row.columns()[:3]))
             write_text_atomic(page.with_suffix(".csv"), _csv(e.row for e in entries), replace=True)
             write_text_atomic(page, _html(self.folder, entries), replace=True)
         except TomofiltError as error:
-            log.warning("note: there is no overview of this session: %s", error)
+            if str(error) != self._said:
+                log.warning("note: there is no overview of this session: %s", error)
+            self._said = str(error)
             return None
         return page
 
