@@ -1,6 +1,7 @@
 """The overview: one row a series, the worst first, in files that are tomofilt's own."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 from strategies_records import a_record
@@ -48,6 +49,15 @@ def test_the_worst_first(tmp_path):
     assert (rows[2]["x"], rows[2]["box_angst"], rows[2]["seconds"]) == ("44", "256.0", "2.0")
     html = path.read_text()
     assert html.index("no .xf") < html.index("5 of 9 &lt;views&gt;") < html.index("good/good.mrc")
+
+
+def test_a_finished_one_keeps_the_time_of_making_it(tmp_path):
+    page, done = Overview(tmp_path), finished(tmp_path, "TS", seconds=0.1)
+    page.add(replace(done, result=replace(done.result, skipped=True)))
+    page.write()
+    made = sum(done.result.record.seconds.values())
+    assert float(table(tmp_path)[0]["seconds"]) == pytest.approx(made, abs=0.05)
+    assert made > 0.2
 
 
 def test_what_failed_and_is_done_now_has_one_row(tmp_path):

@@ -126,8 +126,10 @@ class Overview:
             self._entries[where or name] = _Entry(row)
         elif destination is not None and outcome.result is not None:
             record = outcome.result.record or known_record(destination.record)
+            # of a finished one the time that counts is that of making it: the record's
+            seconds = None if outcome.result.skipped else outcome.seconds
             if record is not None:
-                self.add_record(record, destination, outcome.seconds)
+                self.add_record(record, destination, seconds)
 
     def add_record(
         self, record: Record, destination: Destination, seconds: float | None = None
