@@ -52,12 +52,11 @@ def test_the_worst_first(tmp_path):
 
 
 def test_a_finished_one_keeps_the_time_of_making_it(tmp_path):
-    page, done = Overview(tmp_path), finished(tmp_path, "TS", seconds=0.1)
+    page, done = Overview(tmp_path), finished(tmp_path, "TS", seconds=99.0)
     page.add(replace(done, result=replace(done.result, skipped=True)))
     page.write()
     made = sum(done.result.record.seconds.values())
     assert float(table(tmp_path)[0]["seconds"]) == pytest.approx(made, abs=0.05)
-    assert made > 0.2
 
 
 def test_what_failed_and_is_done_now_has_one_row(tmp_path):

@@ -127,9 +127,9 @@ class Overview:
         elif destination is not None and outcome.result is not None:
             record = outcome.result.record or known_record(destination.record)
             # of a finished one the time that counts is that of making it: the record's
-            seconds = None if outcome.result.skipped else outcome.seconds
+            made = not outcome.result.skipped
             if record is not None:
-                self.add_record(record, destination, seconds)
+                self.add_record(record, destination, outcome.seconds if made else None)
 
     def add_record(
         self, record: Record, destination: Destination, seconds: float | None = None
