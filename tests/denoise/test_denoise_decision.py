@@ -310,7 +310,8 @@ def test_a_refused_series_has_its_tomogram(series, tmp_path, monkeypatch):
 
 def test_what_denoising_does_not_go_with(series, tmp_path):
     for changes, words in (
-        ({"filter": "ramp"}, "wiener-exact"),
+        ({"filter": "ramp"}, "made for -f wiener-exact, not for ramp"),
+        ({"filter": "map:1"}, "made for -f wiener-exact, not for map:1"),
         ({"projector": "direct"}, "direct projector"),
     ):
         with pytest.raises(InputError, match=words):

@@ -61,6 +61,13 @@ def test_a_broken_model_is_refused(tmp_path, end):
         read_model(path)
 
 
+def test_a_damaged_length_is_refused(tmp_path):
+    path = tmp_path / "TS.fid"
+    path.write_bytes(BEADS.read_bytes()[:-4] + b"VIEW" + struct.pack(">i", -8) + b"IEOF")
+    with pytest.raises(InputError, match=r"TS\.fid ends after .* copy it again"):
+        read_model(path)
+
+
 def test_a_model_on_the_prealigned_stack(folder):
     """Binned by 2, and moved and turned by .prexg; the images are raw."""
     shifts = [(2.0 * v, -3.0) for v in range(VIEWS)]

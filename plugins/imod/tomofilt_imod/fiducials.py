@@ -80,7 +80,8 @@ def read_model(path: Path) -> Model:
                 if kind == b"MINX":
                     (pixel,) = struct.unpack_from(">f", data, place + 36)
             place += length
-            if place > len(data):
+            # a negative length of a damaged file would be read for ever
+            if length < 0 or place > len(data):
                 raise ValueError
     except (struct.error, ValueError) as error:
         raise InputError(

@@ -74,7 +74,8 @@ def check_denoising(problem: Problem) -> None:
         The filter or the method is another one than the network is made for.
     """
     name, spec = problem.series.name, problem.method.spec
-    if not isinstance(problem.filter, WienerExact):
+    # map:N measures with it, and is none
+    if not isinstance(problem.filter, WienerExact) or spec != problem.filter.spec:
         raise InputError(
             f"{name}: the network of --denoise is made for -f wiener-exact, not for {spec}: leave "
             "the filter out, or --denoise"

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomofilt.align.beads import Beads
-from tomofilt.align.gold import find_beads
 from tomofilt.errors import InputError
 from tomofilt.evaluate.rings import band_correlation, volume_correlation
 from tomofilt.evaluate.views import columns_inside
+from tomofilt.reconstruction.gold import beads_in_images
 from tomofilt.reconstruction.grids import plane_weights
 from tomofilt.reconstruction.images import SeriesImages
 from tomofilt.reconstruction.problem import Problem, Slab
@@ -163,13 +163,7 @@ def call_witnesses(series: TiltSeries, settings: Settings, choose: ChooseFolds) 
     problem = make_problem(series, plain)
     frame = problem.frame
     with problem.images() as images:
-        beads = find_beads(
-            images.before_ctf_weights().image,
-            frame.slices,
-            frame.grid,
-            problem.thickness_angst,
-            problem.threads,
-        )
+        beads = beads_in_images(problem, images)
         if len(beads):
             beads = replace(beads, radii_angst=_HALO * beads.radii_angst)
             images.change(beads.fill)

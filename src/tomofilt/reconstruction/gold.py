@@ -15,7 +15,7 @@ from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.series.geometry import rotation_x
 
-__all__ = ["fill_gold"]
+__all__ = ["beads_in_images", "fill_gold"]
 
 Float64 = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -40,19 +40,7 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     if settings.gold == "as-is" or problem.method.native:
         return None
     frame, series = problem.frame, problem.series
-    told_angst = None
-    if series.fiducials_angst is not None:
-        back = np.linalg.inv(frame.image_from_aligned[:, :, :2])
-        about = series.fiducials_angst - frame.image_from_aligned[:, :, 2]
-        told_angst = np.einsum("vij,bvj->bvi", back, about)
-    beads = find_beads(
-        images.before_ctf_weights().image,
-        frame.slices,
-        frame.grid,
-        problem.thickness_angst,
-        problem.threads,
-        told_angst,
-    )
+    beads = beads_in_images(problem, images)
     if not len(beads):
         return beads
     log.info("  %s in %s and filled in the images", beads.summary(), series.name)
@@ -64,6 +52,31 @@ def fill_gold(problem: Problem, images: SeriesImages, settings: Settings) -> Bea
     # an upright tomogram is turned back in the end
     turned = beads.places_angst @ rotation_x(-problem.xtilt_rad).T
     return replace(beads, places_angst=turned)
+
+
+def beads_in_images(problem: Problem, images: SeriesImages) -> Beads:
+    """The gold beads of a series, at their places about its aligned images.
+
+    Those that the project tells of are among them.
+
+    Parameters
+    ----------
+    problem : Problem
+    images : SeriesImages
+        Of its series; not yet weighted by the CTF.
+    """
+    frame, told = problem.frame, problem.series.fiducials_angst
+    if told is not None:
+        back = np.linalg.inv(frame.image_from_aligned[:, :, :2])
+        told = np.einsum("vij,bvj->bvi", back, told - frame.image_from_aligned[:, :, 2])
+    return find_beads(
+        images.before_ctf_weights().image,
+        frame.slices,
+        frame.grid,
+        problem.thickness_angst,
+        problem.threads,
+        told,
+    )
 
 
 def _raised(radii_angst: Float64, problem: Problem) -> Float64:
