@@ -115,7 +115,7 @@ def read_fiducials(layout: Layout, images: Images, ledger: Ledger) -> FloatArray
             continue
         try:
             aligned = suffix != ".fid"
-            positions = _in_images(read_model(path), path, layout, images, aligned=aligned)
+            positions = _in_images(read_model(path), path, layout, images, ledger, aligned=aligned)
         except (InputError, OSError) as error:
             ledger.notes.append(f"{error}; its beads are looked for without it")
             continue
@@ -127,7 +127,7 @@ def read_fiducials(layout: Layout, images: Images, ledger: Ledger) -> FloatArray
 
 
 def _in_images(
-    model: Model, path: Path, layout: Layout, images: Images, *, aligned: bool
+    model: Model, path: Path, layout: Layout, images: Images, ledger: Ledger, *, aligned: bool
 ) -> FloatArray:
     sections, spacing = images.stack.shape[0], images.stack.header.spacing_angst[0]
     # both pixel sizes are from headers: those of the images count even if the user corrects them
@@ -144,9 +144,9 @@ def _in_images(
             )
         bead[section] = scale * (points[:, :2] - np.array(model.size_px[:2]) / 2)
     if not aligned:
-        beads = _moved(beads, _raw_from(layout, ".prexg", path))
+        beads = _moved(beads, _raw_from(layout, ".prexg", path, ledger))
         if images.raw_from_aligned is None:
-            back = _raw_from(layout, ".xf", path)
+            back = _raw_from(layout, ".xf", path, ledger)
             linear = np.linalg.inv(back[:, :, :2])
             beads = _moved(beads, np.concatenate([linear, -linear @ back[:, :, 2:]], axis=2))
     elif images.raw_from_aligned is not None:
@@ -160,9 +160,10 @@ def _moved(beads: FloatArray, maps: FloatArray) -> FloatArray:
     return np.asarray(moved + maps[: beads.shape[1], :, 2])
 
 
-def _raw_from(layout: Layout, suffix: str, model: Path) -> FloatArray:
+def _raw_from(layout: Layout, suffix: str, model: Path, ledger: Ledger) -> FloatArray:
     """Maps to raw pixels, (section, 2, 3), by the transforms that a model needs."""
     path = layout.beside(suffix)
     if not path.is_file():
         raise InputError(f"{model} cannot be used, as {path.name} is not there")
+    ledger.files.append(path)
     return read_xf(path).raw_from_aligned(np.zeros(2))
