@@ -1,10 +1,10 @@
-"""Where the processor time of a reconstruction goes, on one core.
+"""Where the time of a reconstruction goes, on one core and on all.
 
-    python bench/parts.py PROJECT [--filter wiener-exact:view]
+    python bench/parts.py PROJECT [--filter wiener-exact:view] [--threads N]
 
 First what a command loads, each line beyond the one before it, up to the first kernel that was
-compiled before. The steps then run one after the other in this process; nothing is written.
-Nothing here passes or fails.
+compiled before. The steps then run one after the other in this process, by one thread and by N;
+nothing is written. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +30,7 @@ from tomofilt.reconstruction.measure import measured
 from tomofilt.reconstruction.methods.fbp import filtered_stack
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.setup import make_problem
+from tomofilt.util.threads import available_threads
 
 #: Pieces of code whose start takes time, each beyond the ones before it.
 STARTS = (
@@ -56,25 +58,32 @@ def start_up() -> None:
         before = seconds
 
 
-def steps(problem: Problem, settings: tomofilt.Settings) -> tuple[Problem, dict[str, float]]:
-    """The problem with its filter measured, and the processor seconds of each step."""
-    marks = {"": time.process_time()}
+def steps(
+    series: tomofilt.TiltSeries, settings: tomofilt.Settings
+) -> tuple[Problem, dict[str, tuple[float, float]]]:
+    """The problem with its filter measured; processor and wall-clock seconds of each step."""
+
+    def now() -> tuple[float, float]:
+        return time.process_time(), time.perf_counter()
+
+    problem = make_problem(series, settings)
+    marks = {"": now()}
     with problem.images(in_place=True) as images:
         images.before_ctf_weights()
-        marks["read and align"] = time.process_time()
+        marks["read and align"] = now()
         if isinstance(problem.filter, WienerExact):
             fill_gold(problem, images, settings)
-            marks["gold"] = time.process_time()
+            marks["gold"] = now()
             problem = measured(problem, images)
-            marks["measure"] = time.process_time()
+            marks["measure"] = now()
         if problem.filter.two_dimensional:
             filtered_stack(problem, images, problem.everything)
-            marks["filter images"] = time.process_time()
+            marks["filter images"] = now()
         for _ in problem.slabs(images):
             pass
-        marks["filter rows and back-project"] = time.process_time()
-    names, times = list(marks), list(marks.values())
-    return problem, dict(zip(names[1:], np.diff(times).tolist(), strict=True))
+        marks["filter rows and back-project"] = now()
+    taken = np.diff(list(marks.values()), axis=0).tolist()
+    return problem, dict(zip(list(marks)[1:], map(tuple, taken), strict=True))
 
 
 def kernel_alone(problem: Problem) -> float:
@@ -101,15 +110,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("project", type=Path)
     parser.add_argument("--filter", default="wiener-exact:view")
+    parser.add_argument("--threads", type=int, default=available_threads())
     given = parser.parse_args()
     start_up()
     settings = tomofilt.Settings(filter=given.filter, threads=1)
     series = tomofilt.open(given.project)
-    steps(make_problem(series, settings), settings)  # kernels are loaded
-    problem, seconds = steps(make_problem(series, settings), settings)
+    steps(series, settings)  # kernels are loaded
+    problem, alone = steps(series, settings)
+    _, together = steps(series, replace(settings, threads=given.threads))
     kernel = kernel_alone(problem)
-    for name, value in seconds.items():
-        print(f"{name:34} {value:6.3f}   {value / kernel:5.2f} times the kernel")
+    print(f"{'CPU s by one thread, s and CPU s by':34} {given.threads}")
+    for name, (seconds, _) in alone.items():
+        cpu, wall = together[name]
+        print(
+            f"{name:34} {seconds:6.3f}   {seconds / kernel:5.2f} times the kernel"
+            f"   {wall:6.3f} {cpu:6.3f}"
+        )
     print(f"{'of it the kernel':34} {kernel:6.3f}")
 
 

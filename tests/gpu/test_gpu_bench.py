@@ -29,7 +29,7 @@ def bench(monkeypatch):
     monkeypatch.setattr(module, "PARITY_CASES", [((3, 7, 9), 4.0, 2)])
     monkeypatch.setattr(module, "GRADIENT_VOLUME", (4, 12, 24))
     monkeypatch.setattr(module, "FAILURE_VOLUME", (3, 32, 32))
-    monkeypatch.setattr(module, "BLOCKS", [(4, 32)])
+    monkeypatch.setattr(module, "BLOCKS", [(4, 32, 1)])
     monkeypatch.setattr(module, "VIEWS", 3)
     return module
 
@@ -63,7 +63,7 @@ def test_every_step(bench, machine, tmp_path, capsys):
         assert ends[f"{engine}, no room for images"] == "ResourceError"
         assert ends[f"{engine}, none for boxes"] == "ResourceError"
         assert "right all the same" in ends[f"{engine}, little"]
-        assert found["end_to_end"][engine]["peak of the card, GB"] > 0
+        assert found["end_to_end"][f"{engine}, second"]["peak of the card, GB"] > 0
     assert found["tests"]["pytest"] == ["3 passed in 1 s"]
     printed = capsys.readouterr().out
     assert re.search(r"│ rates +│ triton forward, G/s +│ [\d.e-]+ +│", printed)
@@ -100,6 +100,26 @@ def test_silence_is_told(bench, machine, monkeypatch):
     monkeypatch.setattr(bench.Problem, "gpu", lying)
     bench.memory_failure(machine, found)
     assert found["wrong"] == "SILENT: a result that is off by 1.0e+00"
+
+
+def test_an_engine_that_fails_does_not_hide_the_other(bench, machine, monkeypatch):
+    def broken(case, engine, device):
+        if engine == "astra":
+            raise TypeError("no such position")
+        return gpu(case, engine, device)
+
+    gpu = bench.Problem.gpu
+    monkeypatch.setattr(bench.Problem, "gpu", broken)
+    for step, name in (
+        (bench.compiling, "{}, s"),
+        (bench.parity, "{} (3, 7, 9) x tilt 4, 2 samples a pixel"),
+        (bench.memory_failure, "{}, little"),
+        (bench.rates, "{} back, G/s"),
+    ):
+        found = {}
+        step(machine, found)
+        assert "TypeError: no such position" in found["wrong"], step
+        assert "TypeError" not in str(found[name.format("triton")]), step
 
 
 def test_tests_that_fail_are_told(bench, machine, monkeypatch):

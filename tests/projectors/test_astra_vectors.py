@@ -3,7 +3,9 @@
 ``astra.experimental.projectPoint`` and tomosipo's ``project_point`` need no GPU.
 """
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -263,7 +265,12 @@ def test_local_alignment_is_refused():
         to_astra(TiltGeometry(geometry.image_from_volume, patches), volume, images)
 
 
-def test_without_tomosipo(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tomosipo", None)
-    with pytest.raises(ResourceError, match="pip install git"):
+def too_old(**_):
+    raise TypeError("Could not convert position to np.array")
+
+
+@pytest.mark.parametrize("tomosipo", [None, SimpleNamespace(volume=too_old)], ids=["none", "old"])
+def test_without_a_tomosipo_that_works(monkeypatch, tomosipo):
+    monkeypatch.setitem(sys.modules, "tomosipo", tomosipo)
+    with pytest.raises(ResourceError, match=r"0\.7 or later with pip install git"):
         to_tomosipo(*plain_problem())

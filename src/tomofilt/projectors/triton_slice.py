@@ -35,8 +35,9 @@ from tomofilt.projectors.vectors import table_maps
 
 __all__ = ["TritonProjector"]
 
-#: Rows and columns of an image or a plane that one program of a kernel makes.
-BLOCK = (8, 128)
+#: Rows and columns of an image or a plane that one program of a kernel makes, and its warps.
+BLOCK = (4, 128)
+WARPS = 2
 
 
 class TritonProjector(DeviceProjector):
@@ -113,7 +114,8 @@ class TritonProjector(DeviceProjector):
         grid = (triton.cdiv(nx, BLOCK[1]), triton.cdiv(ny, BLOCK[0]), nz)
         gather_images[grid](
             band, places, box, views, rows, samples, nz, ny, nx,
-            tilted=is_tilted, block_rows=BLOCK[0], block_columns=BLOCK[1], enable_fp_fusion=True,
+            tilted=is_tilted, block_rows=BLOCK[0], block_columns=BLOCK[1],
+            num_warps=WARPS, enable_fp_fusion=True,
         )  # fmt: skip
         return box
 
@@ -139,7 +141,8 @@ def project(volume: Tensor, table: NDArray[np.float64], images: Tensor) -> None:
     grid = (triton.cdiv(samples, BLOCK[1]), triton.cdiv(rows, BLOCK[0]), views)
     gather_voxels[grid](
         images, places, reaches, volume, rows, samples, nz, ny, nx,
-        tilted=is_tilted, block_rows=BLOCK[0], block_columns=BLOCK[1], enable_fp_fusion=True,
+        tilted=is_tilted, block_rows=BLOCK[0], block_columns=BLOCK[1],
+        num_warps=WARPS, enable_fp_fusion=True,
     )  # fmt: skip
 
 

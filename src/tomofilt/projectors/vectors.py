@@ -152,7 +152,7 @@ def to_tomosipo(
     InputError
         If the alignment is local.
     ResourceError
-        If tomosipo is not installed.
+        If tomosipo is not installed, or too old for this numpy.
     """
     return tomosipo_geometries(
         DetectorVectors.from_geometry(geometry, images), volume, images.shape
@@ -203,25 +203,26 @@ def tomosipo_geometries(
     """As :func:`to_tomosipo`, from vectors in the volume's unit of length."""
     try:
         import tomosipo
-    except ImportError as error:
+
+        return (
+            tomosipo.volume(
+                shape=volume.shape,
+                pos=tuple(_middle_xyz(volume)[::-1]),
+                size=tuple(n * volume.voxel_angst for n in volume.shape),
+            ),
+            tomosipo.parallel_vec(
+                shape=image_shape,
+                ray_dir=vectors.ray[:, ::-1],
+                det_pos=vectors.centre[:, ::-1],
+                det_v=vectors.v[:, ::-1],
+                det_u=vectors.u[:, ::-1],
+            ),
+        )
+    except (ImportError, TypeError) as error:  # with numpy 2, versions before 0.7 take no number
         raise ResourceError(
-            f"tomosipo cannot be imported ({error}): install it with "
+            f"tomosipo cannot be used ({error}): install 0.7 or later with "
             "pip install git+https://github.com/cicwi/tomosipo.git"
         ) from error
-    return (
-        tomosipo.volume(
-            shape=volume.shape,
-            pos=tuple(_middle_xyz(volume)[::-1]),
-            size=tuple(n * volume.voxel_angst for n in volume.shape),
-        ),
-        tomosipo.parallel_vec(
-            shape=image_shape,
-            ray_dir=vectors.ray[:, ::-1],
-            det_pos=vectors.centre[:, ::-1],
-            det_v=vectors.v[:, ::-1],
-            det_u=vectors.u[:, ::-1],
-        ),
-    )
 
 
 def _middle_xyz(volume: VolumeGrid) -> FloatArray:
