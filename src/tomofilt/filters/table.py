@@ -74,18 +74,14 @@ class GainTable:
         turn : (2, 2)
             Frequencies across and along the tilt axis are ``turn @ (k_x, k_y)``.
         """
-        _multiply(
-            spectrum,
-            k_y,
-            k_x,
-            turn,
-            self._gains[view],
-            self._across,
-            self._along,
-            self._radii,
-            self._factors[view],
-            self._lowest,
-        )
+        nodes = self._gains[view], self._across, self._along
+        if np.array_equal(turn, np.eye(2)):
+            _multiply_upright(spectrum, k_y, k_x, *nodes, self._lowest)
+        else:
+            _multiply(spectrum, k_y, k_x, turn, *nodes, self._lowest)
+        if len(self._radii) > 1:
+            factors = self._factors[view]
+            _multiply_round(spectrum, k_y, k_x, turn, self._radii, factors, self._lowest)
 
 
 def _nodes(highest_k: float, count: int, kinks: Float64) -> Float64:
@@ -107,6 +103,13 @@ def _cell(k: float, nodes: Float64, near: int) -> int:
 
 
 @kernel
+def _place(k: float, nodes: Float64, near: int) -> tuple[int, np.float32]:
+    """Cell of a frequency, within the nodes, and how far into it as a share of its width."""
+    cell = _cell(k, nodes, near)
+    return cell, np.float32((k - nodes[cell]) / (nodes[cell + 1] - nodes[cell]))
+
+
+@kernel
 def _multiply(
     spectrum: Complex64,
     k_y: Float64,
@@ -115,32 +118,67 @@ def _multiply(
     gains: Float32,
     nodes_across: Float64,
     nodes_along: Float64,
-    radii: Float64,
-    factors: Float64,
     lowest: float,
 ) -> None:
     highest = nodes_across[-1]
-    i = j = n = 0  # along a row of the spectrum the next frequency is in the same cell or the next
+    i = j = 0  # along a row of the spectrum the next frequency is in the same cell or the next
     for row in range(len(k_y)):
         for column in range(len(k_x)):
             across = turn[0, 0] * k_x[column] + turn[0, 1] * k_y[row]
             along = turn[1, 0] * k_x[column] + turn[1, 1] * k_y[row]
             if across < 0:
                 across, along = -across, -along
-            across = min(max(across, lowest), highest)
-            along = min(max(along, -highest), highest)
-            i = _cell(across, nodes_across, i)
-            j = _cell(along, nodes_along, j)
-            step, width = across - nodes_across[i], nodes_across[i + 1] - nodes_across[i]
-            fraction = np.float32(step / width)
-            step, width = along - nodes_along[j], nodes_along[j + 1] - nodes_along[j]
-            part = np.float32(step / width)
+            i, fraction = _place(min(max(across, lowest), highest), nodes_across, i)
+            j, part = _place(min(max(along, -highest), highest), nodes_along, j)
             low = gains[i, j] + part * (gains[i, j + 1] - gains[i, j])
             high = gains[i + 1, j] + part * (gains[i + 1, j + 1] - gains[i + 1, j])
-            gain = low + fraction * (high - low)
-            if len(radii) > 1:
-                radius = min(np.hypot(across, along), radii[-1])
-                n = _cell(radius, radii, n)
-                share = (radius - radii[n]) / (radii[n + 1] - radii[n])
-                gain *= np.float32(factors[n] + share * (factors[n + 1] - factors[n]))
-            spectrum[row, column] *= gain
+            spectrum[row, column] *= low + fraction * (high - low)
+
+
+@kernel
+def _multiply_upright(
+    spectrum: Complex64,
+    k_y: Float64,
+    k_x: Float64,
+    gains: Float32,
+    nodes_across: Float64,
+    nodes_along: Float64,
+    lowest: float,
+) -> None:
+    """As ``_multiply`` without a turn: all rows have the same cells, and a row one place in them."""
+    highest = nodes_across[-1]
+    cells, fractions = np.empty(len(k_x), np.intp), np.empty(len(k_x), np.float32)
+    line = np.empty(len(nodes_across), np.float32)
+    i = j = 0
+    for column in range(len(k_x)):
+        i, fractions[column] = _place(min(max(k_x[column], lowest), highest), nodes_across, i)
+        cells[column] = i
+    for row in range(len(k_y)):
+        j, part = _place(min(max(k_y[row], -highest), highest), nodes_along, j)
+        for n in range(len(line)):
+            line[n] = gains[n, j] + part * (gains[n, j + 1] - gains[n, j])
+        for column in range(len(k_x)):
+            low, high = line[cells[column]], line[cells[column] + 1]
+            spectrum[row, column] *= low + fractions[column] * (high - low)
+
+
+@kernel
+def _multiply_round(
+    spectrum: Complex64,
+    k_y: Float64,
+    k_x: Float64,
+    turn: Float64,
+    radii: Float64,
+    factors: Float64,
+    lowest: float,
+) -> None:
+    """Multiply by factors that depend on the distance from zero frequency alone."""
+    n = 0
+    for row in range(len(k_y)):
+        for column in range(len(k_x)):
+            across = turn[0, 0] * k_x[column] + turn[0, 1] * k_y[row]
+            along = turn[1, 0] * k_x[column] + turn[1, 1] * k_y[row]
+            radius = min(np.hypot(max(abs(across), lowest), along), radii[-1])
+            n = _cell(radius, radii, n)
+            share = (radius - radii[n]) / (radii[n + 1] - radii[n])
+            spectrum[row, column] *= np.float32(factors[n] + share * (factors[n + 1] - factors[n]))
