@@ -145,7 +145,7 @@ def _multiply_upright(
     nodes_along: Float64,
     lowest: float,
 ) -> None:
-    """As ``_multiply`` without a turn: all rows have the same cells, and a row one place in them."""
+    """As ``_multiply`` without a turn: rows have the same cells, and each one place along them."""
     highest = nodes_across[-1]
     cells, fractions = np.empty(len(k_x), np.intp), np.empty(len(k_x), np.float32)
     line = np.empty(len(nodes_across), np.float32)
