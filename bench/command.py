@@ -165,11 +165,16 @@ def make_folder(job: Job, *, raw: bool) -> Path:
     return folder
 
 
-def run_process(command: Sequence[str], **options: object) -> Run:
+def run_process(
+    command: Sequence[str], env: Mapping[str, str] | None = None, **options: object
+) -> Run:
     """Run a program to its end; what it printed is shown when it fails."""
+    # as where it is installed: Python keeps the modules that it has compiled
+    env = dict(env or os.environ)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=output, **options)  # type: ignore[call-overload]
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=env, **options)  # type: ignore[call-overload]
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
