@@ -15,9 +15,9 @@ def commands() -> str:
     import typer.cli
     import typer.main
 
-    from tomofilt.cli.app import app
+    from tomofilt.cli.app import make_app
 
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(make_app())
     context = typer.Context(group, info_name="tomofilt")
     text = typer.cli.get_docs_for_click(obj=group, ctx=context, name="tomofilt", title="Commands")
     for part in (group, *(each for each in group.commands.values() if hasattr(each, "commands"))):

@@ -245,17 +245,17 @@ def test_real_files(tmp_path):
 
 def test_commands(tmp_path):
     """By its option, or as any project; both show what would be used."""
-    from tomofilt.cli.app import app
+    from tomofilt.cli.app import make_app
 
     output(tmp_path)
     runner = CliRunner()
     words = ["reconstruct", "--aretomo", str(tmp_path / "TS.aln"), "--thickness", "240"]
-    planned = runner.invoke(app, [*words, "--dry-run"])
+    planned = runner.invoke(make_app(), [*words, "--dry-run"])
     assert planned.exit_code == 0, planned.output
     assert "TS: 4 views, 2 excluded" in planned.output
     assert "TS_tomofilt_rec.mrc" in planned.output
-    refused = runner.invoke(app, [*words, "--imod-dir", "x"])
+    refused = runner.invoke(make_app(), [*words, "--imod-dir", "x"])
     assert "--imod-dir and --aretomo exclude each other" in str(refused.exception)
-    shown = runner.invoke(app, ["inspect", str(tmp_path), "--thickness", "240"])
+    shown = runner.invoke(make_app(), ["inspect", str(tmp_path), "--thickness", "240"])
     assert shown.exit_code == 0, shown.output
     assert "TS.aln ROT" in shown.output

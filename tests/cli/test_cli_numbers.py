@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 import typer
 
-from tomofilt.cli.app import app
+from tomofilt.cli.app import make_app
 
 
 def options_with_numbers(command, path=()):
@@ -24,7 +24,7 @@ def options_with_numbers(command, path=()):
 
 FOUND = [
     pytest.param(words, count, needed, id=" ".join(words))
-    for words, count, needed in options_with_numbers(typer.main.get_command(app))
+    for words, count, needed in options_with_numbers(typer.main.get_command(make_app()))
 ]
 
 

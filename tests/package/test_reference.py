@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tomofilt.cli.app import app, main
+from tomofilt.cli.app import main, make_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def commands(command, words=()):
         yield from commands(inner, (*words, name))
 
 
-COMMANDS = list(commands(typer.main.get_command(app)))
+COMMANDS = list(commands(typer.main.get_command(make_app())))
 
 
 @pytest.fixture(scope="module")

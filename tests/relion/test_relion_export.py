@@ -199,14 +199,14 @@ def test_other_series_stay_and_other_files_are_left_alone(tmp_path):
 
 
 def test_command(tmp_path):
-    from tomofilt.cli.app import app
+    from tomofilt.cli.app import make_app
 
     write_mrc(tmp_path / "TS.mrc", (4, 32, 48))
     rows = rows_of([-40.0, -20.0, 0.0, 20.0], range(1, 5))
     (tmp_path / "TS.aln").write_text(aln_text(rows, (48, 32, 4)))
     project = tmp_path / "project"
     command = ["export", "--relion", str(project), str(tmp_path / "TS.aln"), "--thickness", "240"]
-    result = CliRunner().invoke(app, command)
+    result = CliRunner().invoke(make_app(), command)
     assert result.exit_code == 0, result.output
     assert "TS: written" in result.output
     assert "note: no defocus is known" in result.output

@@ -10,49 +10,67 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
-from tomofilt.cli import filters, train
 from tomofilt.cli.command import Command
-from tomofilt.cli.doctor import doctor
-from tomofilt.cli.evaluate import evaluate
-from tomofilt.cli.inspect import inspect
-from tomofilt.cli.overview import overview
-from tomofilt.cli.reconstruct import reconstruct
-from tomofilt.cli.report import report
-from tomofilt.cli.simulate import simulate
-from tomofilt.cli.submit import PASSED_ON, submit
 from tomofilt.util.plugins import plugins
 from tomofilt.util.signals import raise_if_stopped, stoppable
 
-__all__ = ["app", "main"]
+__all__ = ["main", "make_app"]
 
-app = typer.Typer(
-    name="tomofilt",
-    help="Filtered back-projection for cryo-ET, inside IMOD and RELION 5 projects.",
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("reconstruct", cls=Command)(reconstruct)
-app.command(cls=Command)(inspect)
-app.command(cls=Command)(evaluate)
-app.command(cls=Command)(report)
-app.command(cls=Command)(overview)
-app.command(cls=Command, context_settings=PASSED_ON)(submit)
-app.command(cls=Command)(simulate)
-app.add_typer(train.app, name="train")
-app.add_typer(filters.app, name="filters")
-app.command(cls=Command)(doctor)
-for plugin in plugins("tomofilt.commands"):
-    command = plugin.load()
+#: For `submit`: what it does not know is for `tomofilt reconstruct`.
+_PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+#: The commands in the order of the help, each in a module of that name beside this one, and what
+#: click is told of them.
+_COMMANDS: dict[str, dict[str, bool]] = {
+    "reconstruct": {},
+    "inspect": {},
+    "evaluate": {},
+    "report": {},
+    "overview": {},
+    "submit": _PASSES_ON,
+    "simulate": {},
+    "train": {},
+    "filters": {},
+    "doctor": {},
+}
+
+
+def make_app(wanted: str | None = None) -> typer.Typer:
+    """The command line, with all of its commands or with one: a command need not load the others.
+
+    Parameters
+    ----------
+    wanted : str, optional
+        One of tomofilt's own commands; anything else counts as none.
+    """
+    app = typer.Typer(
+        name="tomofilt",
+        help="Filtered back-projection for cryo-ET, inside IMOD and RELION 5 projects.",
+        rich_markup_mode="markdown",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in [wanted] if wanted in _COMMANDS else _COMMANDS:
+        module = import_module(f"tomofilt.cli.{name}")
+        _add(app, name, getattr(module, "app", None) or getattr(module, name))
+    if wanted not in _COMMANDS:
+        for plugin in plugins("tomofilt.commands"):
+            _add(app, plugin.name, plugin.load())
+    return app
+
+
+def _add(app: typer.Typer, name: str, command: Any) -> None:
+    """Add a command, or a group of them."""
     if isinstance(command, typer.Typer):
-        app.add_typer(command, name=plugin.name)
+        app.add_typer(command, name=name)
     else:
-        app.command(plugin.name, cls=Command)(command)
+        app.command(name, cls=Command, context_settings=_COMMANDS.get(name))(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,7 +81,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -92,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _keep_freed_memory()
     try:
         with stoppable():
-            return _run(arguments)
+            return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         return 130
 
@@ -109,9 +126,9 @@ def _keep_freed_memory() -> None:
         mallopt(trim_threshold, 256 << 20)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     try:
-        app(args=arguments, prog_name="tomofilt")
+        make_app(arguments[0] if arguments else None)(args=arguments, prog_name="tomofilt")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     except Exception as error:

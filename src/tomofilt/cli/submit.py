@@ -12,10 +12,8 @@ import typer
 from tomofilt.cli.many_options import CLUSTER, Cluster
 from tomofilt.errors import InputError
 
-__all__ = ["PASSED_ON", "submit"]
+__all__ = ["submit"]
 
-#: What is not for this command is for `tomofilt reconstruct`.
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 #: Options of `tomofilt reconstruct` that a job of an array has no use for.
 _NOT_HERE = ("--workers", "--dask-scheduler", "--nth", "--watch", "--idle", "--dry-run")
 #: SLURM's directives for what the site's file says.
