@@ -17,7 +17,7 @@ from tomofilt.projectors.select import gpu_projector, unusable
 from tomofilt.projectors.vectors import to_tomosipo
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
-#: Relative rms: Triton rounds to float32, ASTRA's textures weigh pixels with 8 bits.
+#: Relative rms: Triton rounds positions to float32, ASTRA's textures weigh pixels with 8 bits.
 TOLERANCES = {"triton": 1e-5, "astra": 5e-3}
 
 
