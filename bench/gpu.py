@@ -45,11 +45,15 @@ from tomofilt.util.threads import available_threads
 
 #: The engines, and what says why one cannot be called.
 PROBLEMS: dict[Engine, Callable[[int], str | None]] = {
-    "astra": problem,
     "triton": triton_problem,
+    "astra": problem,
 }
-#: Largest relative rms against the CPU in float64.
-LIMITS = {"astra": 2e-3, "triton": 1e-5}
+#: Largest relative rms against the CPU in float64. Triton rounds positions to float32: 3e-8 times
+#: the samples of a row. ASTRA's textures weigh pixels with 8 bits: 1.9e-3, and with x tilt, where
+#: weights are products, 4.4e-3.
+LIMITS = {"triton": 1e-5, "astra": 5e-3}
+#: The same where memory was short: zeros are looked for, in images that are wider.
+SILENCE = 1e-2
 #: Volumes (z, y, x), x tilt in degrees, samples a pixel.
 PARITY_CASES = [
     ((40, 130, 97), 0.0, 1),
@@ -212,7 +216,7 @@ def memory_failure(machine: Machine, found: Found) -> None:
             try:
                 error = relative(case.gpu(engine, machine.device).adjoint(images), expected)
                 found[name] = f"right all the same, {error:.1e}"
-                if not error < LIMITS[engine]:
+                if not error < SILENCE:
                     found["wrong"] = found[name] = f"SILENT: a result that is off by {error:.1e}"
             except ResourceError as failure:
                 found[name] = f"ResourceError: {str(failure)[:120]}"
@@ -276,6 +280,7 @@ def _beside(gradient: Any, exact: Any) -> dict[str, float]:
         "size": float(norm(gradient) / norm(exact)),
         "size, upper half of the frequencies": float(norm(fine) / norm(exact_fine)),
         "off by": relative(gradient, exact),
+        "off by, upper half of the frequencies": relative(fine, exact_fine),
     }
 
 
@@ -367,11 +372,9 @@ def end_to_end(machine: Machine, found: Found) -> None:
         (folder / "tilt.com").write_text(TILT_COM.format(size=nx, thickness=nz))
         tilts = np.linspace(-60, 60, machine.views)
         (folder / "TS.tlt").write_text("".join(f"{tilt:7.2f}\n" for tilt in tilts))
-        ways = {engine: ["--device", "cuda"] for engine in machine.engines} | {
-            "CPU": ["--device", "cpu"]
-        }
-        if "triton" in ways:
-            ways["triton"] += ["--projector", "triton"]
+        ways: dict[str, list[str]] = {
+            engine: ["--device", "cuda", "--projector", engine] for engine in machine.engines
+        } | {"CPU": ["--device", "cpu"]}
         for way, options in ways.items():
             command = [sys.executable, "-m", "tomofilt", "reconstruct", "--imod-dir", name]
             command += ["-f", "ramp", "--no-preview", "--overwrite", *options]

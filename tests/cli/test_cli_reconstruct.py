@@ -159,18 +159,18 @@ def test_usage_errors(stage, run, arguments, said):
     assert stage.calls == []
 
 
-@pytest.mark.parametrize("wish", [["--device", "cuda"], ["--gpu", "0,1"]])
-def test_gpus(stage, run, monkeypatch, wish):
+@pytest.mark.parametrize(("wish", "gpus"), [(["--device", "cuda"], "0"), (["--gpu", "0,1"], "0,1")])
+def test_gpus(stage, run, monkeypatch, wish, gpus):
     monkeypatch.setattr(
         select, "unusable", lambda gpu, engine: "no NVIDIA driver" if gpu == 0 else None
     )
     code, _, err = run("reconstruct", "A", *wish)
     assert code == 3
-    assert "GPU 0 cannot be used: no NVIDIA driver; or compute with --device cpu" in err
+    assert f"GPU {gpus} cannot be used: no NVIDIA driver; or compute with --device cpu" in err
     assert stage.opened == []
     monkeypatch.setattr(select, "unusable", lambda gpu, engine: None)
     assert run("reconstruct", "A", *wish)[0] == 0
-    assert stage.settings == Settings(device="cuda:0,1" if "0,1" in wish else "cuda:0")
+    assert stage.settings == Settings(device=f"cuda:{gpus}")
 
 
 def test_some_fail(stage, run):

@@ -5,7 +5,7 @@ import pytest
 from tomofilt.projectors.gpu import problem, triton_problem
 
 
-@pytest.fixture(scope="session", params=["astra", "triton"])
+@pytest.fixture(scope="session", params=["triton", "astra"])
 def engine(request):
     """What computes on the first GPU."""
     reason = problem(0) if request.param == "astra" else triton_problem(0)

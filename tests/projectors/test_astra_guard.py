@@ -97,9 +97,10 @@ def test_auto_takes_the_cpu_and_says_why():
     assert select.choose("cpu") == select.Choice()
     with pytest.raises(ResourceError, match="GPU 1 cannot be used"):
         select.choose("cuda:1")
-    assert select.choose("auto", "triton") == choice
-    with pytest.raises(InputError, match="--projector triton is for GPUs"):
-        select.choose("cpu", "triton")
+    for engine in ("triton", "astra"):
+        assert select.choose("auto", engine) == choice  # what all engines lack is said once
+        with pytest.raises(InputError, match=f"--projector {engine} is for GPUs"):
+            select.choose("cpu", engine)
 
 
 def test_without_a_driver_torch_is_not_even_imported():
@@ -117,6 +118,7 @@ class TestReasons:
     @pytest.fixture
     def machine(self, monkeypatch):
         """A machine on which everything is in place; each test takes something away."""
+        monkeypatch.setitem(sys.modules, "triton", SimpleNamespace())
         monkeypatch.setattr(gpu, "DRIVER_FILES", (Path("/"),))
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -132,16 +134,16 @@ class TestReasons:
 
     @pytest.fixture
     def parity(self, monkeypatch):
-        def set_to(value):
-            def measure(engine, device):
-                if isinstance(value, Exception):
-                    raise value
-                return value
+        """What the check of each engine gives: a difference, or an error; tests change it."""
+        values = {"triton": 3e-6, "astra": 4.5e-3}
 
-            monkeypatch.setattr(select, "parity", measure)
+        def measure(engine, device):
+            if isinstance(values[engine], Exception):
+                raise values[engine]
+            return values[engine]
 
-        set_to(1e-3)
-        return set_to
+        monkeypatch.setattr(select, "parity", measure)
+        return values
 
     def test_all_in_place(self, machine, parity):
         assert gpu.problem(1) is None
@@ -172,11 +174,10 @@ class TestReasons:
         assert "torch fails when it looks for GPUs (import of torch" in gpu.problem(0)
 
     def test_torch_for_amd(self, machine, parity, monkeypatch):
-        pytest.importorskip("triton", reason="triton is not installed")
         monkeypatch.setattr(torch.version, "hip", "6.4")
-        parity(1e-6)
+        monkeypatch.setitem(sys.modules, "astra", None)
         assert gpu.built_for() == "ROCm 6.4"
-        assert select.choose("auto") == select.Choice(("cuda:0",), engine="triton")
+        assert select.choose("auto") == select.Choice(("cuda:0",))
 
     def test_astra_without_cuda(self, machine):
         machine.has_feature = lambda feature: False
@@ -210,40 +211,52 @@ class TestReasons:
         ids=lambda value: type(value).__name__,
     )
     def test_wrong_results(self, machine, parity, value):
-        """auto takes the CPU whatever goes wrong, and says what; a GPU by name ends the run."""
-        parity(value)
+        """Whatever goes wrong, auto takes the CPU and says what; a GPU by name ends the run."""
+        parity |= {"triton": value, "astra": value}
         words = str(value).partition("\n")[0]
         reason = words if isinstance(value, Exception) else "please report"
-        assert "more" not in select.choose("auto").reason
-        assert reason in select.choose("auto").reason
-        with pytest.raises(ResourceError, match=reason):
+        chosen = select.choose("auto")
+        assert chosen.gpus == ()
+        assert "more" not in chosen.reason
+        triton, astra = chosen.reason.split("; ")
+        assert triton.startswith("Triton on GPU 0")
+        assert astra.startswith("ASTRA on GPU 0")
+        assert reason in triton
+        assert reason in astra
+        with pytest.raises(ResourceError, match=f"{reason}.*{reason}"):
             select.choose("cuda:0")
 
-    def test_astra_where_it_is_installed_else_triton(self, machine, parity, monkeypatch):
-        pytest.importorskip("triton", reason="triton has no wheel for this machine")
-        parity(1e-6)
-        assert select.choose("auto").engine == "astra"
-        assert select.choose("cuda:0", "triton").engine == "triton"
-        pytest.importorskip("triton", reason="triton is not installed")
-        monkeypatch.setattr(torch.version, "hip", "6.4")
-        parity(1e-6)
-        assert select.choose("auto").engine == "triton"
-        monkeypatch.setattr(torch.version, "hip", None)
-        monkeypatch.setitem(sys.modules, "astra", None)
-        assert select.choose("cuda:0") == select.Choice(("cuda:0",), engine="triton")
+    def test_astra_where_triton_does_not_work(self, machine, parity):
+        """Alike for auto and for GPUs that are named, and on all of them the same engine."""
+        parity["triton"] = RuntimeError("Failed to find C compiler.")
+        why = "Triton on GPU 0: RuntimeError: Failed to find C compiler."
+        assert select.choose("auto") == select.Choice(("cuda:0",), why, "astra")
+        assert select.choose("cuda:0,1") == select.Choice(("cuda:0", "cuda:1"), why, "astra")
+
+    @pytest.mark.parametrize(("asked", "other"), [("triton", "astra"), ("astra", "triton")])
+    def test_an_engine_asked_for_is_not_replaced(self, machine, parity, asked, other):
+        assert select.choose("auto", asked) == select.Choice(("cuda:0",), engine=asked)
+        select.unusable.cache_clear()
+        parity[asked] = RuntimeError("broken")
+        assert select.choose("cuda:0", other).engine == other
+        assert select.choose("auto", asked).reason.endswith("on GPU 0: RuntimeError: broken")
+        with pytest.raises(ResourceError, match=r"GPU 1 cannot be used: .* on GPU 1: .*broken;"):
+            select.choose("cuda:1", asked)
 
     def test_triton_is_held_to_more(self, machine, parity):
-        pytest.importorskip("triton", reason="triton has no wheel for this machine")
-        assert "triton that are off by 0.1%" in select.choose("auto", "triton").reason
+        parity["triton"] = parity["astra"]
+        assert "Triton on GPU 0 gives back-projections that are off by 0.4%" in (
+            select.choose("auto").reason
+        )
 
     def test_no_triton(self, machine, monkeypatch):
         monkeypatch.setitem(sys.modules, "triton", None)
         assert "it comes with torch for Linux" in gpu.triton_problem(0)
 
     def test_asked_once(self, machine, parity, monkeypatch):
-        assert select.choose("auto").gpus == ("cuda:0",)
+        assert select.choose("auto", "astra").gpus == ("cuda:0",)
         machine.use_cuda = None
-        assert select.choose("auto").gpus == ("cuda:0",)
+        assert select.choose("auto", "astra").gpus == ("cuda:0",)
 
 
 class TestSpelling:

@@ -1,5 +1,6 @@
-"""Reconstruction on two GPUs that are none, by ASTRA and by Triton; see :mod:`fake_cuda`."""
+"""Reconstruction on two GPUs that are none, by Triton and by ASTRA; see :mod:`fake_cuda`."""
 
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
     options = {"filter": filter, "halves": halves}
     expected, _, _ = run(series, "cpu", device="cpu", **options)
     assert not gpus.made
-    found, result, listener = run(series, "gpu", device="cuda:0,1", **options)
+    found, result, listener = run(series, "gpu", device="cuda:0,1", projector="astra", **options)
     assert gpus.made
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record.projector == "astra"
@@ -77,14 +78,20 @@ def test_equals_the_cpu(make_series, run, gpus, xtilt, filter, halves):
 
 
 @pytest.mark.parametrize("xtilt", [0.0, 4.0])
-def test_by_triton(make_series, run, cuda, xtilt):
+def test_by_triton_unless_asked_otherwise(make_series, run, cuda, xtilt):
     series = make_series(xtilt)
     expected, _, _ = run(series, "cpu", filter="ramp", device="cpu")
-    options = {"device": "cuda:0,1", "projector": "triton"}
-    found, result, listener = run(series, "gpu", filter="ramp", **options)
+    found, result, listener = run(series, "gpu", filter="ramp", device="cuda:0,1")
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert result.record.projector == "triton"
-    assert any("Triton on cuda:0, cuda:1" in note for note in listener.notes)
+    assert any("Triton on cuda:0, cuda:1," in note for note in listener.notes)
+
+
+def test_by_astra_where_there_is_no_triton(make_series, cuda, monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    for where in ("auto", "cuda:0"):
+        plan = make_plan(make_series(), Destination(Path("x.mrc")), Settings(device=where))
+        assert any("ASTRA on cuda:0 (Triton cannot be imported" in line for line in plan.lines())
 
 
 class ExactPair:
@@ -115,14 +122,20 @@ def test_sirt(make_series, run, cuda, monkeypatch, free, xtilt):
     assert listener.steps[-1] == 1.0
 
 
+def test_sirt_needs_more_than_astra(make_series, cuda):
+    settings = Settings(filter="sirt:5", device="cuda:0", projector="astra")
+    with pytest.raises(InputError, match="ASTRA has no projection that -f sirt:5 could use"):
+        make_problem(make_series(), settings)
+
+
 def test_slabs_fit_into_memory(make_series, run, gpus, monkeypatch):
     series = make_series(shape=(300, 24))
-    whole, _, _ = run(series, "whole", device="cuda:0,1")
+    whole, _, _ = run(series, "whole", device="cuda:0,1", projector="astra")
     shapes = set(gpus.made)
     frugal = make_problem(series).room.used_bytes
     monkeypatch.setattr(budget, "DEFAULT_BYTES", frugal - 60_000)
     gpus.made.clear()
-    cut, _, _ = run(series, "cut", device="cuda:0,1")
+    cut, _, _ = run(series, "cut", device="cuda:0,1", projector="astra")
     assert max(shape[1] for shape in gpus.made) < max(shape[1] for shape in shapes)
     assert np.abs(cut - whole).max() <= 1e-5 * np.abs(whole).max()
 
@@ -131,19 +144,19 @@ def test_a_failure_leaves_nothing(make_series, run, gpus, tmp_path):
     def fail(box):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    choose("cuda:0")  # it works when it is tried
+    choose("cuda:0", "astra")  # it works when it is tried
     gpus.fail = fail
     with pytest.raises(ResourceError, match="failed twice"):
-        run(make_series(), "gpu", device="cuda:0")
+        run(make_series(), "gpu", device="cuda:0", projector="astra")
     assert list((tmp_path / "out").iterdir()) == []
     assert not gpus.alive
 
 
 def test_one_thread_a_gpu(make_series, run, cuda):
-    choose("cuda:0,1")  # tried in this thread
+    choose("cuda:0,1", "astra")  # tried in this thread
     seen = set()
     cuda.astra.fail = lambda box: seen.add((cuda.current(), threading.get_ident()))
-    run(make_series(shape=(600, 24)), "gpu", device="cuda:0,1")
+    run(make_series(shape=(600, 24)), "gpu", device="cuda:0,1", projector="astra")
     assert sorted(gpu for gpu, _ in seen) == [0, 1]
     assert len({thread for _, thread in seen} - {threading.get_ident()}) == 2
 

@@ -173,8 +173,8 @@ def _gpus() -> dict[str, Any]:
                 "name": name,
                 "memory_bytes": total,
                 "free_bytes": free,
-                "astra": unusable(gpu, "astra") or "works",
                 "triton": unusable(gpu, "triton") or "works",
+                "astra": unusable(gpu, "astra") or "works",
             }
             for gpu, (name, (free, total)) in enumerate(zip(names, memory, strict=True))
         ],
@@ -252,7 +252,7 @@ def _gpu_entries(gpu: dict[str, Any], optional: dict[str, Any]) -> dict[str, str
     for number, each in enumerate(gpu["devices"]):
         size, free = each["memory_bytes"] / 1e9, each["free_bytes"] / 1e9
         entries[f"GPU {number}"] = f"{each['name']}, {size:.0f} GB, {free:.0f} GB free"
-        entries |= {f"GPU {number}, {engine}": each[engine] for engine in ("astra", "triton")}
+        entries |= {f"GPU {number}, {engine}": each[engine] for engine in ("triton", "astra")}
     entries["triton"] = gpu["triton"] or "not installed; it comes with torch for Linux"
     entries |= {
         name: each["version"] or f"not installed; optional: {each['get_it']}"
@@ -260,7 +260,6 @@ def _gpu_entries(gpu: dict[str, Any], optional: dict[str, Any]) -> dict[str, str
     }
     if gpu["astra_has_cuda"] is not None:
         entries["astra-toolbox"] += f", built with{'out' * (not gpu['astra_has_cuda'])} CUDA"
-    entries["--device auto"] = (
-        f"the CPU: {auto['reason']}" if auto["reason"] else f"{auto['device']} by {auto['engine']}"
-    )
+    what = "the CPU" if auto["device"] == "cpu" else f"{auto['device']} by {auto['engine']}"
+    entries["--device auto"] = f"{what}: {auto['reason']}" if auto["reason"] else what
     return entries

@@ -260,12 +260,12 @@ Gold = Annotated[
     ),
 ]
 ProjectorName = Annotated[
-    Literal["fast", "direct", "triton"],
+    Literal["fast", "direct", "triton", "astra"],
     typer.Option(
         "--projector",
         help="fast: images are first turned so that the tilt axis is vertical. direct: each voxel "
-        "takes its values from the images as they are, which is slower. triton: as fast, on a GPU "
-        "without ASTRA.",
+        "takes its values from the images as they are, which is slower. triton, astra: as fast, on "
+        "a GPU, by this engine and no other.",
         rich_help_panel=FILTER,
     ),
 ]

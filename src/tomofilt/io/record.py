@@ -269,7 +269,7 @@ class Record(_Part, frozen=True, kw_only=True):
         None where nobody asked for it.
     gold : mapping, optional
         Gold beads that were found; None where they were not looked for.
-    projector : "slice", "direct" or "astra"
+    projector : "slice", "direct", "triton" or "astra"
     gpus : tuple of str
     settings : mapping
         What was asked for: fields of :class:`tomofilt.reconstruction.settings.Settings`.

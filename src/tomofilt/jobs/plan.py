@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tomofilt.errors import InputError
 from tomofilt.io.ome_zarr import require_zarr
 from tomofilt.jobs.outputs import Outputs
+from tomofilt.projectors.gpu import ENGINES
 from tomofilt.reconstruction.problem import Problem
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem, with_reserve
@@ -36,10 +37,11 @@ class Plan:
             problem.method.projector
         ]
         if problem.device.gpus:
-            engine = {"astra": "ASTRA", "triton": "Triton"}[problem.device.engine]
-            how = f"{engine} on {', '.join(problem.device.gpus)}"
+            how = f"{ENGINES[problem.device.engine]} on {', '.join(problem.device.gpus)}"
         elif problem.device.reason:
-            how += f" on the CPU ({problem.device.reason})"
+            how += " on the CPU"
+        if problem.device.reason:
+            how += f" ({problem.device.reason})"
         lines = [
             f"{series.name}: {count} view{'s' * (count != 1)}{left_out}, "
             f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f} deg, "

@@ -3,17 +3,18 @@
 ASTRA gives ``(voxel volume / |u x v|) * sum of bilinear samples``, zero beyond the detector, for
 detector axes u and v across the ray. :class:`AstraProjector` counts in voxels and multiplies the
 images of each view by their pixel area first, so that its adjoint is the plain sum of the CPU
-projectors, but for the textures of GPUs: they round the fractions between pixels to 8 bits.
+projectors, but for the textures of GPUs: they round the weights of pixels to 8 bits.
 
 ASTRA 2.5.0 can leave zeros behind where its memory did not suffice, or stop between views, and say
 nothing. So each box has one plane more than is wanted, and each run one view more, the last, which
 throws a large value onto that plane alone: a run counts only if the plane has received it.
 
 Which pair is exact: ASTRA's forward projection (Joseph's method) is *not* the transpose of its
-back-projection; gradients through that pair point the right way but are 18 % off in the upper half
-of the frequencies. ``forward`` therefore is :func:`tomofilt.projectors.sampling.spread`, the
-transpose of the sampling that ASTRA does, exact up to those 8 bits. In float64 both directions are
-:mod:`~tomofilt.projectors.sampling`: exact, slower, and what ``gradcheck`` gets to see.
+back-projection; gradients through that pair point the right way but are 19 % off in the upper half
+of the frequencies (docs/gpu.md). ``forward`` therefore is
+:func:`tomofilt.projectors.sampling.spread`, the transpose of the sampling that ASTRA does, exact up
+to those 8 bits. In float64 both directions are :mod:`~tomofilt.projectors.sampling`: exact, slower,
+and what ``gradcheck`` gets to see.
 """
 
 from __future__ import annotations

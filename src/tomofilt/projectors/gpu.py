@@ -12,10 +12,13 @@ from typing import Literal, TypeAlias
 
 from tomofilt.errors import ResourceError
 
-__all__ = ["Engine", "built_for", "no_gpu", "problem", "require", "triton_problem"]
+__all__ = ["ENGINES", "Engine", "built_for", "no_gpu", "problem", "require", "triton_problem"]
 
 #: What computes on a GPU.
-Engine: TypeAlias = Literal["astra", "triton"]
+Engine: TypeAlias = Literal["triton", "astra"]
+
+#: Their names for people, the usual one first.
+ENGINES: dict[Engine, str] = {"triton": "Triton", "astra": "ASTRA"}
 
 #: One of these exists wherever a driver is loaded: NVIDIA's on Linux and in its containers and
 #: on WSL 2, AMD's.
@@ -82,15 +85,15 @@ def _astra_problem() -> str | None:
         return f"ASTRA cannot be imported ({error}): pip install 'tomofilt[astra]'"
     if not astra.has_feature("cuda"):
         return (
-            f"astra-toolbox {astra.__version__} is built without CUDA: pip install "
-            "'tomofilt[astra]', or give --projector triton"
+            f"astra-toolbox {astra.__version__} is built without CUDA: "
+            "pip install 'tomofilt[astra]'"
         )
     if not hasattr(astra.projector3d, "direct_BP"):
         return f"astra-toolbox {astra.__version__} is too old: 2.5.0 or later is needed"
     if not astra.use_cuda():
         return (
             f"astra-toolbox {astra.__version__} finds no GPU that it can use, though torch does: "
-            "install a build of it for this GPU and driver, or give --projector triton"
+            "install a build of it for this GPU and driver"
         )
     return None
 
@@ -99,10 +102,7 @@ def _triton_problem() -> str | None:
     try:
         import triton  # noqa: F401
     except Exception as error:
-        return (
-            f"Triton cannot be imported ({error}): it comes with torch for Linux; "
-            "elsewhere use ASTRA (pip install 'tomofilt[astra]')"
-        )
+        return f"Triton cannot be imported ({error}): it comes with torch for Linux"
     return None
 
 
@@ -113,6 +113,6 @@ def require(gpu: int, engine: Engine = "astra") -> None:
         raise no_gpu(gpu, reason)
 
 
-def no_gpu(gpu: int, reason: str) -> ResourceError:
-    """The error for a GPU that was asked for and does not work."""
-    return ResourceError(f"GPU {gpu} cannot be used: {reason}; or compute with --device cpu")
+def no_gpu(gpus: int | str, reason: str) -> ResourceError:
+    """The error for GPUs that were asked for and do not work."""
+    return ResourceError(f"GPU {gpus} cannot be used: {reason}; or compute with --device cpu")

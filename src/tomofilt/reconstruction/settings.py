@@ -33,8 +33,8 @@ class Settings:
         Output voxel size in angstrom.
     interpolation : "fine" or "linear", optional
         How filtered rows are sampled; default is the filter's own.
-    projector : "fast", "direct" or "triton"
-        "triton": as "fast", by this engine on a GPU.
+    projector : "fast", "direct", "triton" or "astra"
+        "triton" and "astra": as "fast", on a GPU, by this engine and no other.
     normalise : "sum" or "count"
         "sum": filtered back-projection. "count": each voxel is the mean over the views that see
         it, of images with their mean subtracted; with the filter ``none``, RELION's unweighted
@@ -79,7 +79,7 @@ class Settings:
     bin: float | None = None
     pixel_angst: float | None = None
     interpolation: Interpolation | None = None
-    projector: Literal["fast", "direct", "triton"] = "fast"
+    projector: Literal["fast", "direct", "triton", "astra"] = "fast"
     normalise: Literal["sum", "count"] = "sum"
     orientation: Literal["zyx", "xzy"] | None = None
     dtype: str | None = None

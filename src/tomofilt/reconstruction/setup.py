@@ -8,6 +8,7 @@ import numpy as np
 
 from tomofilt.align.corrections import Corrections, decide
 from tomofilt.errors import InputError
+from tomofilt.projectors.gpu import ENGINES
 from tomofilt.projectors.select import Choice, choose
 from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit, image_bytes
 from tomofilt.reconstruction.grids import volume_grid
@@ -101,14 +102,21 @@ def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corr
 
 
 def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
-    device, reason = settings.device, method.why_not_gpu(series)
+    device, projector = settings.device, settings.projector
+    reason = method.why_not_gpu(series)
+    if reason is None and method.needs_exact_pair and device != "cpu":
+        if projector == "astra":
+            raise InputError(
+                f"{series.name}: ASTRA has no projection that -f {method.spec} could use: "
+                "leave out --projector astra"
+            )
+        projector = "triton"
     if reason is None:
-        exact = method.needs_exact_pair and device != "cpu"
-        return choose(device, "triton" if exact else settings.projector)
-    if device.startswith("cuda") or settings.projector == "triton":
+        return choose(device, projector)
+    if device.startswith("cuda") or projector in ENGINES:
         raise InputError(
-            f"{series.name}: {reason} is computed on the CPU only, not on {device}: "
-            "use --device cpu or --device auto, without --projector triton"
+            f"{series.name}: {reason} is computed on the CPU only: use --device cpu or "
+            "--device auto, without --projector triton or astra"
         )
     return Choice((), f"{reason} needs it" if device == "auto" else "")
 
