@@ -115,7 +115,7 @@ def test_doctor_tries_each_gpu(run, cuda, monkeypatch):
     assert "GPU 0, triton  works" in out
     assert "GPU 1, astra   ASTRA on GPU 1: cuda:1: back-projection of 5 x 24 x 17 voxels" in out
     assert re.search(r"triton         \d+\.\d+", out)
-    assert re.search(r"--device auto  cuda:0 by triton$", out, re.MULTILINE)
+    assert re.search(r"--device auto  cuda:0 by triton, for large work$", out, re.MULTILINE)
     cuda.astra.features.clear()
     found = json.loads(run("doctor", "--json")[1])["gpu"]
     assert found["astra_has_cuda"] is False
@@ -128,7 +128,7 @@ def test_doctor_names_what_a_gpu_lacks(run, cuda, monkeypatch, has_astra):
         cuda.astra.features.clear()
     chosen = run("doctor")[1].partition("--device auto  ")[2]
     assert chosen.startswith(
-        f"{'cuda:0 by astra' if has_astra else 'the CPU'}: Triton cannot be imported (import of"
+        f"{'cuda:0 by astra, for large work' if has_astra else 'the CPU'}: Triton cannot be imported (import of"
     )
     assert ("; astra-toolbox 2.5.0 is built without CUDA" in chosen) != has_astra
 

@@ -17,7 +17,8 @@ from tomofilt.jobs.plan import make_plan
 from tomofilt.projectors.autograd import backproject, project
 from tomofilt.projectors.cpu import SliceProjector
 from tomofilt.projectors.select import choose
-from tomofilt.reconstruction import budget
+from tomofilt.reconstruction import budget, setup
+from tomofilt.reconstruction import problem as problem_module
 from tomofilt.reconstruction.methods import device
 from tomofilt.reconstruction.settings import Settings
 from tomofilt.reconstruction.setup import make_problem
@@ -89,9 +90,25 @@ def test_by_triton_unless_asked_otherwise(make_series, run, cuda, xtilt):
 
 def test_by_astra_where_there_is_no_triton(make_series, cuda, monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setattr(setup, "GPU_START_S", 0.0)
     for where in ("auto", "cuda:0"):
         plan = make_plan(make_series(), Destination(Path("x.mrc")), Settings(device=where))
         assert any("ASTRA on cuda:0 (Triton cannot be imported" in line for line in plan.lines())
+
+
+@pytest.mark.parametrize("core_s", [4.0, 6.0])
+def test_a_gpu_is_not_started_for_what_the_cpu_does_sooner(make_series, cuda, monkeypatch, core_s):
+    series = make_series()
+    work = make_problem(series, Settings()).kernel_seconds
+    monkeypatch.setattr(problem_module, "_UPDATE_S", problem_module._UPDATE_S * core_s / work)
+    settings = Settings(device="auto", threads=1)
+    plan = make_plan(series, Destination(Path("x.mrc")), settings)
+    assert plan.problem.device.gpus == (() if core_s < 5 else ("cuda:0",))
+    told = any("on the CPU (4.0 s for it, less than a GPU needs" in line for line in plan.lines())
+    assert told == (core_s < 5)
+    # more threads do it sooner; who names an engine gets it
+    assert not make_problem(series, replace(settings, threads=2)).device.gpus
+    assert make_problem(series, replace(settings, projector="astra")).device.gpus
 
 
 class ExactPair:

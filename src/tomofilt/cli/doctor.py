@@ -260,6 +260,8 @@ def _gpu_entries(gpu: dict[str, Any], optional: dict[str, Any]) -> dict[str, str
     }
     if gpu["astra_has_cuda"] is not None:
         entries["astra-toolbox"] += f", built with{'out' * (not gpu['astra_has_cuda'])} CUDA"
-    what = "the CPU" if auto["device"] == "cpu" else f"{auto['device']} by {auto['engine']}"
+    what = "the CPU"
+    if auto["device"] != "cpu":
+        what = f"{auto['device']} by {auto['engine']}, for large work"
     entries["--device auto"] = f"{what}: {auto['reason']}" if auto["reason"] else what
     return entries

@@ -391,7 +391,8 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda[:N]",
-        help="Where to compute. auto: on a GPU if one works, else on the CPU. The log says which.",
+        help="Where to compute. auto: on a GPU if one works and the CPU would take longer than "
+        "a GPU needs to start. The log says which.",
         rich_help_panel=RUN,
     ),
 ]

@@ -17,8 +17,8 @@ __all__ = ["Effort"]
 # Nanoseconds of one core. On other machines the ratios, which count, are much the same.
 #: For a pixel on the tilt axis: to bring it there, look for gold, measure, filter.
 _IMAGE, _GOLD, _MEASURED, _FILTERED = 30.0, 34.0, 21.0, 42.0
-#: For a voxel: each view of it, to write it, to denoise it.
-_VIEW, _WRITTEN, _DENOISED = 0.16, 6.5, 32.0
+#: For a voxel: to write it, to denoise it.
+_WRITTEN, _DENOISED = 6.5, 32.0
 #: To train and test networks: for a tomogram of any size, and for each view of a central voxel.
 _DECIDED, _DECIDED_VIEW = 2.0e9, 4.9
 
@@ -70,7 +70,7 @@ class Effort:
         gold, measuring = _GOLD * pixels * looks_for_gold, _MEASURED * pixels * is_measured
         central = views * voxels * min(1.0, SLAB_ROWS / ny)
         deciding = (1e-9 * _DECIDED + _DECIDED_VIEW * central) * is_denoised
-        volume = (_VIEW * views * problem.method.passes + _WRITTEN) * voxels
+        volume = problem.kernel_seconds + _WRITTEN * voxels
         volume += _FILTERED * pixels * problem.filter.two_dimensional
         denoising = _DENOISED * voxels * is_denoised
         total = (

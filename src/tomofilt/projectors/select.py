@@ -22,8 +22,11 @@ from tomofilt.projectors.gpu import ENGINES, Engine, no_gpu, problem, triton_pro
 if TYPE_CHECKING:
     from tomofilt.projectors.device import DeviceProjector
 
-__all__ = ["Choice", "choose", "device_text", "gpu_projector", "parity", "unusable"]
+__all__ = ["GPU_START_S", "Choice", "choose", "device_text", "gpu_projector", "parity", "unusable"]
 
+#: Until torch is loaded, and a GPU is started and seen to work. What takes the CPU no longer is
+#: left to it.
+GPU_START_S = 5.0
 #: Largest relative rms of a back-projection of noise. ASTRA's textures weigh pixels with 8 bits,
 #: which gives 4.5e-3; a wrong axis, sign or centre gives more than 0.3.
 _TOLERANCES = {"triton": 1e-5, "astra": 1e-2}

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "Part", "Problem", "Slab"]
 
+#: What one core takes for a view of a voxel, by the fast projector.
+_UPDATE_S = 1.6e-10
 #: First row, first plane, and densities (plane, row, x) of a block of a tomogram.
 Slab = tuple[int, int, NDArray[np.float32]]
 
@@ -224,6 +227,12 @@ class Problem:
     def thickness_angst(self) -> float:
         """Thickness of the specimen as filters see it: the tomogram's."""
         return self.frame.volume.shape[0] * self.grid.voxel_angst
+
+    @property
+    def kernel_seconds(self) -> float:
+        """About how long one core back-projects, and projects, for the tomogram."""
+        updates = len(self.series.views) * prod(self.grid.shape)
+        return _UPDATE_S * updates * self.method.passes
 
     @property
     def everything(self) -> Part:

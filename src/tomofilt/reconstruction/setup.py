@@ -9,7 +9,7 @@ import numpy as np
 from tomofilt.align.corrections import Corrections, decide
 from tomofilt.errors import InputError
 from tomofilt.projectors.gpu import ENGINES
-from tomofilt.projectors.select import Choice, choose
+from tomofilt.projectors.select import GPU_START_S, Choice, choose
 from tomofilt.reconstruction.budget import SLAB_ROWS, Work, fit, image_bytes
 from tomofilt.reconstruction.grids import volume_grid
 from tomofilt.reconstruction.methods.registry import method_for
@@ -61,7 +61,7 @@ def make_problem(series: TiltSeries, settings: Settings | None = None) -> Proble
         xtilt_rad=xtilt_rad,
     )
     method.check(problem)
-    problem = replace(problem, device=_device(series, settings, method))
+    problem = replace(problem, device=_device(problem, settings))
     return with_reserve(problem, settings, 0)
 
 
@@ -101,7 +101,8 @@ def _corrections(series: TiltSeries, settings: Settings, method: Method) -> Corr
     )
 
 
-def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
+def _device(problem: Problem, settings: Settings) -> Choice:
+    series, method = problem.series, problem.method
     device, projector = settings.device, settings.projector
     reason = method.why_not_gpu(series)
     if reason is None and method.needs_exact_pair and device != "cpu":
@@ -112,6 +113,9 @@ def _device(series: TiltSeries, settings: Settings, method: Method) -> Choice:
             )
         projector = "triton"
     if reason is None:
+        seconds = problem.kernel_seconds / problem.threads
+        if device == "auto" and projector not in ENGINES and seconds < GPU_START_S:
+            return Choice((), f"{seconds:.1f} s for it, less than a GPU needs to start")
         return choose(device, projector)
     if device.startswith("cuda") or projector in ENGINES:
         raise InputError(
