@@ -127,9 +127,8 @@ def test_doctor_names_what_a_gpu_lacks(run, cuda, monkeypatch, has_astra):
     if not has_astra:
         cuda.astra.features.clear()
     chosen = run("doctor")[1].partition("--device auto  ")[2]
-    assert chosen.startswith(
-        f"{'cuda:0 by astra, for large work' if has_astra else 'the CPU'}: Triton cannot be imported (import of"
-    )
+    taken = "cuda:0 by astra, for large work" if has_astra else "the CPU"
+    assert chosen.startswith(f"{taken}: Triton cannot be imported (import of")
     assert ("; astra-toolbox 2.5.0 is built without CUDA" in chosen) != has_astra
 
 
