@@ -197,7 +197,17 @@ def parity(machine: Machine, found: Found) -> None:
 
 def tests(machine: Machine, found: Found) -> None:
     """Run tests/gpu."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--maxfail",
+        "5",
+        "tests/gpu",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     found["pytest"] = done.stdout.strip().splitlines()[-1:]
     if done.returncode:
