@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tomofilt.align.beads import Beads
 from tomofilt.align.gold import find_beads
 from tomofilt.series.geometry import ImageGrid, TiltGeometry, VolumeGrid
 
@@ -129,6 +130,25 @@ def test_a_filled_image_has_the_level_and_the_grain_of_what_is_around():
         assert 0.8 < filled[bead].std() < 1.2
         assert images[view][bead].mean() < -2  # the image itself is as it was
     np.testing.assert_array_equal(beads.fill(10, images[10], GRID), filled)
+
+
+def test_beads_at_an_edge_are_filled_as_far_as_they_are_seen():
+    """Of one that is half outside, one in a corner half without data, and one beside the image."""
+    middles = np.array([[-850.0, 0, 0], [845.0, 840, 0], [0, 5000, 0]])
+    shifts = np.zeros((3, len(TILTS), 2))
+    beads = Beads(middles, np.full(3, 80.0), np.full(3, -9.0), shifts, slices())
+    bead = image(10, disc(80.0, -9.0), GRID, 0.0, middles) < -8
+    before = 5 + image(10, disc(80.0, -9.0), GRID, 1.0, middles)
+    before[-4:] = 0
+    filled = beads.fill(10, before, GRID)
+    np.testing.assert_array_equal(filled[-4:], 0)
+    for part in (np.s_[:, :20], np.s_[:-4, -20:]):
+        values = filled[part][bead[part]]
+        assert len(values) > 50
+        assert abs(values.mean() - 5) < 0.5
+        assert 0.6 < values.std() < 1.4
+    away = beads.select(np.array([False, False, True]))
+    assert away.fill(10, before, GRID) is before
 
 
 def test_rows_before_and_behind_the_grid_change_hardly_anything():

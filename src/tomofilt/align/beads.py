@@ -8,11 +8,12 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.edges import level_at
-from tomofilt.align.spots import project
+from tomofilt.align.edges import level_between, levels
+from tomofilt.align.spots import ALL, project
 from tomofilt.series.geometry import ImageGrid, LocalGeometry, SliceGeometry, VolumeGrid
+from tomofilt.util.jit import kernel
 
-__all__ = ["Beads", "distance_from", "window_about"]
+__all__ = ["Beads"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -21,8 +22,10 @@ Indices = NDArray[np.intp]
 
 #: A bead is filled with so much around it: what the images' resampling spread of it.
 _MARGIN_ANGST, _MARGIN_PX = 10.0, 1.5
-#: The grain that it is filled with is from so many radii away.
+#: The grain that it is filled with is from so many radii away, in one of these directions (y, x).
 _BESIDE = 2.5
+_ANGLES = np.pi * np.arange(8) / 4
+_DIRECTIONS = np.stack([np.sin(_ANGLES), np.cos(_ANGLES)], axis=1)
 #: Places and local maps are found in turns, which differ less and less.
 _LOCAL_ROUNDS = 3
 
@@ -109,48 +112,20 @@ class Beads:
         (y, x) float32
             The image itself where no bead is in it.
         """
-        where = np.zeros(image.shape, dtype=np.bool_)
-        discs = self._discs(view, grid, image_from_aligned)
-        for y, x in discs:
-            where[y, x] = True
-        if not where.any():
-            return image
-        known = ~where & (image != 0)
-        rng = np.random.default_rng(view)
-        others = [_beside(y, x, known, rng) for y, x in discs]
-        y, x = np.concatenate(discs, axis=1)
-        # as many pixels as from the middle of a disc to its edge
-        block = max(2, round(np.sqrt(y.size / len(discs) / np.pi)))
-        from_y, from_x = np.concatenate(others, axis=1)
-        level, their_level = np.split(
-            level_at(image, known, np.r_[y, from_y], np.r_[x, from_x], block), 2
-        )
-        grain = np.where(known[from_y, from_x], image[from_y, from_x] - their_level, 0)
-        filled = image.copy()
-        filled[y, x] = np.where(image[y, x] == 0, 0, level + grain)
-        return filled
-
-    def _discs(
-        self, view: int, grid: ImageGrid, image_from_aligned: Float64 | None
-    ) -> list[Indices]:
-        """Pixels (2, n) of each bead, and what the images' resampling spread of it."""
         pixel = np.array(grid.pixel_angst)
         uv = project(self.slices, view, self.places_angst) + self.shifts_angst[:, view].T
         if image_from_aligned is not None:
             uv = image_from_aligned[:, :2] @ uv + image_from_aligned[:, 2:]
         middles = uv[::-1].T / pixel + grid.centre
         radii = (self.radii_angst + _MARGIN_ANGST) / pixel.min() + _MARGIN_PX
-        discs = []
-        for middle, radius in zip(middles, radii, strict=True):
-            window = window_about(middle, radius, grid.shape)
-            inside = np.array(np.nonzero(distance_from(window, middle) <= radius))
-            discs.append(inside + np.array([[each.start] for each in window]))
-        return discs
+        rng = np.random.default_rng(view)
+        turns = rng.permuted(np.tile(np.arange(len(_DIRECTIONS)), (len(self), 1)), axis=1)
+        filled = image.copy()
+        return filled if _fill(filled, middles, radii, turns) else image
 
     def placed_by(self, local: LocalGeometry) -> Beads:
         """The same beads where a local alignment of the aligned images has them."""
-        views = range(len(self.slices.a))
-        seen = np.stack([project(self.slices, view, self.places_angst).T for view in views])
+        seen = project(self.slices, ALL, self.places_angst).transpose(1, 2, 0)
         seen += self.shifts_angst.transpose(1, 0, 2)
         places = self.places_angst
         for _ in range(_LOCAL_ROUNDS):
@@ -188,15 +163,15 @@ class Beads:
             self.places_angst, self.radii_angst, self.contrasts, strict=True
         ):
             middle = place[::-1] / voxel + grid.centre - first
-            window = window_about(middle, radius / voxel + 1, block.shape)
+            window = _window_about(middle, radius / voxel + 1, block.shape)
             if block[window].size:
                 # as much in all as in the images: a ball's mean path is 4/3 of its radius
                 density = contrast * density_pixel_angst / (4 / 3 * radius)
-                inside = np.clip(radius / voxel - distance_from(window, middle) + 0.5, 0, 1)
+                inside = np.clip(radius / voxel - _distance_from(window, middle) + 0.5, 0, 1)
                 block[window] += (density * inside).astype(np.float32)
 
 
-def window_about(middle: Float64, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _window_about(middle: Float64, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The box about a place, as far as it is inside an array."""
     return tuple(
         slice(min(max(floor(m - radius), 0), n), min(max(ceil(m + radius) + 1, 0), n))
@@ -204,7 +179,7 @@ def window_about(middle: Float64, radius: float, shape: tuple[int, ...]) -> tupl
     )
 
 
-def distance_from(window: tuple[slice, ...], middle: Float64) -> Float64:
+def _distance_from(window: tuple[slice, ...], middle: Float64) -> Float64:
     """Distance of the elements of a box from a place."""
     squares = np.zeros(1)
     for axis, m in zip(window, middle, strict=True):
@@ -212,21 +187,90 @@ def distance_from(window: tuple[slice, ...], middle: Float64) -> Float64:
     return np.asarray(np.sqrt(squares[0]))
 
 
-def _beside(y: Indices, x: Indices, known: Mask, rng: np.random.Generator) -> Indices:
-    """Pixels (2, n) beside a disc, in its shape and mirrored at the image's edges.
+@kernel
+def _fill(image: Float32, middles: Float64, radii: Float64, turns: Indices) -> bool:
+    """Fill discs in an image, in place.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+    middles : (disc, 2)
+        y, x in pixels.
+    radii : (disc,)
+    turns : (disc, direction) int
+        In which order the directions are tried.
+
+    Returns
+    -------
+    bool
+        Whether any pixel is in them.
+    """
+    known = image != 0
+    count = 0
+    for disc in range(len(radii)):
+        y, x = _disc(image.shape, middles[disc], radii[disc])
+        for n in range(len(y)):
+            known[y[n], x[n]] = False
+            count += 1
+    if count == 0:
+        return False
+    # as many pixels as from the middle of a disc to its edge
+    block = max(2, round(np.sqrt(count / len(radii) / np.pi)))
+    level = levels(image, known, block)
+    for disc in range(len(radii)):
+        y, x = _disc(image.shape, middles[disc], radii[disc])
+        from_y, from_x = _beside(y, x, known, turns[disc])
+        for n in range(len(y)):
+            if image[y[n], x[n]] != 0:
+                value = level_between(level, block, y[n], x[n])
+                if known[from_y[n], from_x[n]]:
+                    value += image[from_y[n], from_x[n]] - level_between(
+                        level, block, from_y[n], from_x[n]
+                    )
+                image[y[n], x[n]] = value
+    return True
+
+
+@kernel
+def _disc(shape: tuple[int, int], middle: Float64, radius: float) -> tuple[Indices, Indices]:
+    """The pixels y, x of a disc, as far as it is inside an image."""
+    most = int(2 * radius + 2) ** 2
+    y, x = np.empty(most, np.intp), np.empty(most, np.intp)
+    top, left = max(ceil(middle[0] - radius), 0), max(ceil(middle[1] - radius), 0)
+    n = 0
+    for j in range(top, min(floor(middle[0] + radius) + 1, shape[0])):
+        for i in range(left, min(floor(middle[1] + radius) + 1, shape[1])):
+            if np.sqrt((j - middle[0]) ** 2 + (i - middle[1]) ** 2) <= radius:
+                y[n], x[n] = j, i
+                n += 1
+    return y[:n], x[:n]
+
+
+@kernel
+def _beside(y: Indices, x: Indices, known: Mask, turns: Indices) -> tuple[Indices, Indices]:
+    """Pixels y, x beside a disc, in its shape and mirrored at the image's edges.
 
     In a direction in which all are known, else in that in which most are.
     """
     far = _BESIDE * np.sqrt(len(y) / np.pi)
-    most, found = -1.0, np.stack([y, x])
-    for turn in rng.permutation(8):
-        angle = np.pi * turn / 4
-        there = np.stack([y + round(far * np.sin(angle)), x + round(far * np.cos(angle))])
-        last = np.array(known.shape)[:, None] - 1
-        there = np.clip(last - np.abs(last - np.abs(there)), 0, last)
-        share = float(known[there[0], there[1]].mean()) if len(y) else 1.0
-        if share > most:
-            most, found = share, there
-        if most == 1:
+    most, found_y, found_x = -1, y, x
+    for turn in turns:
+        there_y = _moved(y, round(far * _DIRECTIONS[turn, 0]), known.shape[0] - 1)
+        there_x = _moved(x, round(far * _DIRECTIONS[turn, 1]), known.shape[1] - 1)
+        count = 0
+        for n in range(len(y)):
+            count += known[there_y[n], there_x[n]]
+        if count > most:
+            most, found_y, found_x = count, there_y, there_x
+        if most == len(y):
             break
-    return found
+    return found_y, found_x
+
+
+@kernel
+def _moved(places: Indices, by: int, last: int) -> Indices:
+    """Places along one axis moved, and mirrored at its first and last one."""
+    moved = np.empty_like(places)
+    for n in range(len(places)):
+        moved[n] = min(max(last - abs(last - abs(places[n] + by)), 0), last)
+    return moved

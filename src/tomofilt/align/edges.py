@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 from tomofilt.util.jit import kernel
 
-__all__ = ["continue_level", "level_at"]
+__all__ = ["continue_level", "level_between", "levels"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 #: The level is that of blocks of so many pixels a side: their noise averages out.
 _BLOCK_PX = 16
+#: A Gaussian with a sigma of one block, to four of them on either side.
+_SMOOTH = np.exp(-(np.arange(-4, 5) ** 2) / 2)
+_SMOOTH /= _SMOOTH.sum()
 
 
 def continue_level(image: Float32) -> Float32:
@@ -34,77 +37,105 @@ def continue_level(image: Float32) -> Float32:
     """
     if image.all() or not image.any():
         return image
-    known = image != 0
-    y, x = np.nonzero(~known)
     filled = image.copy()
-    filled[y, x] = level_at(image, known, y, x)
+    _continue(filled)
     return filled
 
 
-def level_at(
-    image: Float32, known: NDArray[np.bool_], y: Indices, x: Indices, block_px: int = _BLOCK_PX
-) -> Float64:
-    """The level of an image at some pixels: a smooth mean of what is known about them.
+@kernel
+def _continue(image: Float32) -> None:
+    """Give the zeros of an image, in place, the level of what is next to them."""
+    known = image != 0
+    level = levels(image, known, _BLOCK_PX)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if not known[y, x]:
+                image[y, x] = level_between(level, _BLOCK_PX, y, x)
+
+
+@kernel
+def levels(image: Float32, known: Mask, block_px: int) -> Float64:
+    """The level of an image in blocks: a smooth mean of what is known in and about them.
 
     Parameters
     ----------
     image : (y, x) float32
     known : (y, x) bool
         The pixels that count.
-    y, x : (n,) int
     block_px : int
-        The level is smooth over two or three times as many pixels.
+        Side of a block; the level is smooth over two or three of them.
 
     Returns
     -------
-    (n,) float64
+    (block, block) float64
+        For :func:`level_between`.
     """
-    from scipy import ndimage
-
-    total, count = np.zeros((2, *(-(-n // block_px) for n in image.shape)))
-    _add_up(image, known, block_px, total, count)
-    level = ndimage.gaussian_filter(_spread(total, count), 1.0, mode="nearest")
-    return _between(level, block_px, y, x)
-
-
-@kernel
-def _add_up(
-    image: Float32, known: NDArray[np.bool_], block_px: int, total: Float64, count: Float64
-) -> None:
-    """Sum and number of the known pixels in each block."""
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            if known[y, x]:
-                total[y // block_px, x // block_px] += image[y, x]
-                count[y // block_px, x // block_px] += 1
+    ny, nx = image.shape
+    total = np.zeros((-(-ny // block_px), -(-nx // block_px)))
+    count = np.zeros_like(total)
+    for j in range(len(total)):
+        # columns first: these are sums of whole rows, many pixels at a time
+        line_total, line_count = np.zeros(nx), np.zeros(nx)
+        for y in range(j * block_px, min((j + 1) * block_px, ny)):
+            for x in range(nx):
+                line_total[x] += np.float64(image[y, x]) if known[y, x] else 0.0
+                line_count[x] += known[y, x]
+        for i in range(total.shape[1]):
+            for x in range(i * block_px, min((i + 1) * block_px, nx)):
+                total[j, i] += line_total[x]
+                count[j, i] += line_count[x]
+    # scipy's filter takes longer to load than all of this takes
+    return _smooth(_smooth(_spread(total, count)))
 
 
 @kernel
-def _between(level: Float64, block_px: int, y: Indices, x: Indices) -> Float64:
-    """The level of the blocks, linear between their middles, at some pixels."""
+def level_between(level: Float64, block_px: int, y: int, x: int) -> float:
+    """The level at a pixel, linear between the middles of the blocks."""
     last_y, last_x = level.shape[0] - 1, level.shape[1] - 1
-    found = np.empty(len(y))
-    for n in range(len(y)):
-        v = min(max((y[n] + 0.5) / block_px - 0.5, 0.0), last_y)
-        u = min(max((x[n] + 0.5) / block_px - 0.5, 0.0), last_x)
-        j, i = min(int(v), max(last_y - 1, 0)), min(int(u), max(last_x - 1, 0))
-        t, s = v - j, u - i
-        below, after = min(j + 1, last_y), min(i + 1, last_x)
-        found[n] = (1 - t) * ((1 - s) * level[j, i] + s * level[j, after]) + (
-            t * ((1 - s) * level[below, i] + s * level[below, after])
-        )
-    return found
+    v = min(max((y + 0.5) / block_px - 0.5, 0.0), last_y)
+    u = min(max((x + 0.5) / block_px - 0.5, 0.0), last_x)
+    j, i = min(int(v), max(last_y - 1, 0)), min(int(u), max(last_x - 1, 0))
+    t, s = v - j, u - i
+    below, after = min(j + 1, last_y), min(i + 1, last_x)
+    above = (1 - s) * level[j, i] + s * level[j, after]
+    return float((1 - t) * above + t * ((1 - s) * level[below, i] + s * level[below, after]))
 
 
+@kernel
 def _spread(total: Float64, count: Float64) -> Float64:
     """Means of cells; cells without any pixels take theirs from coarser ones."""
-    mean = total / np.maximum(count, 1)
-    empty = count == 0
-    if empty.any() and max(total.shape) > 1:
-        pad = [(0, n % 2) for n in total.shape]
-        halves = [np.pad(each, pad) for each in (total, count)]
-        shape = halves[0].shape[0] // 2, 2, halves[0].shape[1] // 2, 2
-        coarse = _spread(*(each.reshape(shape).sum(axis=(1, 3)) for each in halves))
-        fine = coarse.repeat(2, axis=0).repeat(2, axis=1)
-        mean[empty] = fine[: total.shape[0], : total.shape[1]][empty]
-    return np.asarray(mean)
+    ny, nx = total.shape
+    mean = np.empty_like(total)
+    coarse_total = np.zeros(((ny + 1) // 2, (nx + 1) // 2))
+    coarse_count = np.zeros_like(coarse_total)
+    full = True
+    for y in range(ny):
+        for x in range(nx):
+            full &= count[y, x] > 0
+            mean[y, x] = total[y, x] / max(count[y, x], 1.0)
+            coarse_total[y // 2, x // 2] += total[y, x]
+            coarse_count[y // 2, x // 2] += count[y, x]
+    if full or max(ny, nx) == 1:
+        return mean
+    coarse = _spread(coarse_total, coarse_count)
+    for y in range(ny):
+        for x in range(nx):
+            if count[y, x] == 0:
+                mean[y, x] = coarse[y // 2, x // 2]
+    return mean
+
+
+@kernel
+def _smooth(level: Float64) -> Float64:
+    """A Gaussian along the first axis; at its ends the last values go on.
+
+    The axes change places: applied twice, it smooths along both and leaves them as they were.
+    """
+    ny, nx = level.shape
+    smooth = np.zeros((nx, ny))
+    for y in range(ny):
+        for k in range(len(_SMOOTH)):
+            other = min(max(y + k - len(_SMOOTH) // 2, 0), ny - 1)
+            for x in range(nx):
+                smooth[x, y] += _SMOOTH[k] * level[other, x]
+    return smooth

@@ -10,11 +10,12 @@ is then filled in every image, seen or not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.align.beads import Beads, distance_from, window_about
+from tomofilt.align.beads import Beads
 from tomofilt.align.spots import (
     APART_ANGST,
     EXACT_ANGST,
@@ -25,6 +26,7 @@ from tomofilt.align.spots import (
     seen_near,
 )
 from tomofilt.series.geometry import ImageGrid, SliceGeometry
+from tomofilt.util.jit import kernel
 from tomofilt.util.threads import run_all
 
 __all__ = ["find_beads"]
@@ -143,30 +145,45 @@ def _measured(
     views = range(len(seen) if len(places) else 0)
     shifts = np.zeros((len(places), len(seen), 2))
     profiles = np.zeros((len(seen), 2, len(places), _RINGS))
+    pixel = np.array(grid.pixel_angst)
 
     def measure(view: int) -> None:
         shifts[:, view] = np.nan_to_num(seen[view, :, :2] - project(slices, view, places).T)
-        profiles[view] = _profiles(image_of(view), grid, seen[view, :, :2])
+        middles = seen[view, :, 1::-1] / pixel + grid.centre
+        _add_rings(image_of(view), middles, pixel / _RING_ANGST, profiles[view])
 
     run_all(threads, measure, views)
     radii, contrasts, blurs = _sizes(profiles.sum(axis=0))
     return Beads(places, radii, contrasts, shifts, slices), blurs
 
 
-def _profiles(image: Float32, grid: ImageGrid, middles: Float64) -> Float64:
-    """Sums and counts of pixels in rings about the beads of a view: (2, bead, ring)."""
-    found = np.zeros((2, len(middles), _RINGS))
-    pixel = np.array(grid.pixel_angst)
-    for bead, (u, v) in enumerate(middles):
-        if np.isfinite(u):
-            middle = np.array([v, u]) / pixel + grid.centre
-            window = window_about(middle, _RINGS * _RING_ANGST / pixel.min(), image.shape)
-            part = image[window]
-            ring = (distance_from(window, middle) * pixel[0] / _RING_ANGST).astype(np.intp)
-            used = (ring < _RINGS) & (part != 0)
-            found[0, bead] = np.bincount(ring[used], part[used], _RINGS)
-            found[1, bead] = np.bincount(ring[used], minlength=_RINGS)
-    return found
+@kernel
+def _add_rings(image: Float32, middles: Float64, pixel: Float64, sums: Float64) -> None:
+    """Add up the pixels in rings about places in an image.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+        Zeros do not count.
+    middles : (place, 2)
+        y, x in pixels; NaN: none.
+    pixel : (2,)
+        Its height and width, in widths of a ring.
+    sums : (2, place, ring)
+        Added to: values, and their number.
+    """
+    ny, nx = image.shape
+    for place in range(len(middles)):
+        y, x = middles[place]
+        if np.isnan(y):
+            continue
+        reach_y, reach_x = _RINGS / pixel[0], _RINGS / pixel[1]
+        for j in range(max(ceil(y - reach_y), 0), min(floor(y + reach_y) + 1, ny)):
+            for i in range(max(ceil(x - reach_x), 0), min(floor(x + reach_x) + 1, nx)):
+                ring = int(np.sqrt(((j - y) * pixel[0]) ** 2 + ((i - x) * pixel[1]) ** 2))
+                if ring < _RINGS and image[j, i] != 0:
+                    sums[0, place, ring] += image[j, i]
+                    sums[1, place, ring] += 1
 
 
 def _sizes(profiles: Float64) -> tuple[Float64, Float64, Float64]:
