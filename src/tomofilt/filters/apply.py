@@ -93,7 +93,9 @@ class RowFilter:
     ) -> None:
         self.width_px = width_px
         self.interpolation: Interpolation = interpolation
-        self.padded_px = filter.padded_px(width_px)
+        # between samples nothing is as long as a ramp's kernel
+        shortest = padded_length(width_px, 1.0)
+        self.padded_px = shortest if filter.two_dimensional else filter.padded_px(width_px)
         n_views = len(slices.a)
         k_across = _frequencies(self.padded_px, pixel_angst)
         if filter.two_dimensional:

@@ -254,7 +254,7 @@ class Problem:
             density_pixel_angst=self.series.images.pixel_angst,
             thickness_angst=self.thickness_angst,
             width_px=self.frame.grid.shape[1],
-            padded_px=self.row_filter.padded_px,
+            padded_px=self.filter.padded_px(self.frame.grid.shape[1]),
         )
 
     def with_filter(self, filter: Filter) -> Problem:
