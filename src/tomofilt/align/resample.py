@@ -1,7 +1,7 @@
 """One resampling of an image: low-pass, in-plane warp, interpolation.
 
-An image is low-passed to the output's pixel size by a Fourier crop and interpolated with cubic
-B-splines, whose prefilter is applied in the same pass, at the positions of an affine map.
+An image is low-passed to the output's pixel size by a Fourier crop, where that is coarser, and
+interpolated with cubic B-splines at the positions of an affine map.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 #: Pixels whose positions and weights are computed together, in vectors.
 _AT_ONCE = 64
+#: The filter from pixels to cubic B-spline coefficients: its pole, whose powers from this one on
+#: are below the rounding of float32; its gain; and what the way back begins with.
+_POLE, _POWERS, _GAIN = np.float32(np.sqrt(3) - 2), 16, np.float32(6)
+_TURN = _POLE / (_POLE * _POLE - np.float32(1))
+#: Rows that are filtered side by side: each pixel waits for the one before it.
+_ROWS = 8
 
 
 def warp(
@@ -52,20 +58,18 @@ def warp(
         IMOD's newstack does, instead of by cubic B-splines, which keep fine detail better.
     """
     plain = ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
-    samples, samples_grid = _samples(image, pixel_angst, grid.pixel_angst, spline=not like_newstack)
+    samples, samples_grid = _samples(image, pixel_angst, grid.pixel_angst)
+    if not like_newstack:
+        samples = _coefficients(samples)
     matrix = _index_matrix(image_from_aligned, grid, samples_grid, halo)
     edges = _edges(plain, samples_grid)
     _interpolate(samples, matrix, edges, np.float32(fill), like_newstack, out)
 
 
 def _samples(
-    image: Float32, pixel_angst: float, target_angst: tuple[float, float], *, spline: bool
+    image: Float32, pixel_angst: float, target_angst: tuple[float, float]
 ) -> tuple[Float32, ImageGrid]:
     """What is interpolated: an image, low-passed to coarser pixels when asked.
-
-    With ``spline``, these are cubic B-spline coefficients. Cropping the spectrum and dividing it by
-    the spline's own transfer, (2 + cos 2 pi f) / 3 on each axis (Unser, IEEE Signal Process. Mag.
-    16, 22, 1999), are one pass in Fourier space.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def _samples(
     grid : ImageGrid
         Spacing of the samples; its centre is where the image's centre is.
     """
-    if not spline and max(target_angst) <= pixel_angst * (1 + 1e-6):
+    if max(target_angst) <= pixel_angst * (1 + 1e-6):
         return image, ImageGrid.centred((image.shape[0], image.shape[1]), pixel_angst)
     ratios = [max(1.0, target / pixel_angst) for target in target_angst]
     margins = [int(np.ceil(12 * ratio)) for ratio in ratios]
@@ -90,13 +94,8 @@ def _samples(
         for p, ratio in zip(padded_shape, ratios, strict=True)
     ]
     spectrum = _crop_spectrum(fft.rfft2(padded), padded.shape[0], shape)
-    factor_y = np.full(shape[0], shape[0] * shape[1] / padded.size)
-    factor_x = np.ones(spectrum.shape[1])
-    if spline:
-        factor_y *= 3 / (2 + np.cos(2 * np.pi * np.fft.fftfreq(shape[0])))
-        factor_x *= 3 / (2 + np.cos(2 * np.pi * np.fft.rfftfreq(shape[1])))
-    _multiply(spectrum, factor_y, factor_x)
     samples = np.asarray(fft.irfft2(spectrum, s=tuple(shape), overwrite_x=True), dtype=np.float32)
+    samples *= np.float32(samples.size / padded.size)
     spacing = [pixel_angst * p / s for p, s in zip(padded_shape, shape, strict=True)]
     centre = [
         (m + (n - 1) / 2) * s / p
@@ -126,11 +125,68 @@ def _crop_spectrum(
 
 
 @kernel
-def _multiply(spectrum: NDArray[np.complex64], factor_y: Float64, factor_x: Float64) -> None:
-    """Multiply a spectrum (y, x), in place, by a factor for each row and one for each column."""
-    for y in range(spectrum.shape[0]):
-        for x in range(spectrum.shape[1]):
-            spectrum[y, x] *= np.float32(factor_y[y] * factor_x[x])
+def _mirrored(i: int, n: int) -> int:
+    """Index of what is seen at index i of n pixels that are mirrored at the first and the last."""
+    i = abs(i) % max(2 * n - 2, 1)
+    return min(i, 2 * n - 2 - i)
+
+
+@kernel
+def _coefficients(image: Float32) -> Float32:
+    """Cubic B-spline coefficients of an image (y, x).
+
+    Along each axis a recursion runs there and back (Unser, Aldroubi & Eden, IEEE Trans. Signal
+    Process. 41, 834, 1993).
+    """
+    out = np.empty(image.shape, np.float32)
+    _along_rows(image, out)
+    _along_columns(out)
+    return out
+
+
+@kernel
+def _along_rows(image: Float32, out: Float32) -> None:
+    ny, nx = image.shape
+    there, total = np.empty((nx, _ROWS), np.float32), np.empty(_ROWS, np.float32)
+    for start in range(0, ny, _ROWS):  # the last rows are filtered several times, not to be fewer
+        total[:] = 0
+        power = _GAIN
+        for k in range(_POWERS):
+            for r in range(_ROWS):
+                total[r] += power * image[min(start + r, ny - 1), _mirrored(k, nx)]
+            power *= _POLE
+        there[0] = total
+        for x in range(1, nx):
+            for r in range(_ROWS):
+                total[r] = _GAIN * image[min(start + r, ny - 1), x] + _POLE * total[r]
+                there[x, r] = total[r]
+        for r in range(_ROWS):
+            total[r] = _TURN * (total[r] + _POLE * there[nx - 2, r])
+            out[min(start + r, ny - 1), nx - 1] = total[r]
+        for x in range(nx - 2, -1, -1):
+            for r in range(_ROWS):
+                total[r] = _POLE * total[r] - _POLE * there[x, r]
+                out[min(start + r, ny - 1), x] = total[r]
+
+
+@kernel
+def _along_columns(out: Float32) -> None:
+    ny, nx = out.shape
+    first = np.zeros(nx, np.float32)
+    power = _GAIN
+    for k in range(_POWERS):
+        for x in range(nx):
+            first[x] += power * out[_mirrored(k, ny), x]
+        power *= _POLE
+    out[0] = first
+    for y in range(1, ny):
+        for x in range(nx):
+            out[y, x] = _GAIN * out[y, x] + _POLE * out[y - 1, x]
+    for x in range(nx):
+        out[ny - 1, x] = _TURN * (out[ny - 1, x] + _POLE * out[ny - 2, x])
+    for y in range(ny - 2, -1, -1):
+        for x in range(nx):
+            out[y, x] = _POLE * out[y + 1, x] - _POLE * out[y, x]
 
 
 def _index_matrix(
@@ -240,18 +296,24 @@ def _interpolate(
                         samples, (j - 1) * nx + i - 1, nx, weights, k, _AT_ONCE
                     )
                 else:
-                    out[row, start + k] = _sum_inside(samples, i, j, weights, k)
+                    out[row, start + k] = _sum_inside(samples, i, j, weights, k, convolution)
 
 
 @kernel
-def _sum_inside(samples: Float32, i: int, j: int, weights: Float32, k: int) -> np.float32:
-    """As ``four_by_four``; beyond the samples the outermost ones go on."""
+def _sum_inside(
+    samples: Float32, i: int, j: int, weights: Float32, k: int, convolution: bool
+) -> np.float32:
+    """As ``four_by_four``; beyond their edges pixels go on, and coefficients are mirrored."""
     ny, nx = samples.shape
     total = np.float32(0)
     for dj in range(4):
-        line = samples[min(max(j + dj - 1, 0), ny - 1)]
+        y = j + dj - 1
+        line = samples[min(max(y, 0), ny - 1) if convolution else _mirrored(y, ny)]
         part = np.float32(0)
         for di in range(4):
-            part += weights[di, k] * line[min(max(i + di - 1, 0), nx - 1)]
+            x = i + di - 1
+            part += (
+                weights[di, k] * line[min(max(x, 0), nx - 1) if convolution else _mirrored(x, nx)]
+            )
         total += weights[4 + dj, k] * part
     return total
