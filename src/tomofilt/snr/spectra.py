@@ -144,6 +144,8 @@ def line_spectra(
     with np.errstate(divide="ignore"):
         k_across = k_x / slices.a[:, None]
     window_y, window_x = taper(ny), taper(nx)
+    # lines beyond what an image holds stay zero
+    held = np.count_nonzero(np.abs(k_across) < 0.45 / pixel, axis=1)
     # an image is even plus odd about its middle: cosines of the one, sines of the other
     half = (nx + 1) // 2
     position = (np.arange(half) + (nx + 1) / 2 - half) * pixel
@@ -153,22 +155,21 @@ def line_spectra(
 
     def transform(view: int) -> None:
         parts, spots[view] = levelled(image_of(view), window_y, window_x, folded=True)
-        usable = np.count_nonzero(np.abs(k_across[view]) < 0.45 / pixel)
-        if parts is None or not usable:
+        if parts is None or not held[view]:
             return
         # lines are equally far apart: each turns by the same phases against the one before it
         turn = np.exp(-2j * np.pi * position * (k_across[view, 0] / _FIRST_LINE))
-        turns = np.empty((usable, half), dtype=np.complex128)
+        turns = np.empty((held[view], half), dtype=np.complex128)
         turns[0], turns[1:] = turn**_FIRST_LINE, turn
         np.cumprod(turns, axis=0, out=turns)
         if nx % 2:
             turns[:, 0] /= 2  # the middle is both of its sides
-        line = np.empty((ny, usable), dtype=np.complex64)
+        line = np.empty((ny, held[view]), dtype=np.complex64)
         line.real = parts[0] @ turns.real.astype(np.float32).T
         line.imag = parts[1] @ turns.imag.astype(np.float32).T
         shift = middle * pixel - slices.u0_angst[view]
-        line *= np.exp(-2j * np.pi * shift * k_across[view, :usable]).astype(np.complex64)
-        values[view, :, :usable] = fft.fft(line, axis=0, overwrite_x=True)
+        line *= np.exp(-2j * np.pi * shift * k_across[view, : held[view]]).astype(np.complex64)
+        values[view, :, : held[view]] = fft.fft(line, axis=0, overwrite_x=True)
 
     run_all(threads, transform, range(len(a)))
     samples = independent_share(window_y) * independent_share(window_x)
@@ -244,7 +245,7 @@ def levelled(
     """
     from tomofilt.snr.passes import level  # loads numba
 
-    some = image[::3, ::3]
+    some = image[::3, ::3].ravel()
     some = some[some != 0]
     if len(some) == 0:
         return None, 0.0
