@@ -56,11 +56,11 @@ def test_gains_depend_on_both_frequencies():
     across, along = np.meshgrid(np.linspace(0.001, 0.05, 7), np.linspace(-0.05, 0.05, 9))
     together = chosen.gains(across, along, CONTEXT)
     apart = chosen.gains(across[:1], along[:, :1], CONTEXT)
-    np.testing.assert_allclose(apart, together, rtol=1e-12)
+    np.testing.assert_allclose(apart, together, rtol=1e-6)
     # less signal far off the axis: less gain
     assert np.all(together[:, 4, :-1] > together[:, 0, :-1])
     one = chosen.gains(across[2, 3:4], along[2, 3:4], CONTEXT)
-    np.testing.assert_allclose(one[:, 0], together[:, 2, 3], rtol=1e-12)
+    np.testing.assert_allclose(one[:, 0], together[:, 2, 3], rtol=1e-6)
 
 
 def test_magnified_views_keep_their_densities():

@@ -10,6 +10,8 @@ from tomofilt.snr import SpectralSnr
 
 numbers = st.floats(-6, 6)
 tilts = st.lists(st.floats(-75, 75), min_size=1, max_size=12).map(np.array)
+#: Overlaps of views are added up in single precision.
+ROUNDING = 2e-6
 ACROSS, ALONG = np.geomspace(1e-5, 0.07, 15), np.linspace(-0.07, 0.07, 5)[:, None]
 
 
@@ -61,7 +63,7 @@ def test_gains_belong_to_their_views(case, random):
         chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.reach_k)
     )
     np.testing.assert_allclose(
-        gains(shuffled, tilt_deg[order]), gains(chosen, tilt_deg)[order], rtol=1e-9, atol=1e-300
+        gains(shuffled, tilt_deg[order]), gains(chosen, tilt_deg)[order], rtol=ROUNDING, atol=1e-300
     )
 
 
@@ -79,4 +81,4 @@ def test_more_signal_in_all_views_never_means_less_gain(case, more):
         chosen.preset, Measurement(snr, found.thickness_angst, 0.0, "", found.reach_k)
     )
     before = gains(chosen, tilt_deg)
-    assert np.all(gains(richer, tilt_deg) >= before * (1 - 1e-9))
+    assert np.all(gains(richer, tilt_deg) >= before * (1 - ROUNDING))

@@ -18,6 +18,7 @@ from tomofilt.snr import (
     line_spectra,
     measure_thickness,
 )
+from tomofilt.snr.spectra import levelled, taper
 
 PIXEL = 10.0
 TILTS = np.arange(-45.0, 46.0, 3.0)
@@ -67,6 +68,51 @@ def power(images, k):
 
 def spectra_of(images, geometry=None):
     return line_spectra(lambda view: images[view], geometry or slices(), GRID, 1)
+
+
+@pytest.mark.parametrize("width", [60, 61])
+def test_lines_are_those_of_the_fourier_transform(width):
+    """At frequencies that a tilt scales, about an axis that is not in the middle."""
+    image = np.random.default_rng(5).normal(7, 2, size=(40, width)).astype(np.float32)
+    grid = ImageGrid((40, width), (PIXEL, PIXEL), (19.5, width / 2 + 3))
+    tilt = np.radians([0.0, 30.0, 75.0, 90.0])
+    geometry = SliceGeometry(np.cos(tilt), np.sin(tilt), np.full(4, 12.0), np.zeros(4))
+    spectra = line_spectra(lambda view: image, geometry, grid, 1)
+    faded, _ = levelled(image, taper(40), taper(width))
+    x = (np.arange(width) - grid.centre[1]) * PIXEL - 12.0
+    for view, k_across in enumerate(spectra.k_across):
+        held = k_across < 0.45 / PIXEL
+        turns = np.exp(-2j * np.pi * x[:, None] * k_across[held])
+        expected = np.fft.fft(faded @ turns, axis=0)
+        assert held.any() == (view < 3)
+        np.testing.assert_allclose(spectra.values[view][:, held], expected, atol=2e-3)
+        assert not spectra.values[view][:, ~held].any()
+    assert list(spectra.order) == [0, 1, 2]
+
+
+def test_spots_are_clipped_at_five_deviations_from_the_median():
+    rng = np.random.default_rng(6)
+    for width in (50, 51, 53):
+        image = rng.normal(-20, 3, size=(50, width)).astype(np.float32)
+        image[10, 10] = 400
+        some = image[::3, ::3].astype(np.float64)
+        reach = 5 * 1.4826 * np.median(np.abs(some - np.median(some)))
+        cut = np.clip(image.astype(np.float64), *(np.median(some) + np.array([-reach, reach])))
+        _, spots = levelled(image, taper(50), taper(width))
+        assert spots == pytest.approx(1 - cut.var() / image.astype(np.float64).var(), rel=1e-4)
+
+
+def test_images_without_contrast():
+    for image in (np.zeros((40, 60)), np.full((40, 60), 3.0), np.tile([0.0, 3.0], (40, 30))):
+        assert levelled(image.astype(np.float32), taper(40), taper(60)) == (None, 0.0)
+    nearly = np.full((40, 60), 3.0, dtype=np.float32)
+    nearly[20:] = 4.0
+    nearly[:12] = 0
+    faded, spots = levelled(nearly, taper(40), taper(60))
+    assert (faded[12:20] < 0).all()
+    assert (faded[20:] > 0).all()
+    assert not faded[:12].any()
+    assert spots == 0
 
 
 def test_thickness_and_height():

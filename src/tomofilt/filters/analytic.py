@@ -243,6 +243,7 @@ class Gaussian(_RampFilter):
     """
 
     two_dimensional: ClassVar[bool] = True
+    even_along: ClassVar[bool] = True
     sigma: Frequency
 
     @property

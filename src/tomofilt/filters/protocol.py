@@ -73,6 +73,8 @@ class Filter(ABC):
     ----------
     two_dimensional
         Whether the gains depend on the frequency along the tilt axis too.
+    even_along
+        Whether the gains do not change with the sign of the frequency along the tilt axis.
     padding
         How rows are extended before the FFT: mirrored and tapered, or by zeros.
     weighs_views
@@ -83,6 +85,7 @@ class Filter(ABC):
     """
 
     two_dimensional: ClassVar[bool] = False
+    even_along: ClassVar[bool] = False
     padding: ClassVar[Padding] = "reflect"
     weighs_views: ClassVar[bool] = False
     notes: tuple[str, ...] = ()

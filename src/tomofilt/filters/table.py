@@ -21,6 +21,8 @@ Complex64 = NDArray[np.complex64]
 # Interpolated between so many nodes, smooth gains are right to 1e-4 of the largest, and those with
 # kinks elsewhere than at nodes, where slices cease to overlap, to 5e-3.
 _ACROSS, _ALONG = 320, 128
+# What is worked on at once stays in the cache.
+_ACROSS_AT_ONCE = 32
 
 
 class GainTable:
@@ -55,9 +57,12 @@ class GainTable:
         across = np.maximum(self._across, lowest_k / 2)[:, None]
         shape = (count, len(across), len(self._along))
         self._gains: Float32 = np.empty(shape, dtype=np.float32)
-        for start in range(0, len(self._along), 64):
-            part = slice(start, start + 64)
-            self._gains[:, :, part] = rest.gains(across, self._along[None, part], context)
+        for start in range(0, len(across), _ACROSS_AT_ONCE):
+            part = slice(start, start + _ACROSS_AT_ONCE)
+            upper = rest.gains(across[part], along[None], context)
+            lower = upper if rest.even_along else rest.gains(across[part], -along[None], context)
+            self._gains[:, part, len(along) - 1 :] = upper
+            self._gains[:, part, : len(along) - 1] = lower[..., :0:-1]
 
     def multiply(
         self, view: int, spectrum: Complex64, k_y: Float64, k_x: Float64, turn: Float64

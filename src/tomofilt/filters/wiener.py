@@ -88,6 +88,7 @@ class WienerExact(Filter):
     """
 
     two_dimensional: ClassVar[bool] = True
+    even_along: ClassVar[bool] = True
     weighs_views: ClassVar[bool] = True
 
     preset: Preset = "view"
@@ -151,7 +152,11 @@ class WienerExact(Filter):
         k = np.hypot(k_across, k_along)
         unit = context.density_pixel_angst * MAIN_LOBE_AREA / self._overlap_angst
         smooth = 0.5 ** ((k / found.reach_k) ** 2) if self.preset == "view" else 1.0
-        return unit * smooth * found.snr(k) * self.novelty(k_across, k_along, context)
+        gains = found.snr(k)
+        novelty = self._novelty(k_across, gains, context)
+        gains *= unit * smooth
+        gains *= novelty
+        return gains
 
     def novelty(
         self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
@@ -160,16 +165,26 @@ class WienerExact(Filter):
 
         Parameters and errors are those of :meth:`gains`.
         """
-        across = np.abs(np.asarray(k_across, dtype=np.float64))
-        snr = self._found.snr(np.hypot(across, k_along))
-        tilt = np.radians(context.tilt_deg)
-        gains = np.empty_like(snr)
-        for view, scale in enumerate(context.scale):
-            # the overlap depends on k_across alone: it is not spread over the other axis
-            distance = np.abs(np.sin(tilt - tilt[view])).reshape(-1, *(1,) * across.ndim) * across
-            overlap = np.sinc(np.minimum(self._overlap_angst * scale * distance, 1.0))
-            gains[view] = 1 / (1 + np.einsum("v...,v...->...", overlap, snr))
-        return gains
+        snr = self._found.snr(np.hypot(k_across, k_along))
+        return self._novelty(k_across, snr, context).astype(np.float64)
+
+    def _novelty(
+        self, k_across: FloatArray, snr: FloatArray, context: FilterContext
+    ) -> NDArray[np.float32]:
+        tilt, across = np.radians(context.tilt_deg), np.abs(k_across)
+        across = across.reshape((1,) * (snr.ndim - 1 - across.ndim) + across.shape)
+        others = snr.astype(np.float32)
+        if 1 not in across.shape:
+            across, others = across[..., None], others[..., None]
+        # the overlap depends on k_across alone: it serves all of an axis on which that stays
+        axis = across.shape.index(1)
+        lengths = (
+            self._overlap_angst * context.scale[:, None] * np.abs(np.sin(tilt - tilt[:, None]))
+        )
+        distance = across.squeeze(axis)[..., None, None] * lengths
+        overlap = np.sinc(np.minimum(distance, 1.0).astype(np.float32))
+        shared = np.matmul(overlap, others, axes=[(-2, -1), (0, axis + 1), (0, axis + 1)])
+        return np.asarray(np.reciprocal(1 + shared).reshape(snr.shape), dtype=np.float32)
 
     def evidence(
         self, k_across: FloatArray, k_along: FloatArray, context: FilterContext
@@ -218,14 +233,18 @@ def signal_reach(snr: SpectralSnr, tilt_deg: FloatArray, thickness_angst: float)
         Infinity if there is signal everywhere, or none was found at all.
     """
     k = np.geomspace(snr.k[0], snr.k[-1], 200)
-    directions = np.radians(np.linspace(tilt_deg.min(), tilt_deg.max(), 500))
-    thickness = OVERLAP_THICKNESS * thickness_angst
-    overlapping, together = np.zeros_like(k), np.zeros_like(k)
-    for values, tilt in zip(snr(k), np.radians(tilt_deg), strict=True):
-        distance = thickness * k[:, None] * np.abs(np.sin(directions - tilt))
-        overlap = np.sinc(np.minimum(distance, 1.0)).mean(axis=1)
-        overlapping += overlap
-        together += values * overlap
+    tilt = np.radians(tilt_deg)
+    directions = np.linspace(tilt.min(), tilt.max(), 500)
+    sines = np.sort(np.abs(np.sin(directions - tilt[:, None])).astype(np.float32))
+    distance = np.asarray(OVERLAP_THICKNESS * thickness_angst * k[:, None], np.float32)
+    overlap = np.zeros((len(tilt), len(k)))
+    for start in range(0, len(k), 20):
+        part = slice(start, start + 20)
+        # directions farther from a view than those do not overlap with it
+        near = sines[:, : np.count_nonzero(sines.min(axis=0) * distance[start] < 1)]
+        lobe = np.sinc(np.minimum(distance[part] * near[:, None], 1))
+        overlap[:, part] = lobe.sum(axis=2) / len(directions)
+    overlapping, together = overlap.sum(axis=0), (snr(k) * overlap).sum(axis=0)
     gaps = np.maximum(1 / overlapping - 1, 0)
     ends = np.flatnonzero(together / (1 + gaps * together) < _LEAST_SIGNAL)
     return float(k[ends[0]]) if len(ends) and snr.has_signal else float(np.inf)

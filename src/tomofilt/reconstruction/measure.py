@@ -84,7 +84,7 @@ def _measure(problem: Problem, images: Sequence[ImageOf]) -> Measurement:
         coherence = snr.frame_coherence(images, views, grid, threads)
         source = "even and odd frames"
     else:
-        coherence = snr.line_coherence(spectra, thickness_angst, centre_angst)
+        coherence = snr.line_coherence(spectra, thickness_angst, centre_angst, threads)
         source = "neighbouring views"
         if not coherence.samples.any():
             raise InputError(

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.snr.spectra import LineSpectra
+from tomofilt.snr.spectra import PAIRS_AT_ONCE, LineSpectra
 from tomofilt.util.threads import run_all
 
 __all__ = ["AxisOffset", "axis_offset"]
 
 Float64 = NDArray[np.float64]
 
-#: Angles that are tried.
+#: Angles that are tried, as many to either side.
 _TRIED_DEG = np.arange(-12.0, 13.0, 2.0)
 #: Views so many places apart are compared: the farther, the sharper the line.
 _DISTANCES = (4, 8, 12)
@@ -75,56 +75,56 @@ def axis_offset(
         None where the specimen is half as thick as images are wide, or thicker: they show too few
         structures then, and how those lie would be taken for the axis.
     """
+    from tomofilt.snr.passes import add_likeness  # loads numba
+
     narrowest = min(float(spectra.width_angst.min()), len(spectra.k_along) * spectra.pixel_angst)
     if narrowest < _WIDTHS * thickness_angst:
         return None
-    step, turned = 3 / (_STEPS * thickness_angst), np.radians(_TRIED_DEG)
-    shape = (len(turned), len(spectra.band_edges()) - 1, _STEPS + 1)
-    alike, count = np.zeros((2, len(_DISTANCES), *shape))
+    step = 3 / (_STEPS * thickness_angst)
+    angles = np.radians(_TRIED_DEG[len(_TRIED_DEG) // 2 :])
+    turned = np.array([np.cos(angles), np.sin(angles)])
+    edges, highest = spectra.band_edges(), _HIGHEST / spectra.pixel_angst
+    first, second = spectra.pairs(*_DISTANCES)
+    slope = spectra.slope[second] - spectra.slope[first]
+    turn = -2j * np.pi * np.outer(slope, spectra.k_x) * centre_angst
+    phases = np.exp(turn).astype(np.complex64)
+    starts = range(0, len(first), PAIRS_AT_ONCE)
+    sums = np.zeros((len(starts), len(angles), len(edges) - 1, _STEPS, 3))
 
     def compare(i: int) -> None:
-        for m, n in spectra.pairs(_DISTANCES[i]):
-            band, k_x, k_y, cosine = _phases(spectra, m, n, centre_angst)
-            slope = abs(spectra.slope[n] - spectra.slope[m])
-            for j, angle in enumerate(turned):
-                q = np.abs(k_x * np.cos(angle) + k_y * np.sin(angle)) * slope
-                place = band * shape[2] + np.minimum((q / step).astype(int), _STEPS)
-                for total, weight in ((alike, cosine), (count, None)):
-                    sums = np.bincount(place, weight, total[i, j].size)
-                    total[i, j] += sums.reshape(shape[1:])
+        some = slice(starts[i], starts[i] + PAIRS_AT_ONCE)
+        add_likeness(
+            spectra.values,
+            first[some],
+            second[some],
+            phases[some],
+            spectra.k_x,
+            spectra.k_across,
+            spectra.k_along,
+            spectra.lowest_k,
+            highest,
+            edges,
+            np.abs(slope[some]) / step,
+            turned,
+            sums[i],
+        )
 
-    run_all(threads, compare, range(len(_DISTANCES)))
-    alike, count = (total.sum(axis=0)[..., :_STEPS] for total in (alike, count))
+    run_all(threads, compare, range(len(starts)))
+    plus, minus, count = np.moveaxis(sums.sum(axis=0), -1, 0)
+    alike, count = np.r_[minus[:0:-1], plus], np.r_[count[:0:-1], count]
     q = (np.arange(_STEPS) + 0.5) * step
-    likelihood = np.zeros(len(turned))
+    likelihood = np.zeros(len(_TRIED_DEG))
     for share in _THICKNESSES:
         expected = np.sinc(np.minimum(share * thickness_angst * q, 1.0))
         fitted = np.maximum(alike @ expected, 0) ** 2 / np.maximum(count @ expected**2, 1)
         likelihood = np.maximum(likelihood, spectra.samples * fitted.sum(axis=1))
     best = int(likelihood.argmax())
-    top, gain = likelihood[best], likelihood[best] - likelihood[len(turned) // 2]
+    top, gain = likelihood[best], likelihood[best] - likelihood[len(_TRIED_DEG) // 2]
     return AxisOffset(
         offset_deg=_summit(_TRIED_DEG, likelihood, best),
         gain=float(gain),
         share=float(gain / top) if top > 0 else 0.0,
     )
-
-
-def _phases(
-    spectra: LineSpectra, m: int, n: int, centre_angst: float
-) -> tuple[NDArray[np.intp], Float64, Float64, Float64]:
-    """Of each coefficient of two views: its band, frequency, and the cosine of their phases."""
-    first, second = spectra.values[m], spectra.values[n]
-    k_y = np.broadcast_to(spectra.k_along[:, None], first.shape)
-    k_x = np.broadcast_to(spectra.k_x, first.shape)
-    k_across = np.sqrt(np.abs(spectra.k_across[m] * spectra.k_across[n]))
-    radius = np.hypot(k_y, k_across)
-    used = (first != 0) & (second != 0) & (np.abs(k_y) > spectra.lowest_k)
-    used &= radius < _HIGHEST / spectra.pixel_angst
-    band = np.digitize(radius[used], spectra.band_edges()) - 1
-    phase = np.exp(-2j * np.pi * spectra.k_x * (spectra.slope[n] - spectra.slope[m]) * centre_angst)
-    cross = (first * np.conj(second) * phase)[used]
-    return np.maximum(band, 0), k_x[used], k_y[used], np.asarray(cross.real / np.abs(cross))
 
 
 def _summit(x: Float64, y: Float64, best: int) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomofilt.snr.spectra import LineSpectra
+from tomofilt.snr.spectra import PAIRS_AT_ONCE, LineSpectra
 from tomofilt.util.threads import run_all
 
 __all__ = ["Matches", "match_neighbours"]
@@ -25,6 +25,8 @@ _REACH_PX = 24
 _HIGHEST = 0.25
 #: Lines on which the specimen's thickness leaves two views at least this coherence.
 _LEAST_OVERLAP = 0.5
+#: Rings of the frequency, up to the highest of a spectrum.
+_RINGS = 40
 #: A match counts from so many standard errors on: noise alone reaches 4 at the best of all shifts.
 _SURE = 6.5
 #: A shifted match counts if it is better than the match without a shift by so many in z squared.
@@ -140,45 +142,55 @@ def match_neighbours(
         Of the specimen, as :func:`~tomofilt.snr.thickness.measure_thickness` finds them.
     threads : int
     """
-    pairs, pixel = spectra.pairs(1), spectra.pixel_angst
+    (first, second), pixel = spectra.pairs(1), spectra.pixel_angst
     tried = np.arange(-_REACH_PX, _REACH_PX + 1) * pixel
-    along = np.exp(2j * np.pi * np.outer(tried, spectra.k_along))
-    best, near, here = np.zeros((3, len(pairs)))
-    shift = np.zeros((len(pairs), 2))
     reach = min(_REACH_PX, len(spectra.k_along) // 4)
     inside = np.abs(tried) <= reach * pixel
+    k_along, k = spectra.k_along, np.hypot(spectra.k_along[:, None], spectra.k_x)
+    rows = np.flatnonzero(
+        (np.abs(k_along) > spectra.lowest_k) & (np.abs(k_along) < _HIGHEST / pixel)
+    )
+    ring = np.where(k < _HIGHEST / pixel, (k * _RINGS / k.max()).astype(int), _RINGS)[rows]
+    values = spectra.values[:, rows]
+    along = np.exp(2j * np.pi * np.outer(tried, k_along[rows])).astype(np.complex64)
+    across = np.exp(2j * np.pi * np.outer(spectra.k_x, tried)).astype(np.complex64)
+    slope = spectra.slope[second] - spectra.slope[first]
+    shared = np.sinc(np.minimum(np.abs(thickness_angst * slope[:, None] * spectra.k_x), 1.0))
+    has_data = np.any(values, axis=1)
+    shared *= (shared > _LEAST_OVERLAP) & has_data[first] & has_data[second]
+    turn = shared * np.exp(-2j * np.pi * np.outer(slope, spectra.k_x) * centre_angst)
 
-    def compare(pair: int) -> None:
-        m, n = pairs[pair]
-        q = spectra.k_x * (spectra.slope[n] - spectra.slope[m])
-        shared = np.sinc(np.minimum(np.abs(thickness_angst * q), 1.0))
-        k = np.hypot(spectra.k_along[:, None], spectra.k_x)
-        first, second = spectra.values[m], spectra.values[n]
-        used = (first != 0) & (second != 0) & (shared > _LEAST_OVERLAP)
-        used &= (k < _HIGHEST / pixel) & (np.abs(spectra.k_along)[:, None] > spectra.lowest_k)
-        if not used.any():
-            return
-        cross = first * np.conj(second) * np.exp(-2j * np.pi * q * centre_angst)
-        weight = np.where(used, shared, 0.0)
-        white = _power(first, k, used) * _power(second, k, used)
-        cross = np.where(used, weight * cross / np.sqrt(white), 0)
-        error = np.sqrt((weight**2).sum() / (2 * spectra.samples))
-        across = np.exp(2j * np.pi * np.outer(spectra.k_x, tried))
-        match = (along @ cross @ across).real / error
-        match = np.where(inside[:, None] & inside, match, -np.inf)
-        y, x = np.unravel_index(match.argmax(), match.shape)
-        best[pair], shift[pair] = match[y, x], (tried[x], tried[y])
-        middle = slice(_REACH_PX - 1, _REACH_PX + 2)
-        near[pair] = match[middle, middle].max()
-        here[pair] = match[_REACH_PX, _REACH_PX]
+    # what makes noise white: the mean power of the lines that are used, in rings
+    place = (np.arange(len(spectra.k_x)) * (_RINGS + 1) + ring).ravel()
 
-    run_all(threads, compare, range(len(pairs)))
-    first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    return Matches(first, second, best, near, here, shift, pixel)
+    def in_rings(values: Float64) -> Float64:
+        sums = np.bincount(place, values.ravel(), len(spectra.k_x) * (_RINGS + 1))
+        return np.asarray(sums.reshape(-1, _RINGS + 1)[:, :_RINGS], dtype=np.float64)
 
+    count = in_rings(np.ones(ring.shape))
+    power = np.array([in_rings(image.real**2 + image.imag**2) for image in values])
+    lines = (shared > 0).astype(np.float64)
+    one, other = ((lines[:, None] @ power[views])[:, 0] for views in (first, second))
+    white = np.zeros((len(first), _RINGS + 1), dtype=np.float32)
+    np.divide(lines @ count, np.sqrt(one * other), out=white[:, :_RINGS], where=one * other > 0)
+    match = np.zeros((len(first), len(tried), len(tried)))
 
-def _power(values: NDArray[np.complex64], k: Float64, used: NDArray[np.bool_]) -> Float64:
-    """Mean power in rings of the frequency: what makes noise white."""
-    ring = np.where(used, (k * 40 / k.max()).astype(int) + 1, 0)
-    power = np.bincount(ring.ravel(), (np.abs(values) ** 2).ravel())
-    return np.asarray((power / np.maximum(np.bincount(ring.ravel()), 1))[ring]) + 1e-30
+    def compare(start: int) -> None:
+        some = slice(start, start + PAIRS_AT_ONCE)
+        cross = values[first[some]]
+        cross *= np.conj(values[second[some]])
+        cross *= white[some][:, ring]
+        cross *= turn[some, None].astype(np.complex64)
+        match[some] = (along @ cross @ across).real
+
+    run_all(threads, compare, range(0, len(first), PAIRS_AT_ONCE))
+    error = np.sqrt(shared**2 @ count.sum(axis=1) / (2 * spectra.samples))
+    compared = error > 0
+    match[compared] /= error[compared, None, None]
+    middle = slice(_REACH_PX - 1, _REACH_PX + 2)
+    near, here = match[:, middle, middle].max(axis=(1, 2)), match[:, _REACH_PX, _REACH_PX]
+    match[:, ~(inside[:, None] & inside)] = -np.inf
+    best = match.reshape(len(first), -1)
+    y, x = np.divmod(best.argmax(axis=1), len(tried))
+    shift = np.stack([tried[x], tried[y]], axis=1) * compared[:, None]
+    return Matches(first, second, best.max(axis=1), near, here, shift, pixel)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from tomofilt.snr.coherence import band_sums
 from tomofilt.snr.spectra import LineSpectra
-from tomofilt.util.threads import run_all
 
 __all__ = ["measure_thickness"]
 
@@ -70,27 +69,20 @@ def _loss_of_coherence(
     """
     edges = spectra.band_edges()
     step, count = 1 / (20 * tomogram_angst), 60
-    distances = range(1, min(_FARTHEST, len(spectra.order) - 1) + 1)
-    cross = np.zeros((len(distances), count, len(edges) - 1), dtype=np.complex128)
-    power, samples = np.zeros(cross.shape), np.zeros(cross.shape)
-
-    def compare(i: int) -> None:
-        for m, n in spectra.pairs(distances[i]):
-            q = np.abs(spectra.k_x * (spectra.slope[n] - spectra.slope[m]))
-            lines = q < count * step
-            if lines.any():
-                place = (q[lines] / step).astype(int)
-                sums = band_sums(spectra, m, n, lines, edges)
-                np.add.at(cross[i], place, sums.cross)
-                np.add.at(power[i], place, np.sqrt(sums.first * sums.second))
-                np.add.at(samples[i], place, sums.count)
-
-    run_all(threads, compare, range(len(distances)))
-    all_cross, all_power, weight = (each.sum(axis=0) for each in (cross, power, samples))
+    first, second = spectra.pairs(*range(1, _FARTHEST + 1))
+    q = np.abs(spectra.k_x * (spectra.slope[second] - spectra.slope[first])[:, None])
+    lines = q < count * step
+    sums = band_sums(spectra, first, second, lines, edges, threads)
+    place = (q[lines] / step).astype(int)
+    shape = (count, len(edges) - 1)
+    cross, power, samples = np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(shape)
+    np.add.at(cross, place, sums.cross[lines])
+    np.add.at(power, place, np.sqrt(sums.first[lines] * sums.second[lines]))
+    np.add.at(samples, place, sums.count[lines])
     with np.errstate(invalid="ignore", divide="ignore"):
-        start = np.nan_to_num(all_cross[:4].real.sum(axis=0) / all_power[:4].sum(axis=0))
+        start = np.nan_to_num(cross[:4].real.sum(axis=0) / power[:4].sum(axis=0))
         start[start < _COHERENT] = 0.0
-        coherence = np.nan_to_num(all_cross / all_power)
-        curve = (weight * coherence) @ start / (weight @ start**2)
+        coherence = np.nan_to_num(cross / power)
+        curve = (samples * coherence) @ start / (samples @ start**2)
     measured = np.flatnonzero(np.isfinite(curve))
     return np.asarray((measured + 0.5) * step, dtype=np.float64), curve[measured]

@@ -268,6 +268,7 @@ class _Gains(Filter):
     function: Callable[[Float64, Float64, FilterContext], Float64]
 
     two_dimensional: ClassVar[bool] = True
+    even_along: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:
