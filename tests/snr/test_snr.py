@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from tomofilt.projectors.cpu import SliceProjector, slice_table
 from tomofilt.reconstruction.solve import aligned
@@ -17,6 +18,7 @@ from tomofilt.snr import (
     line_coherence,
     line_spectra,
     measure_thickness,
+    model,
 )
 from tomofilt.snr.spectra import levelled, taper
 
@@ -239,6 +241,23 @@ def exact(factor, decay, spectrum, k, samples=300.0):
     return snr, Coherence(
         first, second, np.broadcast_to(k, value.shape), value, np.full(value.shape, samples), 1.0
     )
+
+
+@pytest.mark.parametrize("snr", [0.02, 0.3])
+def test_the_sum_of_squares_is_as_low_as_scipys(monkeypatch, snr):
+    sums = []
+
+    def both(self, x):
+        theirs = least_squares(self.residuals, x, self.jacobian, method="lm", x_scale="jac")
+        ours = solve(self, x)
+        for each in (ours, theirs.x):
+            sums.append(np.square(self.residuals(each)).sum())
+        return ours
+
+    solve = model._Model.solve
+    monkeypatch.setattr(model._Model, "solve", both)
+    fit_snr(line_coherence(spectra_of(noisy(snr)), 360.0, 60.0), len(TILTS), PIXEL)
+    assert sums[0] <= (1 + 1e-5) * sums[1]
 
 
 def test_the_model_is_recovered():
