@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, get_args
 
@@ -20,6 +21,8 @@ __all__ = ["VolumeSink", "origin_angst"]
 
 #: Densities that a standard deviation spans in integer files made without a scale of their own.
 _UNITS_PER_SD = {"int16": 2000.0, "int8": 25.0}
+#: Voxels that are scaled and written at a time: half a megabyte.
+_PIECE = 1 << 17
 #: Integer value of the mean density: bytes count from 0 to 255.
 _MIDDLE = {"int16": 0.0, "int8": 128.0}
 
@@ -93,22 +96,21 @@ class VolumeSink:
         self.writer.__exit__(kind, error, trace)
 
     def put(self, block: NDArray[np.float32], z_start: int, y_start: int) -> None:
-        """Write densities (planes, rows, x) that begin at the given plane and row of voxels.
-
-        The block's contents are changed.
-        """
-        if not self.scaled:
-            self._choose_scale(block)
-        statistics = _scale_and_measure(block, np.float32(self.factor), np.float32(self.add))
+        """Write densities (planes, rows, x) that begin at the given plane and row of voxels."""
+        lines = np.ascontiguousarray(block).reshape(-1, block.shape[2])
+        order = np.arange(len(lines)).reshape(block.shape[:2])  # in which they are in the file
         z_stop = z_start + len(block)
         if self.flip_z:
-            block, z_start, z_stop = block[::-1], self.planes - z_stop, self.planes - z_start
-        if self.upright:
-            self.writer.write(block, z=z_start, y=y_start, stats=statistics)
-        else:
+            order, z_start, z_stop = order[::-1], self.planes - z_stop, self.planes - z_start
+        z, y = z_start, y_start
+        if not self.upright:
             # tilt counts the thickness axis against z; trimvol -rx undoes exactly this
-            turned = block.transpose(1, 0, 2)[:, ::-1]
-            self.writer.write(turned, z=y_start, y=self.planes - z_stop, stats=statistics)
+            order, z, y = order.T[:, ::-1], y_start, self.planes - z_stop
+        if not self.scaled:
+            self._choose_scale(lines, order)
+        for piece, statistics in _pieces(lines, order, self.factor, self.add):
+            self.writer.write(piece, z=z, y=y, stats=statistics)
+            z += len(piece)
         # start moving the data to the disk now, beside the computation, and not all at the end
         self.writer.flush()
 
@@ -130,10 +132,10 @@ class VolumeSink:
             "scaled_by": Scale(factor=float(self.factor), then_add=float(self.add)),
         }
 
-    def _choose_scale(self, block: NDArray[np.float32]) -> None:
-        _, _, total, squares = _scale_and_measure(block, np.float32(1), np.float32(0))
-        mean = total / block.size
-        sd = np.sqrt(max(squares / block.size - mean**2, 0.0)) or 1.0
+    def _choose_scale(self, lines: NDArray[np.float32], order: NDArray[np.intp]) -> None:
+        sums = [statistics[2:] for _, statistics in _pieces(lines, order, 1.0, 0.0)]
+        mean, square = np.sum(sums, axis=0) / lines.size
+        sd = np.sqrt(max(square - mean**2, 0.0)) or 1.0
         units = _UNITS_PER_SD[self.writer.dtype] / sd
         self.add = units * (self.add - self.factor * mean) + _MIDDLE[self.writer.dtype]
         self.factor *= units
@@ -158,32 +160,53 @@ def origin_angst(problem: Problem) -> tuple[float, float, float]:
     return x, y, z
 
 
+def _pieces(
+    lines: NDArray[np.float32], order: NDArray[np.intp], factor: float, add: float
+) -> Iterator[tuple[NDArray[np.float32], tuple[float, float, float, float]]]:
+    """Scaled lines (section, row, x) in the order of the file, and their statistics.
+
+    Each piece is in the memory of the one before: it is written while it is in the cache.
+    """
+    rows, nx = order.shape[1], lines.shape[1]
+    sections = max(1, _PIECE // (rows * nx))
+    room = np.empty((sections, rows, nx), dtype=np.float32)
+    for start in range(0, len(order), sections):
+        part = order[start : start + sections]
+        piece = room[: len(part)]
+        statistics = _scale_and_measure(
+            lines, part.ravel(), np.float32(factor), np.float32(add), piece.reshape(-1, nx)
+        )
+        yield piece, statistics
+
+
 @kernel
 def _scale_and_measure(
-    block: NDArray[np.float32], factor: np.float32, add: np.float32
+    lines: NDArray[np.float32],
+    order: NDArray[np.intp],
+    factor: np.float32,
+    add: np.float32,
+    out: NDArray[np.float32],
 ) -> tuple[float, float, float, float]:
-    """Turn values into ``value * factor + add``; return their min, max, sum, sum of squares."""
-    # sixteen sums side by side, so that they vectorise without being reordered
+    """Fill ``out`` with lines, ``value * factor + add``; return min, max, sum, sum of squares."""
+    # sixteen of each side by side, so that they vectorise without being reordered; the function min
+    # would not, since it looks for NaN: that is found in the sum
     low = np.full(16, np.inf, np.float32)
     high = np.full(16, -np.inf, np.float32)
     total, squares = np.zeros(16), np.zeros(16)
-    nx = block.shape[2]
-    for z in range(block.shape[0]):
-        for y in range(block.shape[1]):
-            line = block[z, y]
-            for start in range(0, nx - 15, 16):
-                for k in range(16):
-                    value = line[start + k] * factor + add
-                    line[start + k] = value
-                    low[k] = min(low[k], value)
-                    high[k] = max(high[k], value)
-                    total[k] += value
-                    squares[k] += np.float64(value) * value
-            for x in range(nx - nx % 16, nx):
-                value = line[x] * factor + add
-                line[x] = value
-                low[0] = min(low[0], value)
-                high[0] = max(high[0], value)
-                total[0] += value
-                squares[0] += np.float64(value) * value
+    nx = lines.shape[1]
+    for n in range(len(order)):
+        line, scaled = lines[order[n]], out[n]
+        for x in range(nx):
+            scaled[x] = line[x] * factor + add
+        for start in range(0, nx - 15, 16):
+            for k in range(16):
+                value = scaled[start + k]
+                low[k] = value if value < low[k] else low[k]
+                high[k] = value if value > high[k] else high[k]
+                total[k] += value
+                squares[k] += np.float64(value) * value
+        for x in range(nx - nx % 16, nx):
+            low[0], high[0] = min(low[0], scaled[x]), max(high[0], scaled[x])
+            total[0] += scaled[x]
+            squares[0] += np.float64(scaled[x]) * scaled[x]
     return low.min(), high.max(), total.sum(), squares.sum()
