@@ -155,9 +155,9 @@ class _CoarseGrid:
         k_y = self._k_y[:, None]
         # as far as the windows reach: beyond, the transfer comes near to zero
         k_x = np.minimum(self._k_x, 0.5 / self.step_px)
-        transfer = np.sinc(self.step_px * a * k_x) * np.sinc(self.step_px * k_y)
-        transfer = transfer * np.sinc(self.step_px * (b * k_x + e * k_y))
-        return np.asarray(transfer**-4, dtype=np.float32)
+        k_z = b * k_x + e * k_y if e else b * k_x
+        across = np.sinc(self.step_px * a * k_x) * np.sinc(self.step_px * k_z)
+        return np.asarray(across**-4 * np.sinc(self.step_px * k_y) ** -4, dtype=np.float32)
 
 
 class Splitter:
