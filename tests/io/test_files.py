@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,42 @@ def test_nothing_remains_without_a_commit(final: Path, error: type[BaseException
     with pytest.raises(error):
         interrupted()
     assert names(final.parent) == []
+
+
+def test_an_interruption_at_any_step_leaves_nothing(final: Path) -> None:
+    """Python raises what a signal asks for between any two of its own instructions."""
+
+    def write() -> None:
+        with PartialFile(final) as file:
+            file.pwrite_all(0, b"ab")
+            file.commit(replace=True)
+
+    def trace(frame, event, _argument):
+        nonlocal steps
+        if frame.f_code.co_filename not in (files.__file__, __file__):
+            return None
+        frame.f_trace_opcodes = True
+        steps -= event == "opcode"
+        if steps == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    for last in count(1):
+        steps, before = last, sys.gettrace()
+        sys.settrace(trace)
+        try:
+            write()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert not part(final).exists(), last
+        if final.exists():
+            assert final.read_bytes() == b"ab"
+            final.unlink()
+        if steps > 0:
+            break
+    assert last > 300
 
 
 def test_the_file_is_on_the_disk_before_it_has_its_name(final: Path, monkeypatch) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -134,13 +135,19 @@ class PartialFile:
     def __init__(self, final: Path) -> None:
         self.final = Path(final)
         self.path = self.final.with_name(f".{self.final.name}.tomofilt-part")
-        self.fd = -1
+        self._fds: list[int] = []  # one while the file is open
         self._needed = 0
         self._named = False
 
     def __enter__(self) -> PartialFile:
-        with self.explained():
-            self.fd = self._open_locked()
+        # a signal may interrupt this at any step, or its caller before that sees to the exit
+        self._left = weakref.finalize(self, _remove_left, self.path, self._fds, os.getpid())
+        try:
+            with self.explained():
+                self._open_locked()
+        except Exception:
+            self._left.detach()
+            raise
         self._named = True
         return self
 
@@ -150,8 +157,8 @@ class PartialFile:
         if self._named:
             with suppress(OSError):
                 self.path.unlink()
-        os.close(self.fd)
-        self.fd = -1
+        self._close()
+        self._left.detach()
 
     def refuse_existing(self) -> None:
         """Raise OutputExistsError when the final name is taken."""
@@ -174,14 +181,14 @@ class PartialFile:
         self._needed = max(self._needed, offset + len(rest))
         with self.explained():
             while rest:
-                written = os.pwrite(self.fd, rest, offset)
+                written = os.pwrite(self._fds[0], rest, offset)
                 rest = rest[written:]
                 offset += written
 
     def flush(self) -> None:
         """Move what was written so far to the disk, now rather than all at the end."""
         with self.explained():
-            _sync_data(self.fd)
+            _sync_data(self._fds[0])
 
     def commit(self, *, replace: bool) -> None:
         """Put the file on the disk and give it its final name.
@@ -199,7 +206,7 @@ class PartialFile:
             The disk is full, or the folder does not allow it.
         """
         with self.explained():
-            os.fsync(self.fd)
+            os.fsync(self._fds[0])
             if replace:
                 self.path.replace(self.final)
             else:
@@ -207,18 +214,22 @@ class PartialFile:
             self._named = False
             _fsync(self.final.parent)
 
-    def _open_locked(self) -> int:
+    def _open_locked(self) -> None:
         while True:
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+            flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+            self._fds.append(os.open(self.path, flags, 0o666))
             try:
-                self._lock(fd)
-                if self._is_ours(fd):
-                    os.ftruncate(fd, 0)
-                    return fd
+                self._lock(self._fds[0])
+                if self._is_ours(self._fds[0]):
+                    os.ftruncate(self._fds[0], 0)
+                    return
             except BaseException:
-                os.close(fd)
+                self._close()
                 raise
-            os.close(fd)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._fds.pop())
 
     def _lock(self, fd: int) -> None:
         try:
@@ -294,6 +305,22 @@ class PartialFile:
             case _:
                 what = f"reports: {error.strerror}"
         return f"the folder {folder} {what}"
+
+
+def _remove_left(path: Path, fds: list[int], process: int) -> None:
+    """Remove what an interrupted :class:`PartialFile` left, unless another process has it now."""
+    if process != os.getpid():
+        return  # a fork of it
+    with suppress(OSError):
+        while fds:
+            os.close(fds.pop())
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), path.lstat()):
+                path.unlink()
+        finally:
+            os.close(fd)
 
 
 @contextmanager
