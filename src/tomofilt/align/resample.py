@@ -155,7 +155,8 @@ def _along_rows(image: Float32, out: Float32) -> None:
             for r in range(_ROWS):
                 total[r] += power * image[min(start + r, ny - 1), _mirrored(k, nx)]
             power *= _POLE
-        there[0] = total
+        for r in range(_ROWS):  # an assignment of arrays takes seconds to compile
+            there[0, r] = total[r]
         for x in range(1, nx):
             for r in range(_ROWS):
                 total[r] = _GAIN * image[min(start + r, ny - 1), x] + _POLE * total[r]
@@ -178,7 +179,8 @@ def _along_columns(out: Float32) -> None:
         for x in range(nx):
             first[x] += power * out[_mirrored(k, ny), x]
         power *= _POLE
-    out[0] = first
+    for x in range(nx):
+        out[0, x] = first[x]
     for y in range(1, ny):
         for x in range(nx):
             out[y, x] = _GAIN * out[y, x] + _POLE * out[y - 1, x]

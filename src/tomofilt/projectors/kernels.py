@@ -181,7 +181,7 @@ def backproject_tile(
                     taps[row], weights[row],
                 )  # fmt: skip
                 if is_wide:
-                    taps[row] += np.int32(_detector_row(table[0], z + row, halo)[0])
+                    _move(taps[row], _detector_row(table[0], z + row, halo)[0])
                 elif halo:
                     _lean(some_table, z + row, halo, taps[row], weights[row])
             # squares of voxels share detector columns while these are in the first-level cache
@@ -207,6 +207,14 @@ def backproject_tile(
 
 
 @kernel
+def _move(taps: Array, rows: int) -> None:
+    """Move taps on by some rows of the detector: with whole arrays it takes seconds to compile."""
+    for tap in range(taps.shape[0]):
+        for x in range(taps.shape[1]):
+            taps[tap, x] += np.int32(rows)
+
+
+@kernel
 def _detector_row(table: Array, z: int, halo: int) -> tuple[int, float]:
     """Where a wide block begins in the detector, on a cache line, and the first voxel in it."""
     j = table[3] * z + table[4] + halo
@@ -229,7 +237,8 @@ def _straighten(
             taps[0], taps[1] = int(row), int(row) + 1
             line[:] = 0
             _add_taps(line, 0, column, 0, taps, weights, 0, 1, 2)
-            column[:BLOCK] = line
+            for y in range(BLOCK):  # an assignment of arrays takes seconds to compile
+                column[y] = line[y]
 
 
 @kernel
